@@ -1,0 +1,342 @@
+"""ragtune.toml, environment and .env to one validated :class:`Settings`; and back to a commented ragtune.toml.
+
+Precedence: ``--set a.b=c``, environment (``RAGTUNE_TRAIN__EPOCHS``), ``.env``, ``ragtune.toml``, defaults. Environment names with a double
+underscore are settings; an unknown one, or an unknown key in the file, is an error that names the nearest known one. Components take
+flat arguments; none sees a Settings object.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from ragtune.errors import ConfigError
+from ragtune.types import Arm, Context
+
+SETTINGS_FILE = "ragtune.toml"
+PREFIX = "RAGTUNE_"
+KEYS = ("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "HF_TOKEN")
+
+
+class Section(BaseModel):
+    """Base of the sections: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class PrepareSettings(Section):
+    """Reading, cleaning and cutting documents."""
+
+    timeout: float = Field(60.0, gt=0)
+    """Seconds that a parser may take for one file."""
+    memory: int = Field(2048, ge=256)
+    """MiB that a parser process may use."""
+    near_duplicates: float = Field(0.9, gt=0, le=1)
+    """Jaccard similarity of 5-word shingles above which a document is dropped as a near-duplicate; 1 drops exact copies only."""
+    chunk_size: int = Field(160, ge=32)
+    """Tokens in a chunk, heading prefix not counted; prefix and chunk together stay within the embedder's window."""
+    chunk_overlap: int = Field(0, ge=0)
+    """Tokens that neighbouring chunks of one section share."""
+
+
+class EmbedSettings(Section):
+    """The embedder."""
+
+    model: str = "all-minilm-l6-v2"
+    """Catalog id, Hugging Face id or local folder of a sentence-transformers model."""
+    batch_size: int = Field(64, ge=1)
+    """Texts embedded at once."""
+
+
+class IndexSettings(Section):
+    """The vector index."""
+
+    backend: Literal["faiss", "exact"] = "faiss"
+    """faiss, or exact (NumPy, the reference)."""
+
+
+class RetrieveSettings(Section):
+    """Finding passages for a question."""
+
+    k: int = Field(5, ge=1)
+    """Passages shown to the model, in training, evaluation and serving alike."""
+    candidates: int = Field(50, ge=1)
+    """Chunks that dense and lexical search each contribute to the fusion."""
+    fusion: Literal["zscore", "rrf"] = "zscore"
+    """How the two rankings are fused: sum of z-scores, or reciprocal rank fusion."""
+    dense_weight: float = Field(0.5, ge=0, le=1)
+    """Share of the dense ranking in the fused score; 1 is dense alone, 0 lexical alone."""
+
+
+class DatasetSettings(Section):
+    """Questions to examples."""
+
+    seed: int = 0
+    """Seed of splits, oracle draws and grouping."""
+    test_share: float = Field(0.4, gt=0, lt=1)
+    """Share of the questions that is locked away for the test."""
+    validation_share: float = Field(0.1, gt=0, lt=1)
+    """Share on which everything is chosen."""
+    new_documents_share: float = Field(0.5, ge=0, le=1)
+    """Share of the test questions whose documents occur nowhere in training."""
+    p_oracle: float | None = Field(None, ge=0, le=1)
+    """Share of training contexts that hold the evidence; unset: the retriever's recall@k on validation."""
+    quote_words: int = Field(30, ge=5)
+    """Longest quote in a training answer, in words."""
+
+
+class ModelSettings(Section):
+    """The language model."""
+
+    base: str = "smollm2-135m-instruct"
+    """Catalog id, Hugging Face id or local folder of the model to tune."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the base weights; auto takes bfloat16 where the hardware is faster with it."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; unset: the best there is."""
+
+
+class TrainSettings(Section):
+    """LoRA tuning."""
+
+    rank: int = Field(16, ge=1)
+    """Rank r of the adapters."""
+    alpha: float = Field(32.0, gt=0)
+    """LoRA scale: updates are multiplied by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the adapters' input."""
+    learning_rate: float = Field(5e-4, gt=0)
+    """Peak of the cosine schedule."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps in which the rate rises to its peak."""
+    epochs: int = Field(4, ge=1)
+    """Times that each training question is answered."""
+    answers_per_step: int = Field(8, ge=1)
+    """Answers whose mean loss makes one update."""
+    shared_contexts: bool = True
+    """Train questions with overlapping contexts in one sequence."""
+    seed: int = 0
+    """Seed of initial weights and order."""
+    max_answers: int | None = Field(None, ge=1)
+    """Training questions used, a seeded sample; unset: all."""
+
+
+class GenerateSettings(Section):
+    """Writing answers."""
+
+    max_new_tokens: int = Field(96, ge=1)
+    """Longest answer, in tokens."""
+    batch_size: int = Field(16, ge=1)
+    """Prompts answered at once."""
+
+
+class EvaluateSettings(Section):
+    """Measuring arms against each other."""
+
+    arms: tuple[Arm, ...] = ("base", "base-fewshot", "tuned")
+    """base, base-fewshot (two worked examples), tuned; and dsf (tuned without context, trained when asked for)."""
+    contexts: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved")
+    """What the arms are shown."""
+    control_questions: int = Field(100, ge=1)
+    """Questions asked closed-book and with the oracle alone; these contexts are controls."""
+    max_questions: int | None = Field(None, ge=1)
+    """Test questions asked, a seeded sample; unset: all."""
+    seed: int = 0
+    """Seed of samples and of the bootstrap."""
+
+
+class Settings(BaseSettings):
+    """Everything that a project can set. Each section's fields say what they mean and in which unit."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__", use_attribute_docstrings=True, dotenv_filtering="only_existing"
+    )
+
+    documents: tuple[str, ...] = ()
+    """Files and folders to ingest, relative to the project."""
+    questions: tuple[str, ...] = ("questions",)
+    """Question files (JSON Lines or SQuAD JSON) and folders of them, relative to the project."""
+    prepare: PrepareSettings = PrepareSettings()
+    embed: EmbedSettings = EmbedSettings()
+    index: IndexSettings = IndexSettings()
+    retrieve: RetrieveSettings = RetrieveSettings()
+    dataset: DatasetSettings = DatasetSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    generate: GenerateSettings = GenerateSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings passes it
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence, highest first."""
+        toml = TomlConfigSettingsSource(settings_cls, settings_cls.model_config.get("toml_file"))
+        return init_settings, env_settings, dotenv_settings, toml
+
+
+def load_settings(project: Path, overrides: Sequence[str] = ()) -> Settings:
+    """The settings of a project.
+
+    Args:
+        project: folder that holds ragtune.toml and .env; either may be absent.
+        overrides: ``a.b=c`` strings, highest precedence; values are read as TOML, else as text.
+
+    Raises:
+        ConfigError: an unknown name, a malformed file or a value out of range; the message names the nearest known setting.
+    """
+    toml_file, env_file = project / SETTINGS_FILE, project / ".env"
+    _check_environment(os.environ, "environment")
+    if env_file.is_file():
+        _check_environment(dotenv_values(env_file), ".env")
+
+    class Here(Settings):
+        model_config = SettingsConfigDict(toml_file=toml_file, env_file=env_file)
+
+    try:
+        loaded = Here(**_parse_overrides(overrides))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{SETTINGS_FILE} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+    return Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
+
+
+def setting_names() -> list[str]:
+    """Every setting as a dotted name, sections in order."""
+    return [name for name, _, _ in _fields()]
+
+
+def present_keys(project: Path) -> dict[str, str | None]:
+    """Which vendors' keys are set, and where (``environment``, ``.env``, a file's name); values are never returned."""
+    dotenv = dotenv_values(project / ".env") if (project / ".env").is_file() else {}
+    found: dict[str, str | None] = {}
+    for name in KEYS:
+        if os.environ.get(name):
+            found[name] = "environment"
+        elif dotenv.get(name):
+            found[name] = ".env"
+        else:
+            file = os.environ.get(f"{name}_FILE") or dotenv.get(f"{name}_FILE")
+            found[name] = file if file and Path(file).is_file() else None
+    return found
+
+
+def read_key(project: Path, name: str) -> SecretStr | None:
+    """A vendor's key from the environment, .env, or the file that ``NAME_FILE`` names."""
+    where = present_keys(project).get(name)
+    if where is None:
+        return None
+    if where == "environment":
+        return SecretStr(os.environ[name])
+    if where == ".env":
+        return SecretStr(str(dotenv_values(project / ".env")[name]))
+    return SecretStr(Path(where).read_text(encoding="utf-8").strip())
+
+
+def render_toml(values: Mapping[str, Any] | None = None) -> str:
+    """A ragtune.toml in which every default stands as a comment and ``values`` (dotted names) are set."""
+    values = values or {}
+    lines = ["# ragtune's settings. A line that starts with '#' shows the default; remove the '#' to change it.", ""]
+    section = ""
+    for name, description, default in _fields():
+        head, _, leaf = name.rpartition(".")
+        if head != section:
+            section = head
+            lines += [f"[{head}]"]
+        lines += [f"# {line}" for line in description.splitlines()]
+        if name in values:
+            lines.append(f"{leaf} = {_toml(values[name])}")
+        elif default is None:
+            lines.append(f"# {leaf} =")
+        else:
+            lines.append(f"# {leaf} = {_toml(default)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+ENV_EXAMPLE = """\
+# Copy to .env and fill in what you use; .env is never committed. Each name may also end in _FILE and hold the path of a mounted secret.
+# OPENAI_API_KEY=
+# DEEPSEEK_API_KEY=
+# GEMINI_API_KEY=
+# HF_TOKEN=
+# Any setting of ragtune.toml may stand here too, for example:
+# RAGTUNE_TRAIN__EPOCHS=2
+"""
+
+
+def _fields() -> Iterator[tuple[str, str, Any]]:
+    nested = []
+    for name, info in Settings.model_fields.items():
+        if isinstance(info.default, Section):
+            nested.append((name, info.default))
+        else:
+            yield name, info.description or "", info.default
+    for section, value in nested:
+        for name, info in type(value).model_fields.items():
+            yield f"{section}.{name}", info.description or "", info.default
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    known = setting_names()
+    parsed: dict[str, Any] = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        name = name.strip()
+        if not equals:
+            raise ConfigError(f"--set {override!r}: write it as name=value, for example --set train.epochs=2")
+        if name not in known:
+            raise ConfigError(f"--set {name}: there is no such setting{_nearest(name, known)}")
+        section, _, leaf = name.rpartition(".")
+        target = parsed.setdefault(section, {}) if section else parsed
+        try:
+            target[leaf] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            target[leaf] = text.strip()
+    return parsed
+
+
+def _check_environment(variables: Mapping[str, str | None], where: str) -> None:
+    known = {PREFIX + name.replace(".", "__").upper() for name in setting_names() if "." in name}
+    for variable in variables:
+        upper = variable.upper()
+        if upper.startswith(PREFIX) and "__" in upper and upper not in known:
+            raise ConfigError(f"{where}: {variable} is not a setting{_nearest(upper, known)}")
+
+
+def _nearest(name: str, known: Sequence[str] | set[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else "; 'ragtune init' writes a ragtune.toml with all of them"
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        name = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{name} is not a setting{_nearest(name, setting_names())}")
+        else:
+            shown = cast(object, fault["input"])
+            lines.append(f"{name} = {shown!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
+    return "; ".join(lines)

@@ -1,0 +1,118 @@
+"""What this machine and project have, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from ragtune.config import present_keys
+from ragtune.models import catalog, pull
+
+State = Literal["ok", "note", "problem"]
+_EXTRAS = {
+    "torch": "torch",
+    "transformers": "torch",
+    "peft": "torch",
+    "sentence_transformers": "torch",
+    "faiss": "faiss",
+    "liteparse": "documents",
+    "markitdown": "documents",
+    "trafilatura": "documents",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: ``problem`` stops ragtune from working, ``note`` limits it; ``advice`` says what to do."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def run_checks(project: Path) -> list[Check]:
+    """Look at Python, cores, memory, disk, GPU, packages, models and keys. Keys are named, never shown."""
+    return [_python(), _cores(), _memory(), _disk(project), _gpu(), *_packages(), *_models(), *_keys(project), _project(project)]
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < (3, 11):
+        return Check("Python", "problem", found, "install Python 3.11 or newer")
+    return Check("Python", "ok", found)
+
+
+def _cores() -> Check:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
+    fast = next((name for flag, name in (("amx_bf16", "AMX bf16"), ("avx512_bf16", "AVX-512 bf16")) if flag in flags), None)
+    return Check("Cores", "ok", f"{count}{f' with {fast}' if fast else ''}")
+
+
+def _memory() -> Check:
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
+    if memory.available < 3 * 2**30:
+        return Check("Memory", "note", found, "the default model trains in about 3 GiB: close other programs, or lower retrieve.k and train.answers_per_step")
+    return Check("Memory", "ok", found)
+
+
+def _disk(project: Path) -> Check:
+    free = shutil.disk_usage(project if project.exists() else Path.cwd()).free
+    found = f"{free / 2**30:.1f} GiB free at {project}"
+    if free < 2 * 2**30:
+        return Check("Disk", "problem", found, "free at least 2 GiB: models and the workspace need it")
+    return Check("Disk", "ok", found)
+
+
+def _gpu() -> Check:
+    if importlib.util.find_spec("torch") is None:
+        return Check("GPU", "note", "PyTorch is not installed")
+    import torch
+
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return Check("GPU", "ok", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    if torch.backends.mps.is_available():
+        return Check("GPU", "ok", "Apple MPS")
+    return Check("GPU", "note", "none", "the default model needs none; for larger ones install a CUDA build of PyTorch on a machine with a GPU")
+
+
+def _packages() -> list[Check]:
+    missing = {package: extra for package, extra in _EXTRAS.items() if importlib.util.find_spec(package) is None}
+    if not missing:
+        return [Check("Packages", "ok", "all of ragtune[local]")]
+    return [Check("Packages", "problem", f"{package} is not installed", f"pip install 'ragtune[{extra}]'") for package, extra in missing.items()]
+
+
+def _models() -> list[Check]:
+    checks = []
+    for entry in catalog.CATALOG.values():
+        folder = pull.cache_dir() / "models" / entry.id
+        if folder.is_dir():
+            checks.append(Check(f"Model {entry.id}", "ok", str(folder)))
+        else:
+            checks.append(Check(f"Model {entry.id}", "note", "not fetched yet", f"ragtune models pull {entry.id} (or it is fetched when first used)"))
+    return checks
+
+
+def _keys(project: Path) -> list[Check]:
+    return [
+        Check(f"Key {name}", "ok" if where else "note", f"set ({where})" if where else "not set", "" if where else "only needed for that vendor: put it in .env")
+        for name, where in present_keys(project).items()
+    ]
+
+
+def _project(project: Path) -> Check:
+    if (project / "ragtune.toml").is_file():
+        return Check("Project", "ok", str(project))
+    return Check("Project", "note", f"no ragtune.toml in {project}", "ragtune init")

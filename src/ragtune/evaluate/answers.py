@@ -1,0 +1,85 @@
+"""How good is a short answer beside its references? Exact match and F1 as SQuAD defines them, containment, ROUGE-L, length.
+
+All take the best over the references. Abstaining is scored elsewhere; here an abstention on an answerable question counts 0.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+from rouge_score.rouge_scorer import RougeScorer
+
+from ragtune.types import Prediction
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ROUGE = RougeScorer(["rougeL"], use_stemmer=False)
+
+
+def normalise(text: str) -> str:
+    """Lower case, without punctuation, articles and surplus white space.
+
+    SQuAD's official evaluation script 2.0 (Rajpurkar et al., arXiv 1806.03822), in its order: punctuation goes before the articles.
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(answer: str, references: Sequence[str]) -> float:
+    """1 where the normalised answer equals a normalised reference, else 0."""
+    answer = normalise(answer)
+    return float(any(answer == normalise(reference) for reference in references))
+
+
+def f1(answer: str, references: Sequence[str]) -> float:
+    """Harmonic mean of the precision and recall of normalised words, best over the references, in [0, 1]."""
+    return max((_f1(normalise(answer).split(), normalise(reference).split()) for reference in references), default=0.0)
+
+
+def containment(answer: str, references: Sequence[str]) -> float:
+    """1 where a normalised reference stands in the normalised answer as whole words, else 0: right, however wordy."""
+    padded = f" {normalise(answer)} "
+    return float(any(f" {reference} " in padded for reference in map(normalise, references) if reference))
+
+
+def rouge_l(answer: str, references: Sequence[str]) -> float:
+    """F-measure of the longest common subsequence of words (Lin, 2004), best over the references, in [0, 1]."""
+    return max((float(_ROUGE.score(reference, answer)["rougeL"].fmeasure) for reference in references), default=0.0)
+
+
+def length_ratio(answer: str, references: Sequence[str]) -> float | None:
+    """Words of the answer for each word of the first reference; ``None`` where that has no word."""
+    words = len(references[0].split()) if references else 0
+    return len(answer.split()) / words if words else None
+
+
+def answer_metrics(prediction: Prediction) -> dict[str, float]:
+    """The metrics of one answer; nothing where the documents do not answer the question.
+
+    An abstention scores 0 and has no ``length_ratio``.
+    """
+    if not prediction.references:
+        return {}
+    if prediction.abstained:
+        return {"f1": 0.0, "exact_match": 0.0, "containment": 0.0, "rouge_l": 0.0}
+    answer, references = prediction.answer, prediction.references
+    metrics = {
+        "f1": f1(answer, references),
+        "exact_match": exact_match(answer, references),
+        "containment": containment(answer, references),
+        "rouge_l": rouge_l(answer, references),
+    }
+    ratio = length_ratio(answer, references)
+    return metrics if ratio is None else metrics | {"length_ratio": ratio}
+
+
+def _f1(answer: list[str], reference: list[str]) -> float:
+    if not answer or not reference:
+        return float(answer == reference)
+    same = sum((Counter(answer) & Counter(reference)).values())
+    if same == 0:
+        return 0.0
+    precision, recall = same / len(answer), same / len(reference)
+    return 2 * precision * recall / (precision + recall)

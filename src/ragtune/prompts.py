@@ -1,0 +1,181 @@
+"""THE prompt: question and passages to messages and token ids. Trained on, scored with and served with: these functions and no others.
+
+A prompt is *context* then *branch*: the context (instruction, passages) is shared by every question asked of the same passages; the
+branch is the question and the start of the assistant's turn. The seam lies after a single newline, so that
+``ids(context) + ids(branch) == ids(context + branch)`` for byte-pair tokenizers that merge newlines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ragtune.types import Message, Passage
+
+PROMPT_VERSION = 1
+"""Part of every dataset's and model's key: change it with any change of the words below."""
+
+WITH_PASSAGES = (
+    "Answer the question from the passages. First copy, in double quotes, the words of a passage that hold the answer. "
+    "Then write on a new line 'Answer:' and the shortest answer. "
+    "If the passages do not hold the answer, write only: Answer: not in the passages"
+)
+FROM_MEMORY = "Answer the question from memory. Write 'Answer:' and the shortest answer. If you do not know it, guess."
+ABSTENTION = "not in the passages"
+ANSWER_MARK = "Answer:"
+QUESTION_MARK = "Question:"
+
+_ABSTAINED = re.compile(
+    r"^\W*(?:not (?:in|found in|given in|stated in|mentioned in) (?:the|these|any) passages?|the passages? (?:do|does) not\b"
+    r"|(?:i )?(?:do not|don't) know\b|unanswerable\b|no answer\b|not (?:mentioned|stated|specified|provided)\b)",
+    re.IGNORECASE,
+)
+
+
+class Tokenizer(Protocol):
+    """What of a Hugging Face tokenizer is used here."""
+
+    eos_token: str | None
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> Any:
+        """Render messages with the model's chat template."""
+
+    def encode(self, text: str, **options: Any) -> list[int]:
+        """Text to token ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptIds:
+    """Token ids of a prompt in its two parts; the model is fed ``context + branch``."""
+
+    context: tuple[int, ...]
+    branch: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The whole prompt."""
+        return self.context + self.branch
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAnswer:
+    """A model's text taken apart: the final answer alone, the quotes, and whether it abstained."""
+
+    answer: str
+    quotes: tuple[str, ...]
+    abstained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A worked example for the few-shot arm."""
+
+    question: str
+    passages: tuple[Passage, ...]
+    completion: str
+
+
+def format_passages(passages: Sequence[Passage]) -> str:
+    """Passages numbered from 1, each under its heading line; ends in exactly one newline."""
+    blocks = []
+    for number, passage in enumerate(passages, start=1):
+        head = f"[{number}] {passage.prefix}".rstrip()
+        blocks.append(f"{head}\n{passage.text.strip()}")
+    return "\n\n".join(blocks).rstrip() + "\n"
+
+
+def build_messages(question: str, passages: Sequence[Passage] | None, shots: Sequence[Shot] = ()) -> list[Message]:
+    """The chat for a question.
+
+    Args:
+        question: as asked.
+        passages: in the order shown; ``None`` asks from memory (closed-book), an empty sequence shows none.
+        shots: worked examples, as earlier turns.
+    """
+    messages = [Message("system", FROM_MEMORY if passages is None else WITH_PASSAGES)]
+    for shot in shots:
+        messages.append(Message("user", _user(shot.question, None if passages is None else shot.passages)))
+        completion = shot.completion if passages is not None else _last_line(shot.completion)
+        messages.append(Message("assistant", completion))
+    messages.append(Message("user", _user(question, passages)))
+    return messages
+
+
+def build_completion(answer: str | None, quotes: Sequence[str] = ()) -> str:
+    """What the model learns to write: each quote on a line of its own, then the answer; ``None`` abstains."""
+    if answer is None:
+        return f"{ANSWER_MARK} {ABSTENTION}"
+    lines = [f'"{quote.strip()}"' for quote in quotes]
+    return "\n".join([*lines, f"{ANSWER_MARK} {answer.strip()}"])
+
+
+def parse_answer(raw: str) -> ParsedAnswer:
+    """Take what a model wrote apart: quotes before the answer mark, the answer after it; without a mark all of it is the answer."""
+    head, mark, tail = raw.rpartition(ANSWER_MARK)
+    if mark:
+        answer = tail.strip().splitlines()[0].strip() if tail.strip() else ""
+        quotes = _quotes(head)
+    else:
+        answer = raw.strip()
+        quotes = _quotes(raw)
+    answer = answer.strip("*` ")
+    return ParsedAnswer(answer=answer, quotes=quotes, abstained=bool(_ABSTAINED.match(answer)))
+
+
+def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> PromptIds:
+    """Token ids of the context and the branch of a chat, rendered with the model's own template.
+
+    Raises:
+        ValueError: the template does not show the last user message as it is.
+    """
+    rendered: str = tokenizer.apply_chat_template(_dicts(messages), tokenize=False, add_generation_prompt=True)
+    content = messages[-1].content
+    seam = content.rfind(f"{QUESTION_MARK} ")
+    question = content[seam:].rstrip()
+    at = rendered.rfind(question)
+    if at < 0:
+        raise ValueError("the chat template changes the user's message: ragtune cannot find the question in what it renders")
+    return PromptIds(
+        tuple(tokenizer.encode(rendered[:at], add_special_tokens=False)), tuple(tokenizer.encode(rendered[at:], add_special_tokens=False))
+    )
+
+
+def encode_completion(tokenizer: Tokenizer, completion: str) -> tuple[int, ...]:
+    """Token ids of a completion with the template's end of turn, which the model must learn to write."""
+    return tuple(tokenizer.encode(completion + end_of_turn(tokenizer), add_special_tokens=False))
+
+
+def end_of_turn(tokenizer: Tokenizer) -> str:
+    """The text with which the chat template closes the assistant's turn, e.g. ``<|im_end|>``."""
+    probe = "ragtune probe"
+    rendered: str = tokenizer.apply_chat_template(_dicts([Message("user", "x"), Message("assistant", probe)]), tokenize=False)
+    tail = rendered[rendered.rfind(probe) + len(probe) :].strip()
+    return tail or tokenizer.eos_token or ""
+
+
+def _user(question: str, passages: Sequence[Passage] | None) -> str:
+    context = "" if passages is None else format_passages(passages) if passages else "(no passages)\n"
+    return f"{context}{QUESTION_MARK} {question.strip()}"
+
+
+def _last_line(completion: str) -> str:
+    return completion.rstrip().splitlines()[-1]
+
+
+def _quotes(text: str) -> tuple[str, ...]:
+    quotes = []
+    for line in text.splitlines():
+        first = re.search(r"[\"“]", line)
+        if first is None:
+            continue
+        last = max(line.rfind('"'), line.rfind("”"))
+        quote = line[first.end() : last] if last > first.start() else line[first.end() :]
+        if quote.strip():
+            quotes.append(quote.strip())
+    return tuple(quotes)
+
+
+def _dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]

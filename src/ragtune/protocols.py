@@ -1,0 +1,125 @@
+"""The plug-in contracts on one page. A backend is any object of the right shape; none inherits from these.
+
+Array shapes in names: ``n`` rows, ``q`` queries, ``d`` dimensions, ``k`` neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragtune.types import ContextGroup, Generation, Hit, Message, TrainResult
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+
+class Embedder(Protocol):
+    """Text to L2-normalised float32 vectors."""
+
+    @property
+    def name(self) -> str:
+        """What the user configured."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights: part of a vector's key."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts are cut by the model."""
+
+    def embed_documents(self, texts: Sequence[str]) -> Float32:
+        """Vectors ``[n, d]`` of what is searched."""
+
+    def embed_queries(self, texts: Sequence[str]) -> Float32:
+        """Vectors ``[q, d]`` of what is asked."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, without special tokens, never truncated."""
+
+
+class VectorStore(Protocol):
+    """Nearest neighbours by inner product; ids are corpus.db's row ids."""
+
+    def __len__(self) -> int:
+        """How many vectors it holds."""
+
+    def add(self, ids_n: Int64, vectors_nd: Float32) -> None:
+        """Add vectors under new ids."""
+
+    def remove(self, ids_n: Int64) -> None:
+        """Remove ids; unknown ones are passed over."""
+
+    def search(self, queries_qd: Float32, k: int) -> tuple[Float32, Int64]:
+        """Scores ``[q, k]``, best first, and ids ``[q, k]``; -1 where there are fewer than k."""
+
+    def save(self, folder: Path) -> None:
+        """Write atomically into a folder."""
+
+
+class Retriever(Protocol):
+    """Questions to ranked chunks."""
+
+    def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
+        """For each question its k best chunks, ranks from 1."""
+
+
+class Engine(Protocol):
+    """Local generation, one base model with any of its adapters."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's Hugging Face tokenizer."""
+
+    def generate(
+        self, prompts: Sequence[Sequence[Message]], *, adapter: Path | None = None, max_new_tokens: int = 96, batch_size: int = 16
+    ) -> Iterator[tuple[int, Generation]]:
+        """Greedy answers as ``(index of the prompt, generation)``, in any order, as batches finish."""
+
+    def stream(self, prompt: Sequence[Message], *, adapter: Path | None = None, max_new_tokens: int = 96) -> Iterator[str]:
+        """Pieces of one greedy answer as they are written; joined they are what :meth:`generate` gives."""
+
+    def nll(
+        self, pairs: Sequence[tuple[Sequence[Message], str]], *, adapter: Path | None = None, batch_size: int = 8
+    ) -> list[tuple[float, int]]:
+        """For each (prompt, completion): summed negative log-likelihood of the completion in nats, and its tokens."""
+
+
+class ChatModel(Protocol):
+    """A chat model, local or hosted."""
+
+    @property
+    def name(self) -> str:
+        """``provider:model``."""
+
+    def stream(self, messages: Sequence[Message], *, max_tokens: int = 256) -> Iterator[str]:
+        """Pieces of an answer as they are written."""
+
+
+class Trainer(Protocol):
+    """Tunes a base model on context groups and writes a PEFT adapter."""
+
+    def train(
+        self,
+        epoch_groups: Callable[[int], Sequence[ContextGroup]],
+        validation: Sequence[ContextGroup],
+        output: Path,
+        on_step: Callable[[dict[str, float]], None],
+    ) -> TrainResult:
+        """Train to the end of the budget, resuming from what an interrupted run left in ``output``; writes ``output/adapter/``."""
+
+
+class Judge(Protocol):
+    """Grades an answer against its reference and passages."""
+
+    def grade(self, question: str, answer: str, references: Sequence[str], passages: Sequence[str]) -> tuple[float, str]:
+        """A score in [0, 1] and the reason."""

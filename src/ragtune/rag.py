@@ -1,0 +1,102 @@
+"""Retrieve, prompt, answer, check the citations: what ``ask`` and the server do for one question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ragtune.prompts import build_messages, parse_answer
+from ragtune.protocols import ChatModel, Retriever
+from ragtune.quotes import check_quote
+from ragtune.types import Chunk, Passage, Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A checked quotation with the number of the passage it stands in."""
+
+    number: int
+    quote: Quote
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer.
+
+    Args:
+        question: as asked.
+        answer: the final answer alone.
+        markdown: the answer with numbered citations, to be shown.
+        abstained: the model says that the passages do not hold the answer.
+        citations: quotes found word for word in a passage shown.
+        unsupported: quotes found in none.
+        passages: what the model was shown, in order.
+        model: who answered.
+        raw: what the model wrote.
+    """
+
+    question: str
+    answer: str
+    markdown: str
+    abstained: bool
+    citations: tuple[Citation, ...]
+    unsupported: tuple[str, ...]
+    passages: tuple[Passage, ...]
+    model: str
+    raw: str
+
+
+def answer_question(
+    question: str, retriever: Retriever, chat: ChatModel, *, to_passage: Callable[[Chunk], Passage], k: int, max_tokens: int = 96
+) -> Iterator[str | Answer]:
+    """Answer a question from what the retriever finds.
+
+    Yields:
+        Pieces of what the model writes, then one :class:`Answer`.
+    """
+    hits = retriever.retrieve([question], k)[0]
+    passages = [to_passage(hit.chunk) for hit in hits]
+    pieces: list[str] = []
+    for piece in chat.stream(build_messages(question, passages), max_tokens=max_tokens):
+        pieces.append(piece)
+        yield piece
+    yield finish(question, "".join(pieces), passages, chat.name)
+
+
+def finish(question: str, raw: str, passages: Sequence[Passage], model: str) -> Answer:
+    """Take what a model wrote apart and check every quote against the passages it was shown."""
+    parsed = parse_answer(raw)
+    numbers = {passage.id: number for number, passage in enumerate(passages, start=1)}
+    citations, unsupported = [], []
+    for text in parsed.quotes:
+        quote = check_quote(text, passages)
+        if quote.valid and quote.passage is not None:
+            number = numbers[quote.passage]
+            citations.append(Citation(number, quote, passages[number - 1].title))
+        else:
+            unsupported.append(text)
+    return Answer(
+        question=question,
+        answer=parsed.answer,
+        markdown=_markdown(parsed.answer, parsed.abstained, citations, unsupported),
+        abstained=parsed.abstained,
+        citations=tuple(citations),
+        unsupported=tuple(unsupported),
+        passages=tuple(passages),
+        model=model,
+        raw=raw,
+    )
+
+
+def _markdown(answer: str, abstained: bool, citations: Sequence[Citation], unsupported: Sequence[str]) -> str:
+    if abstained:
+        return "The documents found for this question do not hold the answer."
+    marks = "".join(f"[{number}]" for number in sorted({citation.number for citation in citations}))
+    lines = [f"**{answer}** {marks}".rstrip()]
+    for citation in citations:
+        where = f"{citation.quote.document}" + (f", {citation.title}" if citation.title else "")
+        lines += ["", f"> {' '.join(citation.quote.text.split())}", f"> — [{citation.number}] {where}"]
+    for text in unsupported:
+        lines += ["", f"> ~~{' '.join(text.split())}~~", "> — not found word for word in any passage shown"]
+    return "\n".join(lines)

@@ -1,0 +1,318 @@
+"""The records that travel between stages: frozen, plain, without behaviour beyond what their own fields say.
+
+Offsets are Unicode code points of a document's stored text, half open: ``text[start:end]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, Union
+
+JSON: TypeAlias = Union[None, bool, int, float, str, "list[JSON]", "dict[str, JSON]"]
+
+Role = Literal["system", "user", "assistant"]
+Split = Literal["train", "validation", "test"]
+Stratum = Literal["new_questions", "new_documents"]
+Context = Literal["closed-book", "oracle", "oracle+distractors", "retrieved"]
+Arm = Literal["base", "base-fewshot", "tuned", "dsf"]
+
+CONTEXTS: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch ``[start, end)`` of one document's text, in code points."""
+
+    document: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One source item, cleaned to Markdown.
+
+    Args:
+        source: where it came from, unique in a corpus: a path under the ingested folder, with ``#id`` for a row or record.
+        title: what a person would call it.
+        text: the cleaned Markdown that every offset points into.
+        media_type: of the source, e.g. ``application/pdf``.
+        metadata: author, date, language, page starts, and so on; JSON values only.
+    """
+
+    source: str
+    title: str
+    text: str
+    media_type: str = "text/markdown"
+    metadata: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A span of one document's text: what is embedded and found.
+
+    Args:
+        id: hash of document source, content and occurrence; the same for the same text in the same document.
+        document: the document's ``source``.
+        start: first code point in the document's text.
+        end: one past the last.
+        text: exactly ``document.text[start:end]``.
+        title: the document's title.
+        headings: path of headings above the chunk, outermost first.
+        prefix: text put before ``text`` for embedding and for the model (title, headings, table header); not in the document at this place.
+        row: corpus.db's row id, which is the FAISS id; -1 before it is stored.
+    """
+
+    id: str
+    document: str
+    start: int
+    end: int
+    text: str
+    title: str = ""
+    headings: tuple[str, ...] = ()
+    prefix: str = ""
+    row: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What the model is shown.
+
+    Args:
+        id: of the chunk, or a hash of the chunk ids where there are several.
+        document: the document's ``source``.
+        title: the document's title.
+        prefix: heading line(s) shown before the text.
+        text: the shown text: the spans' text joined by a newline.
+        spans: where the text stands in the document.
+        chunk_ids: the chunks it came from.
+    """
+
+    id: str
+    document: str
+    title: str
+    prefix: str
+    text: str
+    spans: tuple[Span, ...]
+    chunk_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk as retrieved for a question: ``rank`` counts from 1, a higher ``score`` is better."""
+
+    chunk: Chunk
+    score: float
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where a question's answer stands; independent of chunking."""
+
+    document: str
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its reference answers and where they stand.
+
+    Args:
+        id: unique among the project's questions.
+        question: the text asked.
+        answers: references, the best first; empty where the documents do not answer it.
+        evidence: anchored to document text; empty where none is known.
+        split: where the user fixed it; else ``None``.
+        kind: a free label (``numeric``, ``table``, ...), used for strata.
+        needs: a capability without which the question's document cannot be read (``ocr``).
+    """
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    evidence: tuple[Evidence, ...] = ()
+    split: Split | None = None
+    kind: str | None = None
+    needs: str | None = None
+
+    @property
+    def answerable(self) -> bool:
+        """Whether the documents answer it."""
+        return bool(self.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage that retrieval returned for a question, as kept in a dataset.
+
+    Args:
+        passage: the passage's id.
+        rank: from 1, in the serving retriever's order.
+        oracle: it covers gold evidence.
+        holds_answer: it could answer too (the answer's text occurs in it), though it is not the gold evidence.
+        allowed: it may be a training distractor (not of a held-out document group).
+    """
+
+    passage: str
+    rank: int
+    oracle: bool
+    holds_answer: bool
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question of a dataset, with everything that assembling a context for it needs.
+
+    Args:
+        id: the question's id.
+        question: the text asked.
+        answers: references; empty where the documents do not answer.
+        completion: what the model learns to write when the evidence is shown (quote, then answer).
+        oracles: ids of the passages that together hold the evidence.
+        candidates: the retriever's ranking, best first.
+        evidence: gold spans.
+        split: train, validation or test.
+        stratum: of a validation or test question; ``None`` in training.
+        group: the document group that is resampled as one.
+        kind: the question's own label.
+    """
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    completion: str
+    oracles: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    evidence: tuple[Evidence, ...]
+    split: Split
+    stratum: Stratum | None
+    group: str
+    kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One question and the completion to learn, under a context."""
+
+    id: str
+    question: str
+    completion: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContextGroup:
+    """What is trained as one sequence: passages in order and the questions asked of them (one, or several that share them)."""
+
+    passages: tuple[Passage, ...]
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A chat message."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a model wrote for one prompt.
+
+    Args:
+        text: without special tokens.
+        prompt_tokens: tokens of the prompt.
+        completion_tokens: tokens written, the end token not counted.
+        seconds: wall time; of a batch, the batch's time divided by its size.
+        finished: it stopped by itself, not at the token limit.
+        abstain_logodds: log-odds that the answer starts as an abstention, in nats; ``None`` where the engine does not give it.
+    """
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    finished: bool
+    abstain_logodds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A quotation in an answer, checked against the shown passages.
+
+    ``document``, ``start`` and ``end`` are where it stands; ``None`` where it is in no shown passage, and then not ``valid``.
+    """
+
+    text: str
+    valid: bool
+    document: str | None = None
+    start: int | None = None
+    end: int | None = None
+    passage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer of one arm in one context; a line of predictions.jsonl.
+
+    ``raw`` is what the model wrote, ``answer`` the final answer alone; ``passages`` are ids; ``answerable_in_context`` says whether
+    all evidence was among them.
+    """
+
+    id: str
+    question: str
+    arm: Arm
+    model: str
+    seed: int
+    context: Context
+    group: str
+    stratum: Stratum | None
+    kind: str | None
+    raw: str
+    answer: str
+    references: tuple[str, ...]
+    passages: tuple[str, ...]
+    quotes: tuple[Quote, ...]
+    abstained: bool
+    answerable_in_context: bool
+    abstain_logodds: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its 95 % interval and the number of questions it rests on; ``None`` bounds where ``n`` is too small."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a source was read, skipped or dropped."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a training run gives back."""
+
+    steps: int
+    answers: int
+    tokens: int
+    seconds: float
+    train_loss: float
+    validation_loss: float | None
+    device: str
+    dtype: str

@@ -1,0 +1,222 @@
+"""The project's folders, its writers' lock, atomic writes, manifests and the lineage that they carry.
+
+A workspace is ``.ragtune/`` in a project. Datasets, models and evaluations are immutable, named folders; one without a manifest.json
+is unfinished and may be resumed or replaced. A manifest is written last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from ragtune.errors import LockedError, ProjectError
+
+FOLDER = ".ragtune"
+Kind = Literal["datasets", "models", "evaluations"]
+RECORDED_PACKAGES = ("ragtune", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an artifact was made from and by.
+
+    Args:
+        kind: datasets, models or evaluations.
+        name: the artifact's folder.
+        key: hash of the stage's version, the settings it reads and its inputs' content; equal keys mean equal artifacts.
+        inputs: content hashes, e.g. ``{"corpus": ..., "questions": ...}``, or names and keys of other artifacts.
+        settings: what the stage read.
+        figures: what came out, for people and reports.
+        created: UTC, ISO 8601.
+        seconds: wall time of the stage, over all its runs.
+        versions: of the libraries that took part; recorded, not keyed.
+        device: where it ran.
+    """
+
+    kind: Kind
+    name: str
+    key: str
+    inputs: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
+    seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    format: int = 1
+
+
+class Workspace:
+    """The folders of one project.
+
+    Args:
+        project: the folder that holds ragtune.toml; the workspace is ``.ragtune`` in it and is made when first written to.
+    """
+
+    def __init__(self, project: Path) -> None:
+        self.project = project.resolve()
+        self.folder = self.project / FOLDER
+
+    @property
+    def corpus(self) -> Path:
+        """The SQLite file that is the truth about the documents."""
+        return self.folder / "corpus.db"
+
+    @property
+    def index(self) -> Path:
+        """Where files derived from the corpus lie."""
+        return self.folder / "index"
+
+    @property
+    def generations(self) -> Path:
+        """What models wrote for which prompt, so that no answer is generated twice."""
+        return self.folder / "generations.db"
+
+    def artifact(self, kind: Kind, name: str) -> Path:
+        """The folder of a named artifact.
+
+        Raises:
+            ProjectError: the name is no plain folder name.
+        """
+        if not name or name.startswith(".") or any(character in name for character in '/\\:*?"<>|\0'):
+            raise ProjectError(f"{name!r} cannot be a name: use letters, digits, '-', '_' and '.'")
+        return self.folder / kind / name
+
+    def manifests(self, kind: Kind) -> list[Manifest]:
+        """Finished artifacts of a kind, oldest first."""
+        found = [read_manifest(path.parent) for path in (self.folder / kind).glob("*/manifest.json")]
+        return sorted((manifest for manifest in found if manifest), key=lambda manifest: (manifest.created, manifest.name))
+
+    def find(self, kind: Kind, name: str | None) -> Manifest:
+        """A finished artifact by name, or the newest.
+
+        Raises:
+            ProjectError: there is none; the message says how to make one.
+        """
+        manifests = self.manifests(kind)
+        if name is None and manifests:
+            return manifests[-1]
+        for manifest in manifests:
+            if manifest.name == name:
+                return manifest
+        command = {"datasets": "dataset", "models": "train", "evaluations": "evaluate"}[kind]
+        known = ", ".join(manifest.name for manifest in manifests) or "none"
+        raise ProjectError(f"there is no finished {kind[:-1]}{f' named {name}' if name else ''} (there are: {known}): run 'ragtune {command}'")
+
+    def find_key(self, kind: Kind, key: str) -> Manifest | None:
+        """A finished artifact that was made from just these inputs and settings."""
+        return next((manifest for manifest in self.manifests(kind) if manifest.key == key), None)
+
+    @contextlib.contextmanager
+    def lock(self, command: str) -> Iterator[None]:
+        """Hold the writers' lock: one command writes to a project at a time; readers need none. A killed holder frees it.
+
+        Raises:
+            LockedError: another command holds it; the message says which.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        who = self.folder / "lock.json"
+        lock = FileLock(str(self.folder / "lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise LockedError(f"{_holder(who)} is writing to {self.folder}: wait for it to end, or stop it, and run this again") from None
+        try:
+            write_json(who, {"command": command, "pid": os.getpid(), "since": now()})
+            yield
+        finally:
+            who.unlink(missing_ok=True)
+            lock.release()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, keys in the order given."""
+    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of an artifact, or ``None`` while it is unfinished.
+
+    Raises:
+        ProjectError: the file is damaged.
+    """
+    path = folder / "manifest.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Manifest(**values)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ProjectError(f"{path} is damaged ({error}): remove its folder and make it again") from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write an artifact's manifest, which makes it finished."""
+    write_json(folder / "manifest.json", asdict(manifest))
+
+
+def stage_key(stage: str, stage_version: int, settings: Any, inputs: Any) -> str:
+    """Hash of everything that decides a stage's output, as 16 hex characters."""
+    text = json.dumps([stage, stage_version, settings, inputs], sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python, the platform and the libraries whose behaviour figures depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform(aliased=True, terse=True)}
+    for package in RECORDED_PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the microsecond."""
+    return datetime.now(UTC).isoformat()
+
+
+def _holder(path: Path) -> str:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return f"'ragtune {held['command']}' (process {held['pid']}, since {held['since'][:19]} UTC)"
+    except (OSError, ValueError, KeyError):
+        return "another ragtune command"
