@@ -206,9 +206,12 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class ContextGroup:
-    """What is trained as one sequence: passages in order and the questions asked of them (one, or several that share them)."""
+    """What is trained as one sequence: passages in order and the questions asked of them (one, or several that share them).
 
-    passages: tuple[Passage, ...]
+    ``passages`` is ``None`` where the questions are asked from memory, as for the ``dsf`` arm.
+    """
+
+    passages: tuple[Passage, ...] | None
     branches: tuple[Branch, ...]
 
 

@@ -9,6 +9,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from rouge_score.rouge_scorer import RougeScorer
 
@@ -62,9 +63,13 @@ def answer_metrics(prediction: Prediction) -> dict[str, float]:
     """
     if not prediction.references:
         return {}
-    if prediction.abstained:
+    return dict(_metrics(prediction.answer, prediction.references, prediction.abstained))
+
+
+@lru_cache(maxsize=65536)
+def _metrics(answer: str, references: tuple[str, ...], abstained: bool) -> dict[str, float]:
+    if abstained:
         return {"f1": 0.0, "exact_match": 0.0, "containment": 0.0, "rouge_l": 0.0}
-    answer, references = prediction.answer, prediction.references
     metrics = {
         "f1": f1(answer, references),
         "exact_match": exact_match(answer, references),

@@ -35,17 +35,25 @@ class Difference:
 
 
 def bootstrap(
-    values: Sequence[float], groups: Sequence[str], weights: Sequence[float] | None = None, *, n: int | None = None, seed: int = 0
+    values: Sequence[float],
+    groups: Sequence[str],
+    weights: Sequence[float] | None = None,
+    *,
+    n: int | None = None,
+    share: bool = True,
+    seed: int = 0,
 ) -> Estimate:
     """The (weighted) mean of ``values`` with a 95 % interval from resampling whole groups.
 
-    Where all values are 0, or all 1, resampling sees no spread; the far bound is then the exact binomial one with a trial a group.
+    Where all values of a share are 0, or all 1, resampling sees no spread; the far bound is then the exact binomial one, with a
+    trial a group.
 
     Args:
         values: one for each answer, at least one.
         groups: the document group of each.
         weights: of each; equal where ``None``.
         n: questions that it rests on, where several answers belong to one; by default the number of values.
+        share: values lie in [0, 1].
         seed: of the resampling; same seed, same interval.
 
     Returns:
@@ -57,10 +65,10 @@ def bootstrap(
     sums = np.bincount(index, weights=value * weight, minlength=count)
     totals = np.bincount(index, weights=weight, minlength=count)
     n = len(value) if n is None else n
-    if count >= 2 and (np.all(value == 0) or np.all(value == 1)):
+    if share and count >= 2 and (np.all(value == 0) or np.all(value == 1)):
         slack = float(((1 - LEVEL) / 2) ** (1 / count))
         return Estimate(1.0, slack, 1.0, n) if value[0] else Estimate(0.0, 0.0, 1 - slack, n)
-    return bootstrap_statistic(lambda drawn: _divide(drawn @ sums, drawn @ totals), count, n, seed=seed).estimate
+    return bootstrap_statistic(lambda drawn: divide(drawn @ sums, drawn @ totals), count, n, seed=seed).estimate
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, seed: int = 0) -> Difference:
@@ -68,7 +76,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float], groups: Sequence[s
     index, count = _number(groups)
     sums = np.bincount(index, weights=np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), minlength=count)
     totals = np.bincount(index, minlength=count).astype(np.float64)
-    return bootstrap_statistic(lambda drawn: _divide(drawn @ sums, drawn @ totals), count, len(a), seed=seed)
+    return bootstrap_statistic(lambda drawn: divide(drawn @ sums, drawn @ totals), count, len(a), seed=seed)
 
 
 def bootstrap_statistic(statistic: Statistic, groups: int, n: int, *, seed: int = 0) -> Difference:
@@ -87,8 +95,9 @@ def bootstrap_statistic(statistic: Statistic, groups: int, n: int, *, seed: int 
     draws = draws[np.isfinite(draws)]
     if len(draws) < RESAMPLES / 2:
         return Difference(Estimate(value, None, None, n), None)
-    if np.ptp(draws) < 1e-12:
-        return Difference(Estimate(value, value, value, n), 1.0 if abs(value) < 1e-12 else 1 / RESAMPLES)
+    if np.ptp(draws) < 1e-12:  # no spread to resample: only "no difference anywhere" says something
+        same = abs(value) < 1e-12
+        return Difference(Estimate(value, value if same else None, value if same else None, n), 1.0 if same else None)
     bias = _normal_score(draws, value)
     skew = _acceleration(statistic(1 - np.eye(groups)))
     # Student's t with the n - 1 of a sample variance: "expanded percentiles".
@@ -111,6 +120,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def divide(numerator: Float64, denominator: Float64) -> Float64:
+    """The quotient, NaN where the denominator is 0: a resample in which a statistic is undefined."""
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator != 0)
+
+
 @lru_cache(maxsize=8)
 def _draws(groups: int, seed: int) -> Float64:
     """How often each group was drawn, ``[RESAMPLES, groups]``."""
@@ -124,13 +138,10 @@ def _number(groups: Sequence[str]) -> tuple[NDArray[np.intp], int]:
     return index, len(names)
 
 
-def _divide(numerator: Float64, denominator: Float64) -> Float64:
-    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator != 0)
-
-
 def _normal_score(draws: Float64, value: float) -> float:
     """Normal quantile of the share of draws below ``value``, ties half; kept finite."""
-    share = (np.count_nonzero(draws < value) + np.count_nonzero(draws <= value)) / (2 * len(draws))
+    tie = 1e-9 * float(np.ptp(draws))  # sums in another order differ by rounding, and are the same draw
+    share = (np.count_nonzero(draws < value - tie) + np.count_nonzero(draws <= value + tie)) / (2 * len(draws))
     edge = 1 / (2 * len(draws))
     return float(ndtri(min(1 - edge, max(edge, share))))
 

@@ -1,0 +1,328 @@
+"""One command per method of :class:`ragtune.Project`. Results go to stdout, messages and progress bars to stderr, ``--json`` for scripts.
+
+Nothing heavy is imported before a command runs, so that ``ragtune --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from ragtune.errors import RagtuneError
+
+if TYPE_CHECKING:
+    from ragtune.project import Project
+
+app = typer.Typer(
+    name="ragtune",
+    help="Turn a folder of documents into a language model that answers from them, with citations, and prove on held-out questions that it answers better.",
+    epilog="Start here: ragtune run --documents DIR --questions FILE",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(help="List the models that ragtune knows, and fetch them.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+dataset_app = typer.Typer(help="Build a training set from questions, and look at it.", invoke_without_command=True)
+app.add_typer(dataset_app, name="dataset")
+
+ProjectOption = Annotated[
+    Optional[Path], typer.Option("--project", "-p", help="The project's folder; default: the nearest one upwards that has a ragtune.toml.", show_default=False)
+]
+SetOption = Annotated[Optional[list[str]], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override a setting, e.g. --set train.epochs=2.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2, a bug is a traceback."""
+    try:
+        app()
+    except RagtuneError as error:
+        from rich.console import Console
+
+        Console(stderr=True).print(f"[red]error:[/red] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command again to go on", file=sys.stderr)  # noqa: T201 - the command line's own output
+        sys.exit(130)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from ragtune import __version__
+
+        typer.echo(f"ragtune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    return
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The project's folder; made when absent.")] = Path(),
+    documents: Annotated[Optional[list[Path]], typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
+    questions: Annotated[Optional[list[Path]], typer.Option("--questions", help="Question files or folders.")] = None,
+) -> None:
+    """Make a project: ragtune.toml with every default commented, .env.example, questions/.
+
+    Example: ragtune init handbook --documents ~/handbook
+    """
+    from ragtune.project import Project
+
+    made = Project.init(path, documents=documents or (), questions=questions or ())
+    typer.echo(f"A project is ready in {made.path}. Put questions into {made.path / 'questions'} and run: ragtune run --project {path}")
+
+
+@app.command()
+def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Check Python, cores, memory, disk, GPU, models and keys, and say what to do.
+
+    Example: ragtune doctor
+    """
+    opened = _open(project, None, quiet=True)
+    checks = opened.doctor()
+    if as_json:
+        _print_json(checks)
+    else:
+        from ragtune import screen
+
+        screen.show_checks(checks)
+    if any(check.state == "problem" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ingest(
+    paths: Annotated[Optional[list[Path]], typer.Argument(help="Files and folders; default: `documents` in ragtune.toml.")] = None,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make the corpus equal to the sources: read what is new or changed, remove what vanished, skip what is unchanged.
+
+    Example: ragtune ingest ~/handbook
+    """
+    opened = _open(project, settings, quiet=quiet or as_json, create=True)
+    result = opened.ingest(paths or ())
+    _show(result, as_json, "show_ingest")
+
+
+@app.command()
+def index(project: ProjectOption = None, settings: SetOption = None, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Embed new chunks and bring the vector index up to date.
+
+    Example: ragtune index
+    """
+    _show(_open(project, settings, quiet=quiet or as_json).index(), as_json, "show_index")
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Annotated[Optional[int], typer.Option("-k", help="Chunks to show; default: retrieve.k.")] = None,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the chunks that answer a question: source, heading, score.
+
+    Example: ragtune search "how long is the crossing"
+    """
+    _show(_open(project, settings, quiet=True).search(text, k), as_json, "show_hits")
+
+
+@dataset_app.callback(invoke_without_command=True)
+def dataset(
+    context: typer.Context,
+    questions: Annotated[Optional[list[Path]], typer.Option("--questions", help="Question files or folders; default: `questions` in ragtune.toml.")] = None,
+    test: Annotated[Optional[list[Path]], typer.Option("--test", help="Question files that are the whole test split.")] = None,
+    name: Annotated[Optional[str], typer.Option("--name", help="Name of the dataset; default: made from its inputs.")] = None,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Build a dataset: questions, oracles, distractors from the serving index, quoted answers, and three splits.
+
+    Example: ragtune dataset --questions questions.jsonl
+    """
+    if context.invoked_subcommand is None:
+        opened = _open(project, settings, quiet=quiet or as_json)
+        _show(opened.dataset(questions or (), test=test or (), name=name), as_json, "show_dataset")
+
+
+@dataset_app.command("show")
+def dataset_show(
+    example: Annotated[Optional[str], typer.Argument(help="A question's id; default: the first training example.")] = None,
+    name: Annotated[Optional[str], typer.Option("--name", help="The dataset; default: the newest.")] = None,
+    epoch: Annotated[int, typer.Option("--epoch", help="Contexts are drawn anew each epoch.")] = 0,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print an example as the model sees it.
+
+    Example: ragtune dataset show q001
+    """
+    _show(_open(project, settings, quiet=True).dataset_show(example, name=name, epoch=epoch), as_json, "show_example")
+
+
+@models_app.command("list")
+def models_list(as_json: JsonOption = False) -> None:
+    """List the catalog: what each model is for, its size, its licence, and whether it is here.
+
+    Example: ragtune models list
+    """
+    from ragtune.project import list_models
+
+    _show(list_models(), as_json, "show_models")
+
+
+@models_app.command("pull")
+def models_pull(
+    names: Annotated[Optional[list[str]], typer.Argument(help="Catalog ids; default: the embedded defaults.")] = None, as_json: JsonOption = False
+) -> None:
+    """Fetch models into the user's cache and check them by SHA-256.
+
+    Example: ragtune models pull smollm2-135m-instruct
+    """
+    from ragtune.project import pull_models
+
+    _show(pull_models(names or ()), as_json, "show_models")
+
+
+@app.command()
+def train(
+    dataset: Annotated[Optional[str], typer.Option("--dataset", help="The dataset; default: the newest.")] = None,
+    name: Annotated[Optional[str], typer.Option("--name", help="Name of the model; default: made from its inputs.")] = None,
+    without_context: Annotated[bool, typer.Option("--without-context", help="Train the `dsf` control: the same answers, no passages.")] = False,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Tune the base model with LoRA. A killed run goes on where it was and ends at the same weights.
+
+    Example: ragtune train --set train.epochs=2
+    """
+    opened = _open(project, settings, quiet=quiet or as_json)
+    _show(opened.train(dataset=dataset, name=name, without_context=without_context), as_json, "show_model")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Optional[str], typer.Option("--model", help="The tuned model; default: the newest.")] = None,
+    name: Annotated[Optional[str], typer.Option("--name", help="Name of the evaluation; default: made from its inputs.")] = None,
+    split: Annotated[str, typer.Option("--split", help="test (each reading is counted) or validation.")] = "test",
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Ask base and tuned model the held-out questions and compare their answers.
+
+    Example: ragtune evaluate --split validation
+    """
+    opened = _open(project, settings, quiet=quiet or as_json)
+    _show(opened.evaluate(model=model, name=name, split=split), as_json, "show_report")
+
+
+@app.command()
+def report(
+    evaluation: Annotated[Optional[str], typer.Argument(help="The evaluation; default: the newest.")] = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an evaluation again, and where its report.html is.
+
+    Example: ragtune report
+    """
+    _show(_open(project, None, quiet=True).report(evaluation), as_json, "show_report")
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    model: Annotated[Optional[str], typer.Option("--model", help="A tuned model, or `base`; default: the newest tuned model, else the base.")] = None,
+    k: Annotated[Optional[int], typer.Option("-k", help="Passages to show; default: retrieve.k.")] = None,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question from the documents, with numbered citations that were checked word for word.
+
+    Example: ragtune ask "How long is the crossing?"
+    """
+    opened = _open(project, settings, quiet=True)
+    pieces = opened.ask(question, model=model, k=k)
+    if as_json:
+        _print_json(list(pieces)[-1])
+        return
+    from ragtune import screen
+
+    screen.show_answer(pieces)
+
+
+@app.command()
+def run(
+    documents: Annotated[Optional[list[Path]], typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
+    questions: Annotated[Optional[list[Path]], typer.Option("--questions", help="Question files or folders.")] = None,
+    budget: Annotated[Optional[str], typer.Option("--budget", help="Wall time for the whole run, e.g. 20m or 1h30m: training and test questions are sampled to fit.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only predict how long each stage will take.")] = False,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Do everything: ingest, index, dataset, train, evaluate, report. What is unchanged is skipped; a killed run goes on.
+
+    Example: ragtune run --documents handbook --questions questions.jsonl
+    """
+    opened = _open(project, settings, quiet=quiet or as_json, create=True)
+    result = opened.run(documents or (), questions or (), budget=budget, dry_run=dry_run)
+    _show(result, as_json, "show_run")
+
+
+def _open(project: Path | None, settings: list[str] | None, *, quiet: bool, create: bool = False) -> Project:
+    from ragtune.project import Project
+
+    progress = None
+    if not quiet:
+        from ragtune.screen import LiveProgress
+
+        progress = LiveProgress()
+    return Project(project, overrides=settings or (), progress=progress, create=create)
+
+
+def _show(result: Any, as_json: bool, shown_by: str) -> None:
+    if as_json:
+        _print_json(result)
+        return
+    from ragtune import screen
+
+    getattr(screen, shown_by)(result)
+
+
+def _print_json(value: Any) -> None:
+    from ragtune.project import to_json
+
+    typer.echo(to_json(value))
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+if __name__ == "__main__":
+    main()

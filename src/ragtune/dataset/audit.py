@@ -1,0 +1,98 @@
+"""What a dataset's manifest says about its own soundness: how close test questions are to training ones, and what is where."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ragtune.dataset.raft import by_split, draw_present
+from ragtune.protocols import Float32
+from ragtune.types import Example
+
+_TOKEN = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """A test question and the training question that is most like it; ``similarity`` is in [0, 1] for tokens, [-1, 1] for vectors."""
+
+    test: str
+    train: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The audit of one dataset.
+
+    Args:
+        nearest: one for each test question that resembles any training question, the most alike first.
+        near_identical: how many of them reach the threshold.
+        test: how many test questions there are.
+        counts: questions by ``split/stratum/kind``; ``-`` where there is none.
+        realised_p: share of the answerable training questions that see their oracle in the first epoch; ``None`` without any.
+    """
+
+    nearest: tuple[Nearest, ...]
+    near_identical: int
+    test: int
+    counts: Mapping[str, int]
+    realised_p: float | None
+
+
+def audit(
+    examples: Sequence[Example], *, seed: int, p: float, threshold: float = 0.8, vectors: Mapping[str, Float32] | None = None
+) -> Audit:
+    """Audit a dataset.
+
+    Args:
+        examples: all of them.
+        seed: of the oracle draw.
+        p: as it will be trained.
+        threshold: similarity from which two questions count as near-identical.
+        vectors: L2-normalised question vectors by id, compared by cosine; without them, Jaccard similarity of lower-case tokens.
+    """
+    splits = by_split(examples)
+    train, test = splits.get("train", []), splits.get("test", [])
+    nearest = _by_tokens(train, test) if vectors is None else _by_vectors(train, test, vectors)
+    nearest.sort(key=lambda each: (-each.similarity, each.test))
+    answerable = sum(bool(example.oracles) for example in train)
+    return Audit(
+        nearest=tuple(nearest),
+        near_identical=sum(each.similarity >= threshold for each in nearest),
+        test=len(test),
+        counts=dict(sorted(Counter(f"{each.split}/{each.stratum or '-'}/{each.kind or '-'}" for each in examples).items())),
+        realised_p=len(draw_present(train, epoch=0, seed=seed, p=p)) / answerable if answerable else None,
+    )
+
+
+def _by_tokens(train: Sequence[Example], test: Sequence[Example]) -> list[Nearest]:
+    tokens = [frozenset(_TOKEN.findall(example.question.lower())) for example in train]
+    having: dict[str, list[int]] = defaultdict(list)
+    for at, own in enumerate(tokens):
+        for token in own:
+            having[token].append(at)
+    nearest = []
+    for example in test:
+        asked = frozenset(_TOKEN.findall(example.question.lower()))
+        common = Counter(at for token in asked for at in having.get(token, ()))
+        if common:
+            similarity, at = max((both / (len(asked) + len(tokens[at]) - both), -at) for at, both in common.items())
+            nearest.append(Nearest(example.id, train[-at].id, round(similarity, 4)))
+    return nearest
+
+
+def _by_vectors(train: Sequence[Example], test: Sequence[Example], vectors: Mapping[str, Float32]) -> list[Nearest]:
+    if not train or not test:
+        return []
+    train_nd = np.stack([vectors[example.id] for example in train])
+    nearest = []
+    for example in test:
+        scores_n = train_nd @ vectors[example.id]
+        at = int(scores_n.argmax())
+        nearest.append(Nearest(example.id, train[at].id, round(float(scores_n[at]), 4)))
+    return nearest

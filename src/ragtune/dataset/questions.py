@@ -1,0 +1,175 @@
+"""Reading question files: JSON Lines, a JSON list, or SQuAD JSON. Finding their evidence in the documents is left to ``anchor``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard, cast, get_args
+
+from ragtune.errors import QuestionError
+from ragtune.types import JSON, Split
+
+_FIELDS = frozenset({"id", "question", "answers", "document", "evidence", "split", "kind", "needs"})
+_SPLITS: tuple[str, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, slots=True)
+class RawEvidence:
+    """Evidence as its file states it.
+
+    Args:
+        text: the verbatim span.
+        document: where it differs from the question's own document.
+        start: its offset in that document where the file knows it (SQuAD); the document is then a hint, not a promise.
+    """
+
+    text: str
+    document: str | None = None
+    start: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawQuestion:
+    """A question as its file states it.
+
+    Args:
+        where: ``file:line``, for messages.
+        extra: fields that ragtune does not know, kept as they are.
+
+    The other fields are those of a question file.
+    """
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    document: str | None
+    evidence: tuple[RawEvidence, ...]
+    split: Split | None = None
+    kind: str | None = None
+    needs: str | None = None
+    where: str = ""
+    extra: Mapping[str, JSON] = field(default_factory=dict)
+
+
+def load_questions(paths: Sequence[Path]) -> list[RawQuestion]:
+    """Read question files (``.jsonl``, or ``.json`` in our format or SQuAD's) in the order given.
+
+    Raises:
+        QuestionError: a file cannot be read, an entry is malformed, or two questions have one id; names file and line.
+    """
+    questions: list[RawQuestion] = []
+    seen: dict[str, str] = {}
+    for path in paths:
+        for question in _read(path):
+            if question.id in seen:
+                raise QuestionError(
+                    f"{question.where}: the id {question.id!r} is also used at {seen[question.id]}: give each question an id of its own"
+                )
+            seen[question.id] = question.where
+            questions.append(question)
+    return questions
+
+
+def read_text(path: Path) -> str:
+    """A question file's text.
+
+    Raises:
+        QuestionError: it is missing or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise QuestionError(f"cannot read questions from {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise QuestionError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+
+
+def _read(path: Path) -> Iterator[RawQuestion]:
+    text = read_text(path)
+    if path.suffix == ".json":
+        from ragtune.dataset.squad import squad_questions  # squad builds on the records of this file
+
+        content = _parse(text, str(path))
+        if isinstance(content, dict) and isinstance(content.get("data"), list):
+            yield from squad_questions(path)
+        elif isinstance(content, list):
+            for number, entry in enumerate(content, start=1):
+                yield _question(entry, f"{path}: entry {number}")
+        else:
+            raise QuestionError(f'{path}: expected a list of questions, or SQuAD JSON with a "data" list')
+        return
+    # Not splitlines(): U+2028 and its like may stand inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield _question(_parse(line, f"{path}:{number}"), f"{path}:{number}")
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise QuestionError(
+            f"{where}: not valid JSON ({error.msg} at column {error.colno}): "
+            'write one object a line, like {"id": "q1", "question": "…", "answers": ["…"], "document": "a.md", "evidence": "…"}'
+        ) from error
+
+
+def _question(entry: Any, where: str) -> RawQuestion:
+    if not isinstance(entry, dict):
+        raise QuestionError(f'{where}: expected an object like {{"id": "q1", "question": "…", "answers": ["…"]}}, found {_shown(entry)}')
+    for name in ("id", "question"):
+        if not _is_text(entry.get(name)):
+            raise QuestionError(f'{where}: "{name}" must be a non-empty string, found {_shown(entry.get(name))}')
+    for name in ("document", "kind", "needs"):
+        if entry.get(name) is not None and not _is_text(entry[name]):
+            raise QuestionError(f'{where}: "{name}" must be a non-empty string or null, found {_shown(entry[name])}')
+    answers = entry.get("answers")
+    if not isinstance(answers, list) or not all(_is_text(answer) for answer in answers):
+        raise QuestionError(
+            f'{where}: "answers" must be a list of non-empty strings, found {_shown(answers)}: '
+            'write ["the answer", "another wording"], or [] where the documents do not answer the question'
+        )
+    if entry.get("split") not in (None, *_SPLITS):
+        raise QuestionError(f'{where}: "split" must be one of {", ".join(_SPLITS)} or null, found {_shown(entry["split"])}')
+    evidence = _evidence(entry.get("evidence"), where)
+    if evidence and not answers:
+        raise QuestionError(f'{where}: it has evidence but "answers" is []: write its answers, or null for "evidence"')
+    return RawQuestion(
+        id=entry["id"],
+        question=entry["question"].strip(),
+        answers=tuple(answer.strip() for answer in answers),
+        document=entry.get("document"),
+        evidence=evidence,
+        split=cast("Split | None", entry.get("split")),
+        kind=entry.get("kind"),
+        needs=entry.get("needs"),
+        where=where,
+        extra={name: value for name, value in entry.items() if name not in _FIELDS},
+    )
+
+
+def _evidence(value: Any, where: str) -> tuple[RawEvidence, ...]:
+    spans = [] if value is None else value if isinstance(value, list) else [value]
+    evidence = []
+    for span in spans:
+        if _is_text(span):
+            evidence.append(RawEvidence(span))
+        elif isinstance(span, dict) and _is_text(span.get("text")) and (span.get("document") is None or _is_text(span["document"])):
+            evidence.append(RawEvidence(span["text"], span.get("document")))
+        else:
+            raise QuestionError(
+                f'{where}: "evidence" must be a verbatim span, a list of spans or of {{"document": "a.md", "text": "…"}}, or null, '
+                f"found {_shown(span)}"
+            )
+    return tuple(evidence)
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,92 @@
+"""SQuAD JSON (versions 1 and 2) as questions and as documents.
+
+An article is one document, its paragraphs joined by an empty line: so the questions of an article are one document group, and the
+offsets of evidence are exact.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ragtune.dataset.matching import normalise, sentence_around
+from ragtune.dataset.questions import RawEvidence, RawQuestion, read_text
+from ragtune.errors import QuestionError
+from ragtune.types import Document
+
+_SEAM = "\n\n"
+
+
+def squad_documents(path: Path) -> list[Document]:
+    """The articles of a SQuAD file, for where no documents are given.
+
+    Raises:
+        QuestionError: the file is not SQuAD JSON.
+    """
+    return [
+        Document(source=source, title=article["title"].replace("_", " "), text=_SEAM.join(_text(p) for p in article["paragraphs"]))
+        for source, article in _articles(path)
+    ]
+
+
+def squad_questions(path: Path) -> Iterator[RawQuestion]:
+    """The questions of a SQuAD file: the evidence is the sentence that holds ``answer_start``.
+
+    Of several annotators' answers the most frequent is taken as the best, the shorter of equals.
+
+    Raises:
+        QuestionError: the file is not SQuAD JSON, or an ``answer_start`` lies outside its paragraph.
+    """
+    for source, article in _articles(path):
+        at = 0
+        for number, paragraph in enumerate(article["paragraphs"], start=1):
+            for entry in paragraph["qas"]:
+                where = f"{path}: {article['title']}, paragraph {number}, question {entry.get('id')!r}"
+                try:
+                    yield _question(entry, paragraph["context"], at, source, where)
+                except (KeyError, TypeError, AttributeError) as error:
+                    raise QuestionError(f'{where}: expected "id", "question" and "answers" as in SQuAD ({error!r})') from error
+            at += len(_text(paragraph)) + len(_SEAM)
+
+
+def _question(entry: dict[str, Any], context: str, at: int, source: str, where: str) -> RawQuestion:
+    id_, question = str(entry["id"]), entry["question"].strip()
+    if not question:
+        raise QuestionError(f"{where}: the question is empty")
+    given = [] if entry.get("is_impossible") else [answer for answer in entry["answers"] if answer["text"].strip()]
+    if not given:
+        return RawQuestion(id_, question, (), None, (), where=where)
+    counts = Counter(normalise(answer["text"]) for answer in given)
+    given.sort(key=lambda answer: (-counts[normalise(answer["text"])], len(answer["text"])))
+    start = given[0]["answer_start"]
+    if not 0 <= start < len(context):
+        raise QuestionError(f"{where}: answer_start {start} lies outside its paragraph of {len(context)} characters")
+    first, last = sentence_around(context, start, start + len(given[0]["text"].strip()))
+    evidence = RawEvidence(context[first:last], source, at + first - (len(context) - len(context.lstrip())))
+    answers = tuple(dict.fromkeys(answer["text"].strip() for answer in given))
+    return RawQuestion(id_, question, answers, source, (evidence,), where=where)
+
+
+def _articles(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        articles = json.loads(read_text(path))["data"]
+        titles: Counter[str] = Counter()
+        for number, article in enumerate(articles, start=1):
+            title = article.setdefault("title", f"article-{number}")
+            titles[title] += 1
+            source = title.replace("/", "_") + (f"-{titles[title]}" if titles[title] > 1 else "") + ".md"
+            for paragraph in article["paragraphs"]:
+                paragraph["context"], paragraph["qas"]
+            yield source, article
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise QuestionError(
+            f'{path} is not SQuAD JSON: expected {{"data": [{{"title", "paragraphs": [{{"context", "qas"}}]}}]}}'
+        ) from error
+
+
+def _text(paragraph: dict[str, Any]) -> str:
+    text: str = paragraph["context"].strip()
+    return text

@@ -1,0 +1,81 @@
+"""Embeddings from a local sentence-transformers model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
+
+from ragtune.errors import ModelError
+from ragtune.protocols import Float32
+
+
+class SentenceTransformersEmbedder:
+    """Fulfils the embedder's contract.
+
+    Args:
+        model: folder or Hugging Face id.
+        batch_size: texts embedded at once; the library sorts them by length first, so that little is padding.
+        device: of torch; ``None`` takes the best.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+
+    def __init__(self, model: str | Path, *, batch_size: int = 64, device: str | None = None) -> None:
+        self._batch_size = batch_size
+        self.name = Path(model).name if isinstance(model, Path) else model
+        bars = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.disable_progress_bar()
+        try:
+            self._model = SentenceTransformer(str(model), device=device, local_files_only=isinstance(model, Path))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"the embedder {model} cannot be loaded ({error}): check embed.model, or run 'ragtune models list'") from None
+        finally:
+            if bars:
+                transformers_logging.enable_progress_bar()
+        self.dimension = int(self._model.get_embedding_dimension() or 0)
+        self.max_tokens = int(self._model.max_seq_length or 512)
+        self.fingerprint = _fingerprint(self._model)
+
+    def embed_documents(self, texts: Sequence[str]) -> Float32:
+        """Vectors ``[n, d]``, L2-normalised."""
+        return self._encode(texts)
+
+    def embed_queries(self, texts: Sequence[str]) -> Float32:
+        """Vectors ``[q, d]``, L2-normalised; the model's own query prompt is used where it has one."""
+        return self._encode(texts, query=True)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text without special ones, never truncated or padded, whatever tokenizer.json says."""
+        if not texts:
+            return []
+        encoded = self._model.tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False)
+        return [len(ids) for ids in encoded["input_ids"]]
+
+    def _encode(self, texts: Sequence[str], *, query: bool = False) -> Float32:
+        if not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        encode = self._model.encode_query if query else self._model.encode_document
+        vectors = encode(
+            list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+        )
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def _fingerprint(model: SentenceTransformer) -> str:
+    """Hash of every weight and of what else decides a vector: equal models under different names share their vectors."""
+    # What the library records of the transformer itself changes with its versions and is in the weights' names and shapes anyhow.
+    modules = [[type(module).__name__, module.get_config_dict()] for module in list(model)[1:]]
+    settings = [modules, model.max_seq_length, model.prompts, model.default_prompt_name]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Local generation: one engine under ask, evaluate and serve."""

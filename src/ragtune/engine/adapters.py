@@ -1,0 +1,103 @@
+"""PEFT adapters merged into their base, kept side by side with the base's own weights, so that switching moves pointers only.
+
+A merged model runs at the base's speed, while unmerged low-rank branches cost two more small products in every layer. The base's weights
+are never touched: each adapter has its own copy of the layers that it changes, so going back to the base is exact.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from peft import PeftConfig, PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+
+from ragtune.errors import ModelError
+
+_KEPT = 2
+"""Adapters whose merged weights stay in memory: as many as one evaluation alternates between."""
+
+_Weights: TypeAlias = dict[str, Tensor]
+
+
+class Adapters:
+    """The weights of one base model, with one adapter or none.
+
+    Args:
+        model: the base; its parameters are made to point to the weights wanted.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._base: _Weights = {}
+        self._merged: OrderedDict[tuple[Path, int], _Weights] = OrderedDict()
+        self._active: tuple[Path, int] | None = None
+
+    def use(self, adapter: Path | None) -> None:
+        """Make the model that of ``adapter``; ``None`` is the plain base.
+
+        Raises:
+            ModelError: the folder is no adapter, or not one of this base.
+        """
+        wanted = None if adapter is None else _key(adapter)
+        if wanted == self._active:
+            return
+        self._point_to(self._base)
+        self._active = None
+        if wanted is None:
+            return
+        if wanted in self._merged:
+            self._merged.move_to_end(wanted)
+        else:
+            self._merged[wanted] = self._merge(wanted[0])
+            if len(self._merged) > _KEPT:
+                self._merged.popitem(last=False)
+        self._point_to(self._merged[wanted])
+        self._active = wanted
+
+    def _point_to(self, weights: _Weights) -> None:
+        for name, weight in weights.items():
+            self._model.get_parameter(name).data = weight
+
+    @torch.no_grad()
+    def _merge(self, folder: Path) -> _Weights:
+        weights: _Weights = {}
+        try:
+            with warnings.catch_warnings():
+                # PEFT reads a property that transformers 5 has renamed; nothing that a user could mend.
+                warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated", category=FutureWarning)
+                config = PeftConfig.from_pretrained(str(folder))
+                if getattr(config, "modules_to_save", None) or getattr(config, "bias", "none") != "none":
+                    raise ModelError(f"adapter {folder} also replaces whole modules or biases: merge it into its base and use that model")
+                PeftModel.from_pretrained(self._model, str(folder))
+            for name, layer in _layers(self._model):
+                parameter = layer.get_base_layer().weight
+                base = parameter.data
+                parameter.data = base.clone()
+                layer.merge(safe_merge=True, adapter_names=["default"])
+                weights[f"{name}.weight"], parameter.data = parameter.data, base
+                self._base.setdefault(f"{name}.weight", base)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(f"adapter {folder} does not fit this base model: {error}") from error
+        finally:
+            # Not PEFT's own unload, which is out of reach where loading fails half way.
+            for name, layer in _layers(self._model):
+                self._model.set_submodule(name, layer.get_base_layer())
+            vars(self._model).pop("peft_config", None)
+        return weights
+
+
+def _layers(model: Any) -> list[tuple[str, Any]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+def _key(adapter: Path) -> tuple[Path, int]:
+    folder = adapter.resolve()
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file() or not (folder / "adapter_config.json").is_file():
+        raise ModelError(f"{folder} holds no adapter_config.json and adapter_model.safetensors: give the folder of a PEFT adapter")
+    return folder, weights.stat().st_mtime_ns

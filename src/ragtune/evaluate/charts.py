@@ -1,0 +1,122 @@
+"""Charts as inline SVG, drawn here so that the page needs no library and no network.
+
+Horizontal places are percentages, so text keeps its size while a chart takes the width that it has. Colours are classes of report.css.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from ragtune.evaluate.decide import signed
+from ragtune.types import Estimate
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A range with round ticks."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def place(self, value: float) -> float:
+        """Where a value lies, in percent of the width, kept inside."""
+        return 100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
+
+
+def axis(low: float, high: float, *, ticks: int = 5) -> Axis:
+    """The smallest axis with round ticks that holds ``low`` to ``high``."""
+    span = max(high - low, 1e-9)
+    magnitude = 10.0 ** math.floor(math.log10(span / ticks))
+    step = next(m * magnitude for m in (1, 2, 5, 10) if span / (m * magnitude) <= ticks)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return Axis(first * step, last * step, tuple(round(i * step, 10) for i in range(first, last + 1)))
+
+
+def interval_plot(estimate: Estimate, scale: Axis, arm: str) -> str:
+    """One estimate as a dot with its interval; the figures stand beside it, so it is hidden from screen readers."""
+    dot = scale.place(estimate.value)
+    parts = [_grid(scale)]
+    if estimate.low is not None and estimate.high is not None:
+        low, high = scale.place(estimate.low), scale.place(estimate.high)
+        parts.append(f'<line class="whisker" x1="{low:.2f}%" x2="{high:.2f}%" y1="12" y2="12"/>')
+    parts.append(f'<circle class="dot" cx="{dot:.2f}%" cy="12" r="5"/>')
+    return f'<svg class="plot arm-{escape(arm)}" height="24" aria-hidden="true">{"".join(parts)}</svg>'
+
+
+def axis_plot(scale: Axis, *, difference: bool = False) -> str:
+    """The tick labels under a column of ``interval_plot``."""
+    labels = "".join(_label(scale, number, 13, difference=difference) for number in range(len(scale.ticks)))
+    return f'<svg class="plot ticks" height="18" aria-hidden="true">{labels}</svg>'
+
+
+def difference_plot(estimate: Estimate, worse: str, better: str) -> str:
+    """The difference that decides, large, against zero."""
+    bounds = [0.0, estimate.value, *(bound for bound in (estimate.low, estimate.high) if bound is not None)]
+    reach = max(0.1, *map(abs, bounds)) * 1.15
+    scale = axis(-reach, reach, ticks=8)
+    zero, dot = scale.place(0), scale.place(estimate.value)
+    text = f"Difference {signed(estimate.value)}"
+    parts = ['<line class="rule" x1="0" x2="100%" y1="62" y2="62"/>']
+    for number, tick in enumerate(scale.ticks):
+        at = scale.place(tick)
+        parts.append(f'<line class="rule" x1="{at:.2f}%" x2="{at:.2f}%" y1="62" y2="67"/>')
+        parts.append(_label(scale, number, 84, difference=True))
+    parts.append(f'<line class="zero" x1="{zero:.2f}%" x2="{zero:.2f}%" y1="8" y2="62"/>')
+    parts.append(f'<text x="0" y="14">← {escape(worse)}</text><text x="100%" y="14" text-anchor="end">{escape(better)} →</text>')
+    if estimate.low is not None and estimate.high is not None:
+        low, high = scale.place(estimate.low), scale.place(estimate.high)
+        text += f", 95 % interval {signed(estimate.low)} to {signed(estimate.high)}"
+        parts.append(f'<line class="band" x1="{low:.2f}%" x2="{high:.2f}%" y1="40" y2="40"/>')
+    parts.append(f'<circle class="dot" cx="{dot:.2f}%" cy="40" r="8"/>')
+    return f'<svg class="difference" height="92" role="img" aria-label="{escape(text)}">{"".join(parts)}</svg>'
+
+
+def line_chart(series: Mapping[str, Sequence[Point]], label: str, x_label: str, y_label: str, *, x_axis: Axis | None = None) -> str:
+    """Lines over a shared pair of axes; the key of each series is its arm or name, drawn as class ``arm-KEY``."""
+    points = [point for line in series.values() for point in line]
+    across = x_axis or axis(min(x for x, _ in points), max(x for x, _ in points))
+    up = axis(0.0, max(max(y for _, y in points), 1e-6), ticks=4)
+    height = 220
+    parts = []
+    for tick in up.ticks:
+        y = height * (1 - up.place(tick) / 100)
+        parts.append(f'<line class="rule" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/><text x="-8" y="{y + 4:.1f}" text-anchor="end">')
+        parts.append(f"{_tick(tick)}</text>")
+    parts += [f'<text x="{across.place(tick):.2f}%" y="{height + 20}" text-anchor="middle">{_tick(tick)}</text>' for tick in across.ticks]
+    lines = []
+    for key, line in series.items():
+        path = " ".join(f"{across.place(x):.3f},{100 - up.place(y):.3f}" for x, y in line)
+        lines.append(f'<polyline class="curve arm-{escape(key)}" points="{path}" vector-effect="non-scaling-stroke"/>')
+    parts.append(f'<svg width="100%" height="{height}" viewBox="0 0 100 100" preserveAspectRatio="none">{"".join(lines)}</svg>')
+    legend = "".join(f'<li class="arm-{escape(key)}"><i></i>{escape(key)}</li>' for key in series)
+    return (
+        f'<ul class="legend">{legend}</ul><p class="axis-label">{escape(y_label)}</p>'
+        f'<svg class="chart" height="{height + 26}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+        f'<p class="axis-label across">{escape(x_label)}</p>'
+    )
+
+
+def _grid(scale: Axis) -> str:
+    lines = []
+    for tick in scale.ticks:
+        kind = "zero" if tick == 0 and scale.low < 0 else "rule"
+        lines.append(f'<line class="{kind}" x1="{scale.place(tick):.2f}%" x2="{scale.place(tick):.2f}%" y1="-30" y2="54"/>')
+    return "".join(lines)
+
+
+def _label(scale: Axis, number: int, y: int, *, difference: bool) -> str:
+    tick = scale.ticks[number]
+    zero = scale.ticks.index(0) if 0 in scale.ticks else 0
+    minor = ' class="minor"' if (number - zero) % 2 else ""  # left out on a narrow screen
+    return f'<text{minor} x="{scale.place(tick):.2f}%" y="{y}" text-anchor="middle">{_tick(tick, difference=difference)}</text>'
+
+
+def _tick(value: float, *, difference: bool = False) -> str:
+    text = f"{abs(value):,.10f}".rstrip("0").rstrip(".")
+    return text if value == 0 else ("−" if value < 0 else "+" if difference else "") + text

@@ -1,0 +1,125 @@
+"""report.html: one file that needs no network, for people. The figures come from the report, none is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib.resources import files
+
+from ragtune.evaluate import page_parts as parts
+from ragtune.evaluate.comparison import compare_questions, embed_json
+from ragtune.evaluate.report import Report
+from ragtune.types import JSON, Example, Passage, Prediction
+
+# Nothing is fetched, whatever a document says: the page's own style and script, and no address at all.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+_ABOUT: Mapping[str, tuple[str, str]] = {
+    "Answers": (
+        "answers",
+        "F1 is the overlap of words with the best reference, as SQuAD counts it; an abstention on an answerable question counts 0. "
+        "The models see the same questions and the same prompt.",
+    ),
+    "Differences": (
+        "differences",
+        "Paired: the same questions on both sides. One contrast was named before any figure was seen, and it alone decides. "
+        "The p-values of the others are corrected for their number (Holm).",
+    ),
+    "Questions won and lost": (
+        "questions",
+        "Both models answering from the same retrieved passages. An unanswerable question is right where the model abstains.",
+    ),
+    "By kind of question": ("kinds", "F1 on retrieved passages, by the label that the questions carry."),
+    "Quotes": (
+        "quotes",
+        "A quote is real where it stands word for word in a passage that was shown. Abstentions are not expected to quote.",
+    ),
+    "Retrieval": (
+        "retrieval",
+        "Recall@k is the share of evidence that the first k passages hold in full. Retrieval ran once, for all models alike.",
+    ),
+    "Abstention": (
+        "abstention",
+        "A model should abstain where the passages it was shown do not hold the evidence. AUROC asks whether its doubt tells those "
+        "cases apart, at any threshold; 0.5 is chance.",
+    ),
+    "Training": ("training", "The loss on the completions only."),
+    "Cost": ("cost", "Means of an answer, on the machine and with the batch size of this evaluation."),
+    "Where this comes from": ("lineage", "What the figures were made from, so that they can be made again."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PageMeta:
+    """What a page says about itself.
+
+    Args:
+        title: of the project or evaluation.
+        created: when, as it is to be shown.
+        lineage: section → name → value: hashes, settings, versions, device.
+        training_loss: ``(step, loss)``, where training metrics are at hand.
+        validation_loss: likewise.
+    """
+
+    title: str
+    created: str = ""
+    lineage: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
+    training_loss: Sequence[tuple[float, float]] = ()
+    validation_loss: Sequence[tuple[float, float]] = ()
+
+
+def render_html(
+    report: Report,
+    predictions: Sequence[Prediction],
+    passages: Mapping[str, Passage],
+    examples: Sequence[Example],
+    meta: PageMeta,
+    needs: Collection[str] = (),
+) -> str:
+    """The page.
+
+    Args:
+        report: its figures.
+        predictions: for the questions won and lost.
+        passages: by id; those that predictions were shown.
+        examples: the test split, for the gold evidence.
+        meta: title, lineage, losses.
+        needs: ids of questions that are counted apart, and not shown one by one.
+    """
+    sections = {
+        "Answers": parts.answers(report),
+        "Differences": parts.contrasts(report),
+        "Questions won and lost": _resource("report_questions.html"),
+        "By kind of question": parts.kinds(report),
+        "Quotes": parts.quotes(report),
+        "Retrieval": parts.retrieval(report),
+        "Abstention": parts.abstention(report),
+        "Training": parts.loss(meta.training_loss, meta.validation_loss) if meta.training_loss or meta.validation_loss else "",
+        "Cost": parts.cost(report),
+        "Where this comes from": parts.lineage({"Models": {str(arm): name for arm, name in report.models.items()}, **meta.lineage}),
+    }
+    shown = {title: body for title, body in sections.items() if body}
+    links = "".join(f'<a href="#{_ABOUT[title][0]}">{title}</a>' for title in shown)
+    data = embed_json(compare_questions(predictions, passages, examples, needs))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><meta name="color-scheme" content="light dark">'
+        f"<title>{escape(meta.title)} · ragtune report</title><style>{_resource('report.css')}</style></head><body>"
+        f'<a class="skip" href="#main">Skip to the report</a><header><p class="brand"><b>ragtune</b> report</p><p>{escape(meta.title)}</p>'
+        f'<p class="quiet">{escape(meta.created)}</p></header><main id="main"><section class="hero">{parts.headline(report)}</section>'
+        f'<nav aria-label="Sections">{links}</nav>{"".join(_section(title, body) for title, body in shown.items())}</main>'
+        f'<script type="application/json" id="data">{data}</script><script>{_resource("report.js")}</script></body></html>\n'
+    )
+
+
+def _section(title: str, body: str) -> str:
+    anchor, about = _ABOUT[title]
+    return (
+        f'<section id="{anchor}" aria-labelledby="{anchor}-title"><h2 id="{anchor}-title">{title}</h2>'
+        f'<p class="about">{about}</p>{body}</section>'
+    )
+
+
+def _resource(name: str) -> str:
+    return files("ragtune.evaluate").joinpath(name).read_text(encoding="utf-8").strip()

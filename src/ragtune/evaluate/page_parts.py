@@ -1,0 +1,263 @@
+"""The sections of report.html: tables and charts of a report's figures. Everything that comes from outside is escaped here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+from ragtune.evaluate.charts import Axis, axis, axis_plot, difference_plot, interval_plot, line_chart
+from ragtune.evaluate.decide import signed
+from ragtune.evaluate.report import Cell, Contrast, Report, Slice
+from ragtune.types import JSON, Arm, Context, Estimate
+
+METRICS: Mapping[str, str] = {
+    "f1": "F1",
+    "exact_match": "Exact match",
+    "containment": "Contains the reference",
+    "rouge_l": "ROUGE-L",
+    "length_ratio": "Length ÷ reference",
+}
+QUOTES: Mapping[str, str] = {"quotes": "Answers that quote", "quotes_valid": "Quotes that are real", "quotes_gold": "Quote the evidence"}
+ABSTENTION: Mapping[str, str] = {
+    "abstained": "Abstained",
+    "accuracy": "Accuracy",
+    "always_answer": "Always answering",
+    "always_abstain": "Always abstaining",
+    "precision": "Precision",
+    "recall": "Recall",
+    "auroc": "AUROC",
+}
+COST: Mapping[str, tuple[str, int]] = {
+    "prompt_tokens": ("Prompt tokens", 0),
+    "completion_tokens": ("Tokens written", 1),
+    "seconds": ("Seconds an answer", 2),
+    "answers_per_second": ("Answers a second", 2),
+}
+SLICE_WORDS: Mapping[Slice, str] = {
+    "all": "All test questions",
+    "new_questions": "New questions, known documents",
+    "new_documents": "New documents",
+}
+
+
+def headline(report: Report) -> str:
+    """The decision in one big sentence with the difference that decides."""
+    named = report.named
+    plot = "" if named is None else f"<figure>{difference_plot(named.difference, 'base with examples better', 'tuned better')}</figure>"
+    facts = [f"{report.questions} test questions", f"{report.groups} groups of documents"]
+    facts.append(f"test split read {'once' if report.test_readings == 1 else f'{report.test_readings} times'}")
+    notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
+    return (
+        f'<h1 class="decision {report.decision}">{_keep_figures(report.sentence)}</h1>{plot}'
+        f'<p class="facts">{" · ".join(map(escape, facts))} · intervals are 95 %, resampling groups of documents</p>'
+        + (f'<ul class="notes" aria-label="Notes">{notes}</ul>' if notes else "")
+    )
+
+
+def answers(report: Report) -> str:
+    """F1 of each arm in each context with its interval, then every metric in tables."""
+    estimates = {(c.context, c.arm): c.metrics["f1"] for c in report.grid if c.stratum == "all" and "f1" in c.metrics}
+    scale = _scale(estimates.values())
+    groups = [
+        (context, [(arm, estimates[context, arm]) for arm in report.arms if (context, arm) in estimates]) for context in report.contexts
+    ]
+    tables = []
+    for stratum, words in SLICE_WORDS.items():
+        cells = [c for c in report.grid if c.stratum == stratum]
+        if cells:
+            caption = f"{words}: every metric, {max(c.questions for c in cells)} questions"
+            tables.append(_fold(caption, _grid_table(cells, METRICS, caption)))
+    return _forest(groups, scale, "Context", "Answer F1 by context and model") + "".join(tables)
+
+
+def contrasts(report: Report) -> str:
+    """All differences, the named one first."""
+    rows = ([report.named] if report.named else []) + list(report.contrasts)
+    if not rows:
+        return "<p>Nothing to compare: fewer than two arms answered the same questions.</p>"
+    bounds = [b for c in rows for b in (0.0, c.difference.value, c.difference.low, c.difference.high) if b is not None]
+    scale = axis(min(bounds), max(bounds), ticks=4)
+    body = "".join(_contrast_row(contrast, scale, named=contrast is report.named) for contrast in rows)
+    heads = ("Difference", "Where", "F1", "95 % interval", "Figures", "n", "p")
+    head = "".join(f'<th scope="col"{" class=number" if i > 3 else ""}>{words}</th>' for i, words in enumerate(heads))
+    foot = f'<tr><td colspan="3"></td><td>{axis_plot(scale, difference=True)}</td><td colspan="3"></td></tr>'
+    inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody><tfoot>{foot}</tfoot>"
+    return _framed("Differences in F1 between models", inner, "forest wide")
+
+
+def retrieval(report: Report) -> str:
+    """recall@k, nDCG and MRR by slice."""
+    if not report.retrieval:
+        return "<p>No test question has known evidence, so retrieval was not measured.</p>"
+    names = {
+        name: name.replace("recall@", "Recall@").replace("ndcg@", "nDCG@").replace("mrr", "MRR") for name in report.retrieval[0].metrics
+    }
+    rows = [((SLICE_WORDS[cell.stratum],), cell.metrics) for cell in report.retrieval]
+    return _table("Retrieval of the evidence", ("Questions",), names, rows)
+
+
+def quotes(report: Report) -> str:
+    """Quotes by arm and context."""
+    cells = [c for c in report.grid if c.stratum == "all" and any(name in c.metrics for name in QUOTES)]
+    return _grid_table(cells, QUOTES, "Quotes in answers", percent=True) if cells else "<p>No arm was shown passages.</p>"
+
+
+def abstention(report: Report) -> str:
+    """Abstention by arm and context, and risk against coverage in the retrieved context."""
+    cells = report.abstention
+    if not cells:
+        return "<p>No arm was shown passages.</p>"
+    rows = [((cell.context, cell.arm), cell.metrics) for cell in cells]
+    curves: dict[str, list[tuple[float, float]]] = {
+        cell.arm: [(p.coverage, p.risk) for p in cell.curve] for cell in cells if cell.context == "retrieved" and cell.curve
+    }
+    chart = ""
+    if curves:
+        label = "Risk against coverage, retrieved passages: the lower the line, the better the model knows what it does not know"
+        lines = line_chart(curves, label, "Share of questions answered, the surest first", "Risk: mean of 1 − F1", x_axis=axis(0, 1))
+        chart = f"<figure>{lines}</figure>"
+    return chart + _table("Abstention", ("Context", "Model"), ABSTENTION, rows)
+
+
+def kinds(report: Report) -> str:
+    """F1 by kind of question, and apart from them the questions that need a missing capability."""
+    parts = []
+    for labelled, title in ((report.kinds, "Kind"), (report.needs, "Needs")):
+        if not labelled:
+            continue
+        groups = [(name, [(x.arm, x.f1) for x in labelled if x.label == name]) for name in dict.fromkeys(x.label for x in labelled)]
+        if title == "Needs":
+            parts.append("<p>Apart from all other figures: questions on documents that cannot be read without a capability.</p>")
+        parts.append(_forest(groups, _scale(x.f1 for x in labelled), title, f"Answer F1 by {title.lower()}, retrieved passages"))
+    return "".join(parts)
+
+
+def cost(report: Report) -> str:
+    """Tokens and time of an answer."""
+    rows = [((cell.context, cell.arm), cell.metrics) for cell in report.cost]
+    return _table(
+        "Cost of an answer", ("Context", "Model"), {k: words for k, (words, _) in COST.items()}, rows, {k: d for k, (_, d) in COST.items()}
+    )
+
+
+def loss(points: Sequence[tuple[float, float]], validation: Sequence[tuple[float, float]]) -> str:
+    """The loss of training over its steps."""
+    series = {name: line for name, line in (("training", points), ("validation", validation)) if line}
+    return f"<figure>{line_chart(series, 'Training loss over steps', 'Optimiser step', 'Loss, nats a token')}</figure>"
+
+
+def lineage(sections: Mapping[str, Mapping[str, JSON]]) -> str:
+    """What the figures were made from, one list a section."""
+    parts = []
+    for title, values in sections.items():
+        items = "".join(
+            f"<dt>{escape(name)}</dt><dd>{escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}</dd>"
+            for name, value in values.items()
+        )
+        parts.append(f"<section><h3>{escape(title)}</h3><dl>{items}</dl></section>")
+    return f'<div class="lineage">{"".join(parts)}</div>'
+
+
+def _keep_figures(sentence: str) -> str:
+    """The sentence, escaped, with its intervals kept on one line."""
+    head, mark, tail = escape(sentence).partition("difference ")
+    if not mark:
+        return head
+    figures, bracket, rest = tail.partition("]")
+    return f'{head}difference <span class="figures">{figures}{bracket}</span>{rest}'
+
+
+def _forest(groups: Sequence[tuple[str, Sequence[tuple[Arm, Estimate]]]], scale: Axis, first: str, caption: str) -> str:
+    bodies = []
+    for name, rows in groups:
+        if rows:
+            heading = f'<th scope="rowgroup" rowspan="{len(rows)}">{escape(name)}</th>'
+            lines = [f"<tr>{heading if i == 0 else ''}{_forest_row(arm, estimate, scale)}</tr>" for i, (arm, estimate) in enumerate(rows)]
+            bodies.append(f"<tbody>{''.join(lines)}</tbody>")
+    heads = (first, "Model", "F1 with 95 % interval", "Figures", "n")
+    head = "".join(f'<th scope="col"{" class=number" if i > 2 else ""}>{words}</th>' for i, words in enumerate(heads))
+    foot = f'<tr><td colspan="2"></td><td>{axis_plot(scale)}</td><td colspan="2"></td></tr>'
+    return _framed(caption, f"<thead><tr>{head}</tr></thead>{''.join(bodies)}<tfoot>{foot}</tfoot>", "forest")
+
+
+def _forest_row(arm: Arm, estimate: Estimate, scale: Axis) -> str:
+    return (
+        f'<th scope="row" class="arm arm-{escape(arm)}">{escape(arm)}</th><td class="plots">{interval_plot(estimate, scale, arm)}</td>'
+        f'<td class="number">{_figure(estimate)}</td><td class="number quiet">{estimate.n}</td>'
+    )
+
+
+def _contrast_row(contrast: Contrast, scale: Axis, *, named: bool) -> str:
+    where = contrast.context if contrast.stratum == "all" else f"{contrast.context}, {contrast.stratum.replace('_', ' ')}"
+    name = f"{escape(contrast.arm)} − {escape(contrast.against)}" + ('<small class="tag">named beforehand</small>' if named else "")
+    p = contrast.p if named else contrast.p_holm
+    shown = "–" if p is None else "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+    return (
+        f'<tr{" class=named" if named else ""}><th scope="row" class="pair">{name}</th><td>{escape(where)}</td>'
+        f'<td class="number">{contrast.value:.2f} − {contrast.value_against:.2f}</td>'
+        f'<td class="plots">{interval_plot(contrast.difference, scale, "tuned" if named else "base")}</td>'
+        f'<td class="number">{_figure(contrast.difference, plus=True)}</td>'
+        f'<td class="number quiet">{contrast.difference.n}</td><td class="number quiet">{shown}</td></tr>'
+    )
+
+
+def _grid_table(cells: Sequence[Cell], names: Mapping[str, str], caption: str, *, percent: bool = False) -> str:
+    rows: list[tuple[tuple[Context | Arm, ...], Mapping[str, Estimate]]] = [((c.context, c.arm), c.metrics) for c in cells]
+    return _table(caption, ("Context", "Model"), names, rows, percent=percent)
+
+
+def _table(
+    caption: str,
+    heads: Sequence[str],
+    names: Mapping[str, str],
+    rows: Sequence[tuple[tuple[str, ...], Mapping[str, Estimate]]],
+    decimals: Mapping[str, int] | None = None,
+    *,
+    percent: bool = False,
+) -> str:
+    columns = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    columns += "".join(f'<th scope="col" class="number">{escape(words)}</th>' for words in names.values())
+    body = []
+    last = ""
+    for labels, metrics in rows:
+        repeated = len(labels) > 1 and labels[0] == last
+        first = "" if repeated else escape(labels[0])
+        cells = f'<th scope="row">{first}{f"<span class=hidden>{escape(labels[0])}</span>" if repeated else ""}</th>'
+        cells += "".join(f'<th scope="row" class="arm arm-{escape(label)}">{escape(label)}</th>' for label in labels[1:])
+        for name in names:
+            found = metrics.get(name)
+            figure = "–" if found is None else _figure(found, digits=(decimals or {}).get(name, 2), percent=percent, n=True)
+            cells += f'<td class="number">{figure}</td>'
+        body.append(f"<tr{'' if repeated else ' class=first'}>{cells}</tr>")
+        last = labels[0]
+    return _framed(caption, f"<thead><tr>{columns}</tr></thead><tbody>{''.join(body)}</tbody>", "plain")
+
+
+def _framed(caption: str, inner: str, kind: str) -> str:
+    """A table that scrolls by itself where it is too wide, with the keyboard too."""
+    return (
+        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table class="{kind}">'
+        f'<caption class="hidden">{escape(caption)}</caption>{inner}</table></div>'
+    )
+
+
+def _figure(estimate: Estimate, *, digits: int = 2, plus: bool = False, percent: bool = False, n: bool = False) -> str:
+    def words(value: float, *, sign: bool = False) -> str:
+        if percent:
+            return f"{100 * value:.0f}"
+        return signed(value, plus=sign) if plus else f"{value:,.{digits}f}"
+
+    unit = " %" if percent else ""
+    interval = "" if estimate.low is None or estimate.high is None else f"[{words(estimate.low)}, {words(estimate.high)}]"
+    count = f" <s>n {estimate.n}</s>" if n else ""
+    return f'<span class="figure"><b>{words(estimate.value, sign=True)}{unit}</b> <i>{interval}</i>{count}</span>'
+
+
+def _scale(estimates: Iterable[Estimate]) -> Axis:
+    bounds = [e.value if e.high is None else e.high for e in estimates]
+    return axis(0.0, min(1.0, max([0.1, *bounds])), ticks=5)
+
+
+def _fold(summary: str, body: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"

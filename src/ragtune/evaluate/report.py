@@ -1,0 +1,158 @@
+"""What an evaluation found: plain records that the JSON file, the page and the terminal all show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ragtune.evaluate.abstention import RiskPoint
+from ragtune.types import Arm, Context, Estimate
+
+Slice = Literal["all", "new_questions", "new_documents"]
+Decision = Literal["better", "worse", "undecided"]
+
+SLICES: tuple[Slice, ...] = ("all", "new_questions", "new_documents")
+ARMS: tuple[Arm, ...] = ("base", "base-fewshot", "dsf", "tuned")
+ARM_WORDS: Mapping[Arm, str] = {
+    "base": "base model",
+    "base-fewshot": "base model with two worked examples",
+    "tuned": "tuned model",
+    "dsf": "model tuned without context",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arm in one context on one slice of the test questions.
+
+    Args:
+        arm: which model.
+        context: what it was shown.
+        stratum: which test questions.
+        questions: how many it answered.
+        groups: document groups that they come from.
+        metrics: answers (``f1``, ``exact_match``, ``containment``, ``rouge_l``, ``length_ratio``) and quotes (``quotes``,
+            ``quotes_valid``, ``quotes_gold``); one without a question to rest on is absent.
+    """
+
+    arm: Arm
+    context: Context
+    stratum: Slice
+    questions: int
+    groups: int
+    metrics: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """One arm less another on the same questions.
+
+    ``p_holm`` is corrected for all contrasts but the one named beforehand, which has none.
+    """
+
+    arm: Arm
+    against: Arm
+    context: Context
+    stratum: Slice
+    metric: str
+    value: float
+    value_against: float
+    difference: Estimate
+    groups: int
+    p: float | None
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """F1 of one arm, retrieved, on the questions with one label: a kind, or a capability that is missing."""
+
+    label: str
+    arm: Arm
+    f1: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalCell:
+    """``recall@k``, ``ndcg@k`` and ``mrr`` on one slice of the test questions that have evidence."""
+
+    stratum: Slice
+    metrics: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class AbstentionCell:
+    """See ``abstention_metrics`` and ``risk_coverage``."""
+
+    arm: Arm
+    context: Context
+    metrics: Mapping[str, Estimate]
+    curve: tuple[RiskPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CostCell:
+    """Means of one answer: ``prompt_tokens``, ``completion_tokens``, ``seconds``; and ``answers_per_second``."""
+
+    arm: Arm
+    context: Context
+    metrics: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole evaluation.
+
+    Args:
+        decision: on the contrast named beforehand: tuned − base-fewshot, retrieved, F1, all test questions.
+        sentence: the decision in plain words.
+        named: that contrast; ``None`` where its arms were not both evaluated.
+        contrasts: the others, Holm-corrected together.
+        grid: arm × context × slice.
+        kinds: F1 by the questions' own label, retrieved.
+        needs: F1 of questions on documents that cannot be read without a capability; in no other figure.
+        retrieval: by slice.
+        abstention: by arm and context.
+        cost: by arm and context.
+        models: the model behind each arm.
+        questions: test questions counted in the grid.
+        answerable: of those, the ones that the documents answer.
+        groups: document groups among them.
+        test_readings: how often the test split has been read, this time included.
+        notes: what a reader must know before trusting the figures.
+    """
+
+    decision: Decision
+    sentence: str
+    named: Contrast | None
+    contrasts: tuple[Contrast, ...]
+    grid: tuple[Cell, ...]
+    kinds: tuple[Labelled, ...]
+    needs: tuple[Labelled, ...]
+    retrieval: tuple[RetrievalCell, ...]
+    abstention: tuple[AbstentionCell, ...]
+    cost: tuple[CostCell, ...]
+    models: Mapping[Arm, str]
+    questions: int
+    answerable: int
+    groups: int
+    test_readings: int
+    notes: tuple[str, ...] = field(default=())
+
+    def cell(self, arm: Arm, context: Context, stratum: Slice = "all") -> Cell | None:
+        """The cell of the grid, where there is one."""
+        for cell in self.grid:
+            if (cell.arm, cell.context, cell.stratum) == (arm, context, stratum):
+                return cell
+        return None
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Those evaluated, in reading order."""
+        return tuple(arm for arm in ARMS if arm in self.models)
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """Those evaluated, in the order of the grid."""
+        return tuple(dict.fromkeys(cell.context for cell in self.grid))

@@ -1,0 +1,108 @@
+"""report.json: the same figures as the page, for scripts.
+
+The format is stable; later versions may add fields::
+
+    {"format": "ragtune-report", "version": 1,
+     "decision": "better" | "worse" | "undecided", "sentence": str, "notes": [str],
+     "questions": int, "answerable": int, "groups": int, "test_readings": int, "models": {arm: model},
+     "named": CONTRAST | null, "contrasts": [CONTRAST],
+     "grid": [{"arm", "context", "stratum", "questions", "groups", "metrics": {name: FIGURE}}],
+     "kinds": [{"label", "arm", "f1": FIGURE}], "needs": [the same],
+     "retrieval": [{"stratum", "metrics": {name: FIGURE}}],
+     "abstention": [{"arm", "context", "metrics": {name: FIGURE}, "curve": [{"coverage", "risk"}]}],
+     "cost": [{"arm", "context", "metrics": {name: FIGURE}}]}
+
+    FIGURE   = {"value": float, "low": float | null, "high": float | null, "n": int}     95 % interval
+    CONTRAST = {"arm", "against", "context", "stratum", "metric", "value", "value_against",
+                "difference": FIGURE, "groups": int, "p": float | null, "p_holm": float | null}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ragtune.errors import EvaluationError
+from ragtune.evaluate.abstention import RiskPoint
+from ragtune.evaluate.report import AbstentionCell, Cell, Contrast, CostCell, Labelled, Report, RetrievalCell
+from ragtune.types import JSON, Estimate
+
+FORMAT = "ragtune-report"
+VERSION = 1
+
+
+def report_to_json(report: Report) -> dict[str, JSON]:
+    """The report as JSON values, in the format above."""
+    return {"format": FORMAT, "version": VERSION, **asdict(report)}
+
+
+def report_from_json(data: Mapping[str, Any]) -> Report:
+    """The report that ``report_to_json`` wrote.
+
+    Raises:
+        EvaluationError: it is not a report, or one of a later version.
+    """
+    if data.get("format") != FORMAT or data.get("version") != VERSION:
+        raise EvaluationError(
+            f"not a {FORMAT} of version {VERSION}: found {data.get('format')!r}, version {data.get('version')!r}; "
+            "run 'ragtune evaluate' again with this version"
+        )
+    return Report(
+        decision=data["decision"],
+        sentence=data["sentence"],
+        named=None if data["named"] is None else _contrast(data["named"]),
+        contrasts=tuple(map(_contrast, data["contrasts"])),
+        grid=tuple(Cell(d["arm"], d["context"], d["stratum"], d["questions"], d["groups"], _figures(d["metrics"])) for d in data["grid"]),
+        kinds=tuple(Labelled(d["label"], d["arm"], Estimate(**d["f1"])) for d in data["kinds"]),
+        needs=tuple(Labelled(d["label"], d["arm"], Estimate(**d["f1"])) for d in data["needs"]),
+        retrieval=tuple(RetrievalCell(d["stratum"], _figures(d["metrics"])) for d in data["retrieval"]),
+        abstention=tuple(
+            AbstentionCell(d["arm"], d["context"], _figures(d["metrics"]), tuple(RiskPoint(**point) for point in d["curve"]))
+            for d in data["abstention"]
+        ),
+        cost=tuple(CostCell(d["arm"], d["context"], _figures(d["metrics"])) for d in data["cost"]),
+        models=data["models"],
+        questions=data["questions"],
+        answerable=data["answerable"],
+        groups=data["groups"],
+        test_readings=data["test_readings"],
+        notes=tuple(data["notes"]),
+    )
+
+
+def write_report_json(report: Report, path: Path) -> None:
+    """Write ``report.json`` whole or not at all."""
+    text = json.dumps(report_to_json(report), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_report_json(path: Path) -> Report:
+    """Read ``report.json``.
+
+    Raises:
+        EvaluationError: it is missing or not a report.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"cannot read {path}: {error}") from error
+    if not isinstance(data, dict):
+        raise EvaluationError(f"{path} is not a {FORMAT}")
+    return report_from_json(data)
+
+
+def _figures(data: Mapping[str, Any]) -> dict[str, Estimate]:
+    return {name: Estimate(**figure) for name, figure in data.items()}
+
+
+def _contrast(data: Mapping[str, Any]) -> Contrast:
+    return Contrast(**{**data, "difference": Estimate(**data["difference"])})

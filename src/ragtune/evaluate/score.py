@@ -1,0 +1,145 @@
+"""Predictions to a report: every figure that is shown anywhere is computed here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ragtune.evaluate.abstention import abstention_metrics, risk_coverage
+from ragtune.evaluate.answers import answer_metrics
+from ragtune.evaluate.decide import decide, named_contrast, other_contrasts, reading_notes
+from ragtune.evaluate.intervals import bootstrap
+from ragtune.evaluate.quoting import quote_metrics
+from ragtune.evaluate.report import (
+    ARMS,
+    SLICES,
+    AbstentionCell,
+    Cell,
+    CostCell,
+    Labelled,
+    Report,
+    RetrievalCell,
+)
+from ragtune.evaluate.retrieval import Ranking, retrieval_metrics
+from ragtune.types import CONTEXTS, Arm, Context, Estimate, Evidence, Example, Prediction
+
+Observation = tuple[str, str, float, float]
+"""Question id, document group, value, weight."""
+CUTS = (1, 3, 5, 10)
+
+
+def score(
+    predictions: Sequence[Prediction],
+    examples: Sequence[Example],
+    retrieved: Mapping[str, Ranking],
+    *,
+    needs: Mapping[str, str] | None = None,
+    cuts: Sequence[int] = CUTS,
+    test_readings: int = 1,
+    seed: int = 0,
+) -> Report:
+    """The report of an evaluation.
+
+    Answers of several seeds to one question stay in its document group, so intervals cover both, and ``n`` counts questions.
+
+    Args:
+        predictions: of all arms and contexts, in any order.
+        examples: the test split, for evidence, strata and groups.
+        retrieved: by question id, the hits best first, each as its spans; as many as the largest cut.
+        needs: by question id, the capability without which its document cannot be read; those questions are counted apart.
+        cuts: the k of recall@k.
+        test_readings: how often the test split has been read, this time included.
+        seed: of the resampling.
+    """
+    needs = needs or {}
+    evidence = {example.id: example.evidence for example in examples}
+    cells = _by_cell(p for p in predictions if p.id not in needs)
+    counted = {p.id: p for cell in cells.values() for p in cell}
+    named = named_contrast(cells, seed=seed)
+    decision, sentence = decide(named)
+    groups = len({p.group for p in counted.values()})
+    return Report(
+        decision=decision,
+        sentence=sentence,
+        named=named,
+        contrasts=other_contrasts(cells, seed=seed),
+        grid=tuple(_grid(cells, evidence, seed)),
+        kinds=tuple(_labelled(cells, lambda p: p.kind, seed)),
+        needs=tuple(_labelled(_by_cell(predictions), lambda p: needs.get(p.id), seed)),
+        retrieval=tuple(_retrieval([e for e in examples if e.id not in needs], retrieved, cuts, seed)),
+        abstention=tuple(
+            AbstentionCell(arm, context, abstention_metrics(cell, seed=seed), risk_coverage(cell))
+            for (arm, context), cell in cells.items()
+            if context != "closed-book"
+        ),
+        cost=tuple(CostCell(arm, context, _cost(cell, seed)) for (arm, context), cell in cells.items()),
+        models={p.arm: p.model for p in predictions},
+        questions=len(counted),
+        answerable=sum(bool(p.references) for p in counted.values()),
+        groups=groups,
+        test_readings=test_readings,
+        notes=tuple(reading_notes(groups, test_readings, named)),
+    )
+
+
+def _by_cell(predictions: Iterable[Prediction]) -> dict[tuple[Arm, Context], list[Prediction]]:
+    found: dict[tuple[Arm, Context], list[Prediction]] = {}
+    for prediction in sorted(predictions, key=lambda p: (p.id, p.seed)):
+        found.setdefault((prediction.arm, prediction.context), []).append(prediction)
+    return {(arm, context): found[arm, context] for context in CONTEXTS for arm in ARMS if (arm, context) in found}
+
+
+def _grid(
+    cells: Mapping[tuple[Arm, Context], Sequence[Prediction]], evidence: Mapping[str, tuple[Evidence, ...]], seed: int
+) -> Iterable[Cell]:
+    for stratum in SLICES:
+        for (arm, context), cell in cells.items():
+            chosen = [p for p in cell if stratum in ("all", p.stratum)]
+            if not chosen:
+                continue
+            observed: dict[str, list[Observation]] = {}
+            for p in chosen:
+                metrics = {name: (value, 1.0) for name, value in answer_metrics(p).items()} | quote_metrics(p, evidence.get(p.id, ()))
+                for name, (value, weight) in metrics.items():
+                    observed.setdefault(name, []).append((p.id, p.group, value, weight))
+            estimates = {name: _estimate(values, seed, share=name != "length_ratio") for name, values in observed.items()}
+            yield Cell(arm, context, stratum, len({p.id for p in chosen}), len({p.group for p in chosen}), estimates)
+
+
+def _labelled(
+    cells: Mapping[tuple[Arm, Context], Sequence[Prediction]], label: Callable[[Prediction], str | None], seed: int
+) -> Iterable[Labelled]:
+    retrieved = {arm: cell for (arm, context), cell in cells.items() if context == "retrieved"}
+    for name in sorted({found for cell in retrieved.values() for p in cell if (found := label(p)) is not None}):
+        for arm, cell in retrieved.items():
+            observed = [(p.id, p.group, answer_metrics(p)["f1"], 1.0) for p in cell if p.references and label(p) == name]
+            if observed:
+                yield Labelled(name, arm, _estimate(observed, seed))
+
+
+def _retrieval(examples: Sequence[Example], retrieved: Mapping[str, Ranking], cuts: Sequence[int], seed: int) -> Iterable[RetrievalCell]:
+    deepest = max(map(len, retrieved.values()), default=0)
+    cuts = [k for k in cuts if k <= deepest] or [deepest]
+    for stratum in SLICES:
+        observed: dict[str, list[Observation]] = {}
+        for example in examples:
+            if example.evidence and example.id in retrieved and stratum in ("all", example.stratum):
+                for name, value in retrieval_metrics(example.evidence, retrieved[example.id], cuts).items():
+                    observed.setdefault(name, []).append((example.id, example.group, value, 1.0))
+        if observed:
+            yield RetrievalCell(stratum, {name: _estimate(values, seed) for name, values in observed.items()})
+
+
+def _cost(cell: Sequence[Prediction], seed: int) -> dict[str, Estimate]:
+    costs = {
+        "prompt_tokens": [(p.id, p.group, float(p.prompt_tokens), 1.0) for p in cell],
+        "completion_tokens": [(p.id, p.group, float(p.completion_tokens), 1.0) for p in cell],
+        "seconds": [(p.id, p.group, p.seconds, 1.0) for p in cell],
+        # Answers over the seconds that they took: a mean of rates, weighted by time.
+        "answers_per_second": [(p.id, p.group, 1 / p.seconds, p.seconds) for p in cell if p.seconds > 0],
+    }
+    return {name: _estimate(observed, seed, share=False) for name, observed in costs.items() if observed}
+
+
+def _estimate(observed: Sequence[Observation], seed: int, *, share: bool = True) -> Estimate:
+    ids, groups, values, weights = zip(*observed, strict=True)
+    return bootstrap(values, groups, weights, n=len(set(ids)), share=share, seed=seed)

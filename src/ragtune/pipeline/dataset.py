@@ -1,0 +1,235 @@
+"""Questions and the serving index to a named, immutable dataset."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ragtune import build
+from ragtune.config import Settings
+from ragtune.corpus import Corpus
+from ragtune.dataset.anchor import AnchorReport, anchor
+from ragtune.dataset.audit import audit
+from ragtune.dataset.questions import RawQuestion, load_questions
+from ragtune.dataset.raft import Built, build_examples, by_split, draw_present, recall_at_k
+from ragtune.dataset.show import render_example
+from ragtune.dataset.split import assign_splits, sections_of
+from ragtune.dataset.store import read_dataset, write_dataset
+from ragtune.errors import ProjectError, QuestionError
+from ragtune.pipeline.index import build_index
+from ragtune.pipeline.records import DatasetResult, ExampleView
+from ragtune.progress import Progress
+from ragtune.prompts import PROMPT_VERSION, encode_completion, encode_prompt
+from ragtune.retrieve.passages import to_passage
+from ragtune.types import Chunk, Example, Reason
+from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
+
+VERSION = 1
+CANDIDATES = 20
+"""How deep the ranking is that a dataset keeps for each question."""
+
+
+def build_dataset(
+    workspace: Workspace,
+    settings: Settings,
+    questions: Sequence[Path],
+    test: Sequence[Path],
+    name: str | None,
+    progress: Progress,
+) -> DatasetResult:
+    """Build a dataset, or give the one that the same inputs made.
+
+    Args:
+        workspace: with an ingested corpus; the index is brought up to date first.
+        settings: dataset, retrieve and embed are read.
+        questions: files or folders; empty takes the setting ``questions``.
+        test: files that are the whole test split.
+        name: of the dataset; ``None`` makes one from the key.
+        progress: told what goes on.
+
+    Raises:
+        QuestionError: a question file is missing or malformed, or no question can be used.
+        ProjectError: the name belongs to a dataset of other inputs.
+    """
+    started = time.monotonic()
+    build_index(workspace, settings, progress, quiet=True)
+    files = question_files(workspace, settings, questions)
+    test_files = question_files(workspace, settings, test) if test else []
+    files = [path for path in files if path not in test_files]
+    with contextlib.closing(build.open_corpus(workspace)) as corpus:
+        key, read, inputs = _key(settings, corpus, files, test_files)
+        found = workspace.find_key("datasets", key)
+        if found is not None and name in (None, found.name):
+            progress.note(f"dataset: unchanged, {found.name} is as these inputs make it")
+            return DatasetResult(found.name, str(workspace.artifact("datasets", found.name)), False, found.figures)
+        name = name or f"data-{key[:8]}"
+        folder = workspace.artifact("datasets", name)
+        if read_manifest(folder) is not None:
+            raise ProjectError(f"a dataset named {name} exists and was made from other inputs: choose another --name")
+        shutil.rmtree(folder, ignore_errors=True)
+        progress.start("dataset")
+        raw = [*load_questions(files), *(replace(question, split="test") for question in load_questions(test_files))]
+        if not raw:
+            raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some (see docs/questions.md) and run this again")
+        anchored = anchor(raw, {document.source: document for document in corpus.documents()})
+        built, figures = _build(workspace, settings, corpus, raw, anchored)
+        write_dataset(folder, built.examples, built.passages)
+    left_out = [*anchored.stale, *anchored.unread, *built.problems]
+    figures["left_out"] = [f"{reason.source}: {reason.reason}" for reason in left_out]
+    manifest = Manifest("datasets", name, key, inputs, read, figures, now(), round(time.monotonic() - started, 3), library_versions())
+    write_manifest(folder, manifest)
+    counts = figures["questions"]
+    progress.finish(
+        "dataset",
+        f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test questions, "
+        f"recall@{settings.retrieve.k} {figures['recall']['validation']:.2f} on validation: {name}",
+    )
+    return DatasetResult(name, str(folder), True, _brief(figures), tuple(left_out))
+
+
+def question_files(workspace: Workspace, settings: Settings, given: Sequence[Path]) -> list[Path]:
+    """The question files of a run: those given, else those of the setting, folders opened.
+
+    Raises:
+        QuestionError: a path does not exist.
+    """
+    files: list[Path] = []
+    for path in given or [workspace.project / item for item in settings.questions]:
+        if path.is_dir():
+            files += sorted(item for item in path.iterdir() if item.suffix in (".jsonl", ".json") and not item.name.startswith("."))
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise QuestionError(f"there is no question file {path}: give --questions FILE, or put .jsonl files into questions/")
+    return files
+
+
+def show_example(workspace: Workspace, settings: Settings, example: str | None, name: str | None, epoch: int) -> ExampleView:
+    """One example of a dataset as the model sees it, tokens counted with the base model's tokenizer."""
+    manifest = workspace.find("datasets", name)
+    data = read_dataset(workspace.artifact("datasets", manifest.name))
+    everything = {each.id: each for each in (*data.train, *data.validation, *data.test)}
+    chosen = everything.get(example) if example else next(iter(everything.values()), None)
+    if chosen is None:
+        some = ", ".join(list(everything)[:5])
+        raise ProjectError(f"dataset {manifest.name} has no example {example!r}; some that it has: {some}")
+    present = bool(chosen.oracles)
+    if chosen.split == "train":
+        present = chosen.id in draw_present(data.train, epoch=epoch, seed=settings.train.seed, p=manifest.figures["p_oracle"])
+    k = int(manifest.settings["retrieve"]["k"])
+    rendered = render_example(chosen, data.passages, k=k, present=present, epoch=epoch, seed=settings.train.seed)
+    tokenizer = build.tokenizer(settings)
+    prompt = encode_prompt(tokenizer, rendered.messages).ids
+    completion = encode_completion(tokenizer, rendered.completion)
+    return ExampleView(
+        id=chosen.id,
+        split=chosen.split,
+        messages=tuple(rendered.messages),
+        completion=tokenizer.decode(completion),
+        text=tokenizer.decode(prompt),
+        tokens=len(prompt) + len(completion),
+        trained_tokens=len(completion),
+        oracle_present=present,
+    )
+
+
+def _key(
+    settings: Settings, corpus: Corpus, files: Sequence[Path], test_files: Sequence[Path]
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    read = {
+        "dataset": settings.dataset.model_dump(mode="json"),
+        "retrieve": settings.retrieve.model_dump(mode="json"),
+        "embed": settings.embed.model,
+        "prompt": PROMPT_VERSION,
+    }
+    inputs = {
+        "corpus": corpus_hash(corpus),
+        "embedder": build.embedder(settings).fingerprint,
+        "questions": {path.name: hash_file(path) for path in files},
+        "test_questions": {path.name: hash_file(path) for path in test_files},
+    }
+    return stage_key("dataset", VERSION, read, inputs), read, inputs
+
+
+def corpus_hash(corpus: Corpus) -> str:
+    """Hash of every chunk with its place, which covers every document that can be found."""
+    digest = hashlib.sha256()
+    for line in sorted(f"{chunk.id} {chunk.document} {chunk.start} {chunk.end} {chunk.prefix}" for chunk in corpus.all_chunks()):
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _build(
+    workspace: Workspace, settings: Settings, corpus: Corpus, raw: Sequence[RawQuestion], anchored: AnchorReport
+) -> tuple[Built, dict[str, Any]]:
+    chunks: dict[str, list[Chunk]] = {}
+    for chunk in corpus.all_chunks():
+        chunks.setdefault(chunk.document, []).append(chunk)
+    splits = assign_splits(
+        anchored.questions,
+        sections=sections_of(chunks),
+        seed=settings.dataset.seed,
+        test_fraction=settings.dataset.test_share,
+        validation_fraction=settings.dataset.validation_share,
+        new_document_fraction=settings.dataset.new_documents_share,
+    )
+    with build.open_retriever(workspace, settings) as retriever:
+        built = build_examples(
+            anchored.questions, splits, retriever, chunks, to_passage, candidates=CANDIDATES, quote_words=settings.dataset.quote_words
+        )
+    by = by_split(built.examples)
+    k = settings.retrieve.k
+    recall = {split: recall_at_k(by.get(split, []), k) for split in ("train", "validation", "test")}
+    p = settings.dataset.p_oracle
+    if p is None:
+        # A handful of validation questions says little about recall; training questions are retrieved in just the same way.
+        measured = recall["validation"] if len(by.get("validation", [])) >= 30 else recall["train"]
+        p = 1.0 if measured is None else round(measured, 3)
+    audited = audit(built.examples, seed=settings.dataset.seed, p=p)
+    figures = {
+        "questions": {split: len(by.get(split, [])) for split in ("train", "validation", "test")},
+        "unanswerable": {split: sum(not example.answers for example in by.get(split, [])) for split in ("train", "validation", "test")},
+        "test_strata": _strata(by.get("test", [])),
+        "p_oracle": p,
+        "recall": {split: -1.0 if value is None else round(value, 4) for split, value in recall.items()},
+        "groups": {"unit": splits.unit, "count": splits.groups},
+        "answer_elsewhere": _elsewhere(built.examples, k),
+        "audit": {
+            "near_identical_test_questions": audited.near_identical,
+            "nearest": [[each.test, each.train, each.similarity] for each in audited.nearest[:20]],
+            "counts": dict(audited.counts),
+        },
+        "stale": len(anchored.stale),
+        "unread": {question.id: question.needs for question in raw if question.id in {reason.source for reason in anchored.unread}},
+    }
+    return built, figures
+
+
+def _strata(test: Sequence[Example]) -> dict[str, int]:
+    counted: dict[str, int] = {}
+    for example in test:
+        label = example.stratum or "without documents"
+        counted[label] = counted.get(label, 0) + 1
+    return counted
+
+
+def _elsewhere(examples: Sequence[Example], k: int) -> float:
+    """Share of the questions with evidence for which another passage of the top k also holds the answer's words."""
+    known = [example for example in examples if example.oracles]
+    return round(sum(any(c.holds_answer for c in e.candidates[:k]) for e in known) / len(known), 4) if known else 0.0
+
+
+def _brief(figures: Mapping[str, Any]) -> dict[str, Any]:
+    brief = {name: value for name, value in figures.items() if name not in ("audit", "left_out", "unread")}
+    brief["near_identical_test_questions"] = figures["audit"]["near_identical_test_questions"]
+    brief["left_out"] = len(figures["left_out"])
+    return brief
+
+
+__all__ = ["Reason", "build_dataset", "corpus_hash", "question_files", "show_example"]

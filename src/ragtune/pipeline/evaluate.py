@@ -1,0 +1,354 @@
+"""Ask every arm the held-out questions in every context, score the answers, and write the report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ragtune import build
+from ragtune.config import Settings
+from ragtune.dataset.draws import draw
+from ragtune.dataset.raft import evaluation_context
+from ragtune.dataset.store import Dataset, read_dataset
+from ragtune.engine.cached import CachedEngine
+from ragtune.errors import EvaluationError, ProjectError
+from ragtune.evaluate.html import PageMeta, render_html
+from ragtune.evaluate.report import Report
+from ragtune.evaluate.report_json import read_report_json, write_report_json
+from ragtune.evaluate.score import score
+from ragtune.pipeline.records import EvaluationResult
+from ragtune.pipeline.train import train
+from ragtune.progress import Progress
+from ragtune.prompts import PROMPT_VERSION, Shot, build_messages, parse_answer
+from ragtune.quotes import check_quote
+from ragtune.types import JSON, Arm, Context, Example, Generation, Message, Passage, Prediction
+from ragtune.workspace import (
+    Manifest,
+    Workspace,
+    hash_file,
+    library_versions,
+    now,
+    read_manifest,
+    stage_key,
+    write_bytes,
+    write_json,
+    write_manifest,
+)
+
+VERSION = 1
+SHOTS = 2
+CONTROLS: tuple[Context, ...] = ("closed-book", "oracle")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arm in one context: which examples, with which prompts and passages."""
+
+    arm: Arm
+    context: Context
+    examples: tuple[Example, ...]
+    prompts: tuple[list[Message], ...]
+    passages: tuple[tuple[str, ...], ...]
+    answerable: tuple[bool, ...]
+
+
+def evaluate(
+    workspace: Workspace, settings: Settings, model: str | None, name: str | None, split: str, progress: Progress
+) -> EvaluationResult:
+    """Evaluate, go on with an interrupted evaluation, or give what equal inputs made.
+
+    Args:
+        workspace: with a tuned model.
+        settings: evaluate and generate are read; the dataset's own settings decide what is shown.
+        model: the tuned model's name; ``None`` takes the newest that was tuned with context.
+        name: of the evaluation; ``None`` makes one from the key.
+        split: ``test``, of which each reading is counted, or ``validation``.
+        progress: told what goes on.
+
+    Raises:
+        EvaluationError: the split is empty or unknown.
+    """
+    started = time.monotonic()
+    if split not in ("test", "validation"):
+        raise EvaluationError(f"there is no split {split!r} to evaluate on: use test or validation")
+    tuned = _tuned(workspace, model)
+    settings = build.with_base(settings, str(tuned.settings["model"]["base"]))
+    source = workspace.find("datasets", str(tuned.inputs["dataset"]))
+    folder = workspace.artifact("datasets", source.name)
+    models = {"tuned": tuned}
+    if "dsf" in settings.evaluate.arms:
+        made = train(workspace, settings, source.name, None, progress, without_context=True)
+        models["dsf"] = workspace.find("models", made.name)
+    key, read, inputs = _key(settings, source, folder, models, split)
+    found = workspace.find_key("evaluations", key)
+    if found is not None and name in (None, found.name):
+        progress.note(f"evaluate: unchanged, {found.name} is as these inputs make it")
+        return load_evaluation(workspace, found.name, made=False)
+    name = name or f"{split}-{key[:8]}"
+    output = workspace.artifact("evaluations", name)
+    if read_manifest(output) is not None:
+        raise ProjectError(f"an evaluation named {name} exists and was made from other inputs: choose another --name")
+    data = read_dataset(folder)
+    examples = _sample(data.test if split == "test" else data.validation, settings.evaluate.max_questions, settings.evaluate.seed)
+    if not examples:
+        raise EvaluationError(f"the {split} split of {source.name} is empty: add questions, or change dataset.{split}_share")
+    readings = _count_reading(workspace, inputs["questions"], key) if split == "test" else 0
+    k = int(source.settings["retrieve"]["k"])
+    cells = plan_cells(data, examples, settings, k)
+    predictions = _predict(workspace, settings, cells, models, progress, data.passages)
+    retrieved = {
+        example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
+    }
+    report = score(predictions, examples, retrieved, cuts=sorted({1, 3, k, 10}), test_readings=max(readings, 1), seed=settings.evaluate.seed)
+    report = replace(report, notes=(*report.notes, *_notes(settings, source, data, examples, split)))
+    seconds = time.monotonic() - started
+    manifest = Manifest("evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), _device(settings))
+    _write(output, manifest, report, predictions, data, examples, workspace, tuned)
+    progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
+    return EvaluationResult(name, str(output), True, report)
+
+
+def load_evaluation(workspace: Workspace, name: str | None, *, made: bool = False) -> EvaluationResult:
+    """A finished evaluation."""
+    manifest = workspace.find("evaluations", name)
+    folder = workspace.artifact("evaluations", manifest.name)
+    return EvaluationResult(manifest.name, str(folder), made, read_report_json(folder / "report.json"))
+
+
+def plan_cells(data: Dataset, examples: Sequence[Example], settings: Settings, k: int) -> list[Cell]:
+    """Every arm × context with its prompts; the arms of a context are shown the same passages."""
+    shots = choose_shots(data, settings.evaluate.seed)
+    cells = []
+    for context in settings.evaluate.contexts:
+        chosen = _sample(examples, settings.evaluate.control_questions, settings.evaluate.seed) if context in CONTROLS else list(examples)
+        if context == "oracle":
+            chosen = [example for example in chosen if example.oracles]
+        if not chosen:
+            continue
+        shown = [evaluation_context(example, context, k) for example in chosen]
+        for arm in settings.evaluate.arms:
+            own_shots = shots if arm == "base-fewshot" else ()
+            cells.append(
+                Cell(
+                    arm,
+                    context,
+                    tuple(chosen),
+                    tuple(
+                        build_messages(
+                            example.question, None if each.passages is None else [data.passages[id_] for id_ in each.passages], own_shots
+                        )
+                        for example, each in zip(chosen, shown, strict=True)
+                    ),
+                    tuple(each.passages or () for each in shown),
+                    tuple(each.answerable for each in shown),
+                )
+            )
+    return cells
+
+
+def choose_shots(data: Dataset, seed: int) -> tuple[Shot, ...]:
+    """Two worked examples from training, each with the passage that answers and one distractor before it."""
+    answered = [example for example in data.train if len(example.oracles) == 1]
+    chosen = sorted(answered, key=lambda example: draw("shot", seed, example.id))[:SHOTS]
+    shots = []
+    for example in chosen:
+        distractor = [each.passage for each in example.candidates if each.allowed and not (each.oracle or each.holds_answer)][:1]
+        shots.append(Shot(example.question, tuple(data.passages[id_] for id_ in (*distractor, *example.oracles)), example.completion))
+    return tuple(shots)
+
+
+def _predict(
+    workspace: Workspace,
+    settings: Settings,
+    cells: Sequence[Cell],
+    models: Mapping[str, Manifest],
+    progress: Progress,
+    passages: Mapping[str, Passage],
+) -> list[Prediction]:
+    engine = CachedEngine(build.engine(settings), workspace.generations, _engine_key(settings))
+    arms: dict[Arm, list[Cell]] = {}
+    for cell in cells:
+        arms.setdefault(cell.arm, []).append(cell)
+    total = sum(len(cell.examples) for cell in cells)
+    progress.start("evaluate", total)
+    done = 0
+    predictions: list[Prediction] = []
+    for arm, own in arms.items():
+        manifest = models.get(arm)
+        adapter = workspace.artifact("models", manifest.name) / "adapter" if manifest else None
+        label = manifest.name if manifest else settings.model.base
+        # One call for all contexts of an arm: where retrieval found the evidence, two contexts share a prompt, which is answered once.
+        places = [(cell, index) for cell in own for index in range(len(cell.examples))]
+        prompts = [cell.prompts[index] for cell, index in places]
+        for place, generation in engine.generate(
+            prompts, adapter=adapter, max_new_tokens=settings.generate.max_new_tokens, batch_size=settings.generate.batch_size
+        ):
+            cell, index = places[place]
+            predictions.append(_prediction(cell, index, generation, label, settings.evaluate.seed, passages))
+            done += 1
+            progress.update("evaluate", done, arm)
+    order = {(cell.arm, cell.context): number for number, cell in enumerate(cells)}
+    return sorted(predictions, key=lambda each: (order[each.arm, each.context], each.id))
+
+
+def _prediction(
+    cell: Cell, index: int, generation: Generation, label: str, seed: int, passages: Mapping[str, Passage]
+) -> Prediction:
+    example = cell.examples[index]
+    parsed = parse_answer(generation.text)
+    shown = [passages[id_] for id_ in cell.passages[index]]
+    return Prediction(
+        id=example.id,
+        question=example.question,
+        arm=cell.arm,
+        model=label,
+        seed=seed,
+        context=cell.context,
+        group=example.group,
+        stratum=example.stratum,
+        kind=example.kind,
+        raw=generation.text,
+        answer=parsed.answer,
+        references=example.answers,
+        passages=cell.passages[index],
+        quotes=tuple(check_quote(quote, shown) for quote in parsed.quotes),
+        abstained=parsed.abstained,
+        answerable_in_context=cell.answerable[index],
+        abstain_logodds=generation.abstain_logodds,
+        prompt_tokens=generation.prompt_tokens,
+        completion_tokens=generation.completion_tokens,
+        seconds=generation.seconds,
+    )
+
+
+def _write(
+    output: Path,
+    manifest: Manifest,
+    report: Report,
+    predictions: Sequence[Prediction],
+    data: Dataset,
+    examples: Sequence[Example],
+    workspace: Workspace,
+    tuned: Manifest,
+) -> None:
+    write_bytes(output / "predictions.jsonl", "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in predictions).encode())
+    used = sorted({id_ for prediction in predictions for id_ in prediction.passages})
+    write_bytes(output / "passages.jsonl", "".join(json.dumps(asdict(data.passages[id_]), ensure_ascii=False) + "\n" for id_ in used).encode())
+    write_report_json(report, output / "report.json")
+    page = render_html(report, predictions, {id_: data.passages[id_] for id_ in used}, examples, _meta(workspace, manifest, tuned))
+    write_bytes(output / "report.html", page.encode())
+    write_manifest(output, manifest)
+
+
+def _tuned(workspace: Workspace, name: str | None) -> Manifest:
+    if name is not None:
+        return workspace.find("models", name)
+    with_context = [manifest for manifest in workspace.manifests("models") if not manifest.settings.get("without_context")]
+    return with_context[-1] if with_context else workspace.find("models", None)
+
+
+def _key(
+    settings: Settings, source: Manifest, folder: Path, models: Mapping[str, Manifest], split: str
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    read = {
+        "evaluate": settings.evaluate.model_dump(mode="json"),
+        "generate": settings.generate.model_dump(mode="json"),
+        "model": settings.model.model_dump(mode="json"),
+        "prompt": PROMPT_VERSION,
+        "k": source.settings["retrieve"]["k"],
+        "split": split,
+    }
+    inputs = {
+        "dataset": source.name,
+        "questions": hash_file(folder / f"{split}.jsonl"),
+        "train": hash_file(folder / "train.jsonl"),
+        "passages": hash_file(folder / "passages.jsonl"),
+        "models": {arm: manifest.key for arm, manifest in models.items()},
+        "model_names": {arm: manifest.name for arm, manifest in models.items()},
+        "corpus": source.inputs["corpus"],
+    }
+    return stage_key("evaluate", VERSION, read, inputs), read, inputs
+
+
+def _engine_key(settings: Settings) -> str:
+    return f"{build.model_fingerprint(settings)}:{settings.model.dtype}:{_device(settings)}"
+
+
+def _device(settings: Settings) -> str:
+    return str(getattr(build.engine(settings), "device", settings.model.device or "cpu"))
+
+
+def _sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
+    if limit is None or limit >= len(examples):
+        return list(examples)
+    kept = {example.id for example in sorted(examples, key=lambda example: draw("evaluate", seed, example.id))[:limit]}
+    return [example for example in examples if example.id in kept]
+
+
+def _count_reading(workspace: Workspace, test: str, key: str) -> int:
+    """How often this test split has been read, this evaluation included; going on with an interrupted one is no new reading."""
+    path = workspace.folder / "test_readings.json"
+    readings: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    keys = readings.setdefault(test, [])
+    if key not in keys:
+        keys.append(key)
+        write_json(path, readings)
+    return keys.index(key) + 1
+
+
+def _notes(settings: Settings, source: Manifest, data: Dataset, examples: Sequence[Example], split: str) -> Iterator[str]:
+    full = data.test if split == "test" else data.validation
+    if split != "test":
+        yield "These are validation questions, on which choices are made: the figures flatter what was chosen. Only a test split is proof."
+    if len(examples) < len(full):
+        yield f"A sample of {len(examples)} of the {len(full)} {split} questions was asked (evaluate.max_questions)."
+    needs: dict[str, int] = {}
+    for capability in source.figures.get("unread", {}).values():
+        needs[capability] = needs.get(capability, 0) + 1
+    for capability, count in needs.items():
+        yield f"{count} questions were not asked, because their documents need {capability} to be read."
+    if source.figures.get("stale"):
+        yield f"{source.figures['stale']} questions were left out, because their evidence was not found in the documents (see the dataset's manifest)."
+    controls = [context for context in CONTROLS if context in settings.evaluate.contexts]
+    if controls and len(examples) > settings.evaluate.control_questions:
+        yield f"{' and '.join(controls)} are controls, asked on a sample of {settings.evaluate.control_questions} questions."
+
+
+def _figures(report: Report) -> dict[str, Any]:
+    named = report.named
+    return {
+        "decision": report.decision,
+        "sentence": report.sentence,
+        "questions": report.questions,
+        "test_readings": report.test_readings,
+        "named": asdict(named) if named else None,
+    }
+
+
+def _meta(workspace: Workspace, manifest: Manifest, tuned: Manifest) -> PageMeta:
+    """What the page says about where its figures come from."""
+    training: list[tuple[float, float]] = []
+    validation: list[tuple[float, float]] = []
+    metrics = workspace.artifact("models", tuned.name) / "metrics.jsonl"
+    for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else ():
+        values = json.loads(line)
+        if "loss" in values:
+            training.append((values["step"], values["loss"]))
+        if values.get("validation_loss") is not None:
+            validation.append((values["step"], values["validation_loss"]))
+    lineage: dict[str, Mapping[str, JSON]] = {
+        "Evaluation": {"name": manifest.name, "key": manifest.key, "device": manifest.device, **_words(manifest.inputs)},
+        "Tuned model": {"name": tuned.name, "key": tuned.key, "device": tuned.device, **_words(tuned.inputs), **_words(tuned.figures)},
+        "Training settings": _words(tuned.settings["train"]),
+        "Evaluation settings": {**_words(manifest.settings["evaluate"]), **_words(manifest.settings["generate"]), "k": manifest.settings["k"]},
+        "Versions": _words(manifest.versions),
+    }
+    return PageMeta(manifest.name, manifest.created[:16].replace("T", " ") + " UTC", lineage, training, validation)
+
+
+def _words(values: Mapping[str, Any]) -> dict[str, JSON]:
+    return {name: value if value is None or isinstance(value, int | float | str) else json.dumps(value) for name, value in values.items()}

@@ -1,0 +1,197 @@
+"""How long will a run take? Rates are measured on this machine with the real models; a budget samples questions to fit."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragtune import build
+from ragtune.config import Settings
+from ragtune.dataset.questions import RawQuestion
+from ragtune.dataset.split import planned_sizes
+from ragtune.errors import ConfigError
+from ragtune.models.pull import cache_dir
+from ragtune.pipeline.records import Forecast
+from ragtune.prepare import Source
+from ragtune.prompts import build_completion, build_messages
+from ragtune.types import Branch, Chunk, ContextGroup, Passage, Span
+from ragtune.workspace import stage_key, write_json
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_WORDS = "the crossing from the north pier takes forty minutes at low water and the last boat leaves before dusk in winter ".split()
+FEWEST = 24
+"""A sample of fewer questions decides nothing."""
+RESERVE = 0.85
+"""Share of a budget that is planned for: rates are measured in seconds and the machine may slow down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What this machine does in a second.
+
+    Args:
+        chunks: embedded.
+        answers: trained, in separate contexts of k passages.
+        prompts: answered, with k passages.
+        load: seconds to load the models, once.
+    """
+
+    chunks: float
+    answers: float
+    prompts: float
+    load: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What there is to do."""
+
+    files: int
+    chunks: int
+    train: int
+    validation: int
+    test: int
+
+
+def parse_budget(text: str) -> float:
+    """Seconds in ``20m``, ``1h30m``, ``900s`` or a bare number of minutes.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    text = text.strip().lower()
+    if text.isdecimal():
+        return float(text) * 60
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ConfigError(f"--budget {text!r}: write it like 20m, 1h30m or 900s")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def measure_sizes(settings: Settings, sources: Sequence[Source], questions: Sequence[RawQuestion]) -> Sizes:
+    """Count files and questions; chunks are estimated from the files' bytes, four to a token and half of a PDF or Word file being text."""
+    size = sum(_text_bytes(source.path) for source in sources)
+    answerable = sum(bool(question.answers and question.evidence) for question in questions)
+    train, validation, test = planned_sizes(
+        len(questions), answerable, test_fraction=settings.dataset.test_share, validation_fraction=settings.dataset.validation_share
+    )
+    if any(question.split == "test" for question in questions):
+        test = sum(question.split == "test" for question in questions)
+        train = len(questions) - test - validation
+    return Sizes(len(sources), max(1, size // (4 * settings.prepare.chunk_size)), train, validation, test)
+
+
+def measure_rates(settings: Settings) -> Rates:
+    """Time a few real batches of each model; kept in the user's cache for the same machine, models and settings."""
+    read = {
+        "embed": settings.embed.model,
+        "model": settings.model.model_dump(mode="json"),
+        "k": settings.retrieve.k,
+        "chunk": settings.prepare.chunk_size,
+        "tokens": settings.generate.max_new_tokens,
+        "step": settings.train.answers_per_step,
+    }
+    key = stage_key("rates", 2, read, _machine())
+    path = cache_dir() / "rates.json"
+    known: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            known = {}  # a torn cache is measured again
+    if key not in known:
+        rates = _measure(settings)
+        known[key] = [rates.chunks, rates.answers, rates.prompts, rates.load]
+        write_json(path, known)
+    return Rates(*known[key])
+
+
+def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | None = None) -> Forecast:
+    """Seconds by stage, and how many questions fit a budget.
+
+    Args:
+        settings: epochs, arms and contexts.
+        sizes: of the work.
+        rates: of the machine.
+        budget: wall seconds for all of it; ``None`` takes what it takes.
+    """
+    fixed = {"ingest": 1.0 + 0.08 * sizes.files, "index": rates.load + sizes.chunks / rates.chunks, "dataset": 1.0 + sizes.chunks / rates.chunks / 20}
+    sharing = 0.6 if settings.train.shared_contexts else 1.0
+    n_train = min(sizes.train, settings.train.max_answers or sizes.train)
+    n_test = min(sizes.test, settings.evaluate.max_questions or sizes.test)
+    answer = settings.train.epochs * sharing / rates.answers
+    note = ""
+    max_answers = max_questions = None
+    if budget is not None:
+        left = budget * RESERVE - sum(fixed.values()) - 2 * rates.load
+        wanted = n_train * answer + _evaluation(settings, n_test) / rates.prompts
+        share = left / wanted
+        if share < 1:
+            max_answers = min(n_train, max(FEWEST, int(n_train * share)))
+            max_questions = min(n_test, max(FEWEST, int(n_test * share)))
+            note = f"to fit the budget, {max_answers} of {n_train} training and {max_questions} of {n_test} test questions are sampled"
+            n_train, n_test = max_answers, max_questions
+    stages = {
+        **fixed,
+        "train": rates.load + n_train * answer + min(100, sizes.validation) * 0.4 / rates.answers,
+        "evaluate": rates.load + _evaluation(settings, n_test) / rates.prompts,
+    }
+    total = sum(stages.values())
+    if budget is not None and total > budget:
+        note = (note + "; " if note else "") + "this is the least that can be measured, and it takes longer than the budget"
+    return Forecast(stages, total, budget, max_answers, max_questions, note)
+
+
+def _evaluation(settings: Settings, questions: int) -> float:
+    """Prompts with k passages that an evaluation is worth: ``oracle+distractors`` mostly repeats ``retrieved``, controls are short."""
+    control = min(questions, settings.evaluate.control_questions)
+    worth = {"retrieved": questions, "oracle+distractors": 0.15 * questions, "oracle": 0.35 * control, "closed-book": 0.25 * control}
+    arms = len(settings.evaluate.arms) + 0.5 * ("base-fewshot" in settings.evaluate.arms)
+    return arms * sum(worth[context] for context in settings.evaluate.contexts)
+
+
+def _measure(settings: Settings) -> Rates:
+    started = time.monotonic()
+    embedder = build.embedder(settings)
+    engine = build.engine(settings)
+    load = time.monotonic() - started
+    passages = [_passage(number, settings.prepare.chunk_size) for number in range(settings.retrieve.k)]
+    texts = [passage.text + f" {number}" for number in range(7) for passage in passages][:32]
+    embedder.embed_documents(texts[:4])
+    began = time.monotonic()
+    embedder.embed_documents(texts)
+    chunks = len(texts) / (time.monotonic() - began)
+    prompts = [build_messages(f"How long is crossing number {number}?", passages) for number in range(4)]
+    began = time.monotonic()
+    for _ in engine.generate(prompts, max_new_tokens=settings.generate.max_new_tokens, batch_size=4):
+        pass
+    answered = len(prompts) / (time.monotonic() - began)
+    completion = build_completion("forty minutes", ["the crossing from the north pier takes forty minutes at low water"])
+    groups = [ContextGroup(tuple(passages), (Branch(str(n), f"How long is crossing number {n}?", completion),)) for n in range(settings.train.answers_per_step)]
+    trained = build.trainer(settings).answers_per_second(groups)
+    return Rates(chunks, trained, answered, load)
+
+
+def _passage(number: int, size: int) -> Passage:
+    words = [*_WORDS] * (size // len(_WORDS) + 1)
+    text = " ".join(words[number : number + int(size * 0.85)])
+    chunk = Chunk(f"probe{number}", "probe.md", 0, len(text), text)
+    return Passage(chunk.id, chunk.document, "Probe", "Probe", text, (Span("probe.md", 0, len(text)),), (chunk.id,))
+
+
+def _text_bytes(path: Path) -> int:
+    size = path.stat().st_size
+    return {".pdf": size // 12, ".docx": size // 8, ".html": size // 2, ".htm": size // 2}.get(path.suffix.lower(), size)
+
+
+def _machine() -> list[Any]:
+    import os
+    import platform
+
+    return [platform.node(), platform.processor(), os.cpu_count()]

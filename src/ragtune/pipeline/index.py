@@ -1,0 +1,140 @@
+"""Bring vectors and the vector index up to the corpus, and search them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+
+import numpy as np
+
+from ragtune import build
+from ragtune.config import Settings
+from ragtune.corpus import Corpus
+from ragtune.errors import CorpusError
+from ragtune.pipeline.records import IndexResult, SearchHit
+from ragtune.progress import Progress
+from ragtune.protocols import Embedder, VectorStore
+from ragtune.workspace import Workspace, write_json
+
+_BATCH = 256
+_MANIFEST = "manifest.json"
+
+
+def build_index(workspace: Workspace, settings: Settings, progress: Progress, *, quiet: bool = False) -> IndexResult:
+    """Embed what has no vector yet, then patch the index, or build it anew where it is missing, torn or of another embedder.
+
+    Vectors are stored batch by batch, so a killed run embeds nothing twice.
+
+    Raises:
+        CorpusError: nothing was ingested yet.
+    """
+    started = time.monotonic()
+
+
+    with contextlib.closing(build.open_corpus(workspace)) as corpus:
+        embedder = build.embedder(settings)
+        embedded = _embed(corpus, embedder, progress)
+        store, action = _bring_up(workspace, settings, corpus, embedder)
+        generation = corpus.generation
+    result = IndexResult(embedded, len(store), generation, action, round(time.monotonic() - started, 3))
+    if not quiet or embedded:
+        progress.finish("index", f"{embedded} chunks embedded, {len(store)} vectors ({action})")
+    return result
+
+
+def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> VectorStore:
+    """The index as it lies on disk; where it cannot be read it is made again in memory, for it holds nothing that the corpus does not.
+
+    Raises:
+        CorpusError: chunks have no vectors yet.
+    """
+    manifest = _read_manifest(workspace)
+    if manifest and _of(manifest, settings, embedder) and manifest["generation"] == corpus.generation:
+        try:
+            return build.load_store(settings, workspace.index)
+        except CorpusError:
+            pass
+    if corpus.missing_vectors(embedder.fingerprint):
+        raise CorpusError("the index is older than the corpus: run 'ragtune index'")
+    return _from_corpus(settings, corpus, embedder)
+
+
+def search(workspace: Workspace, settings: Settings, text: str, k: int) -> list[SearchHit]:
+    """The ``k`` best chunks for a text."""
+    with build.open_retriever(workspace, settings) as retriever:
+        hits = retriever.retrieve([text], k)[0]
+    return [
+        SearchHit(
+            hit.rank, round(hit.score, 4), hit.chunk.document, " › ".join(hit.chunk.headings), hit.chunk.start, hit.chunk.end, hit.chunk.text
+        )
+        for hit in hits
+    ]
+
+
+def _embed(corpus: Corpus, embedder: Embedder, progress: Progress) -> int:
+    missing = sorted(corpus.missing_vectors(embedder.fingerprint), key=lambda item: (len(item[1]), item[0]))
+    if not missing:
+        return 0
+    progress.start("index", len(missing))
+    for start in range(0, len(missing), _BATCH):
+        batch = missing[start : start + _BATCH]
+        corpus.put_vectors(embedder.fingerprint, [key for key, _ in batch], embedder.embed_documents([text for _, text in batch]))
+        progress.update("index", start + len(batch), "chunks embedded")
+    corpus.collect_vectors()
+    return len(missing)
+
+
+def _bring_up(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> tuple[VectorStore, str]:
+    manifest = _read_manifest(workspace)
+    generation = corpus.generation
+    if manifest and _of(manifest, settings, embedder):
+        try:
+            store = build.load_store(settings, workspace.index)
+            changes = corpus.changes(manifest["generation"])
+            if manifest["generation"] == generation:
+                return store, "unchanged"
+            touched = np.array(sorted(changes), dtype=np.int64)
+            added = [row for row, is_added in changes.items() if is_added]
+            store.remove(touched)
+            store.add(*corpus.vectors(embedder.fingerprint, added))
+            if len(store) == corpus.stats().chunks:
+                _save(workspace, settings, store, embedder, generation)
+                return store, f"patched: {len(added)} added, {len(changes) - len(added)} removed"
+        except CorpusError:
+            pass  # torn or gone: it is made again below
+    store = _from_corpus(settings, corpus, embedder)
+    _save(workspace, settings, store, embedder, generation)
+    return store, "built"
+
+
+def _from_corpus(settings: Settings, corpus: Corpus, embedder: Embedder) -> VectorStore:
+    store = build.new_store(settings, embedder.dimension)
+    ids, vectors = corpus.vectors(embedder.fingerprint)
+    if len(ids):
+        store.add(ids, vectors)
+    return store
+
+
+def _save(workspace: Workspace, settings: Settings, store: VectorStore, embedder: Embedder, generation: int) -> None:
+    # The manifest goes first and comes last: between, the files belong to no generation and are made again.
+    (workspace.index / _MANIFEST).unlink(missing_ok=True)
+    store.save(workspace.index)
+    write_json(
+        workspace.index / _MANIFEST,
+        {"generation": generation, "backend": settings.index.backend, "embedder": embedder.fingerprint, "name": embedder.name, "vectors": len(store)},
+    )
+
+
+def _read_manifest(workspace: Workspace) -> dict[str, int] | None:
+    try:
+        manifest: dict[str, int] = json.loads((workspace.index / _MANIFEST).read_text(encoding="utf-8"))
+        return manifest
+    except (OSError, ValueError):
+        return None
+
+
+def _of(manifest: dict[str, int], settings: Settings, embedder: Embedder) -> bool:
+    return (manifest.get("backend"), manifest.get("embedder")) == (settings.index.backend, embedder.fingerprint)
+
+

@@ -1,0 +1,153 @@
+"""Make the corpus equal to its sources: what is new or changed is read, what vanished is removed, what is unchanged costs a hash."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ragtune import build
+from ragtune.config import Settings
+from ragtune.corpus import Corpus, FileState
+from ragtune.errors import ProjectError
+from ragtune.pipeline.records import IngestResult
+from ragtune.prepare import Source, chunk_document, find_duplicates, find_sources, read_sources, reader_version
+from ragtune.progress import Progress
+from ragtune.types import Chunk, Document, Reason
+from ragtune.workspace import Workspace, hash_file, stage_key
+
+VERSION = 1
+_SOURCES = "sources"
+_DEDUPED = "deduped"
+
+
+def ingest(workspace: Workspace, settings: Settings, paths: Sequence[Path], progress: Progress) -> IngestResult:
+    """Sync the corpus with files and folders.
+
+    Each file is one transaction, so a killed ingest keeps what it read and the next one goes on from there.
+
+    Args:
+        workspace: of the project.
+        settings: prepare and embed are read.
+        paths: what to ingest; empty takes the setting ``documents``, else what was ingested last.
+        progress: told what goes on.
+
+    Raises:
+        ProjectError: nothing was named and nothing was ingested before.
+        ReadError: a path does not exist.
+    """
+    started = time.monotonic()
+    roots = source_paths(workspace, settings, paths)
+    if not roots:
+        raise ProjectError("nothing to ingest: name files or folders, or set documents in ragtune.toml")
+    sources = find_sources(roots)
+    keys = {source.name: _key(settings, source.name) for source in sources}
+    with contextlib.closing(build.open_corpus(workspace, create=True)) as corpus:
+        corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots]))
+        known = corpus.files()
+        hashes = {source.name: hash_file(source.path) for source in sources}
+        changed = [source for source in sources if not _same(known.get(source.name), hashes[source.name], keys[source.name])]
+        settings_changed = sum(source.name in known and known[source.name].hash == hashes[source.name] for source in changed)
+        if settings_changed:
+            progress.note(f"{settings_changed} unchanged files are read again, because readers or chunk settings changed")
+        vanished = sorted(known.keys() - hashes.keys())
+        corpus.remove_files(vanished)
+        reasons = _read(corpus, settings, changed, hashes, keys, known, progress)
+        _dedupe(corpus, settings)
+        stats = corpus.stats()
+        duplicates = corpus.duplicates()
+        result = IngestResult(
+            read=tuple(reasons),
+            skipped=tuple(corpus.skipped()),
+            duplicates=tuple(duplicates),
+            removed=tuple(Reason(name, "it is no longer among the sources") for name in vanished),
+            unchanged=len(sources) - len(changed),
+            documents=stats.documents,
+            chunks=stats.chunks,
+            seconds=round(time.monotonic() - started, 3),
+        )
+    progress.finish(
+        "ingest",
+        f"{len(result.read)} files read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
+        f"{len(duplicates)} duplicates: {result.documents} documents, {result.chunks} chunks",
+    )
+    for reason in result.skipped[:5]:
+        progress.note(f"skipped {reason.source}: {reason.reason}")
+    return result
+
+
+def source_paths(workspace: Workspace, settings: Settings, paths: Sequence[Path]) -> list[Path]:
+    """What to ingest: the paths given, else the setting ``documents``, else what was ingested last."""
+    if paths:
+        return list(paths)
+    if settings.documents:
+        return [workspace.project / item for item in settings.documents]
+    if not workspace.corpus.is_file():
+        return []
+    with contextlib.closing(build.open_corpus(workspace)) as corpus:
+        return [Path(item) for item in json.loads(corpus.meta(_SOURCES) or "[]")]
+
+
+def _read(
+    corpus: Corpus,
+    settings: Settings,
+    changed: Sequence[Source],
+    hashes: Mapping[str, str],
+    keys: Mapping[str, str],
+    known: Mapping[str, FileState],
+    progress: Progress,
+) -> list[Reason]:
+    if not changed:
+        return []
+    progress.start("ingest", len(changed))
+    reasons = []
+    results = read_sources(
+        changed,
+        settings.prepare.timeout,
+        settings.prepare.memory,
+        on_progress=lambda done, _total, source: progress.update("ingest", done, source.name),
+    )
+    for result in results:
+        name = result.source.name
+        if result.documents is None:
+            corpus.put_file(name, hashes[name], keys[name], [], skipped=result.reason or "nothing was read")
+            continue
+        cut = [(document, _chunks(document, settings)) for document in result.documents]
+        corpus.put_file(name, hashes[name], keys[name], cut)
+        why = "new" if name not in known else "changed" if known[name].hash != hashes[name] else "settings changed"
+        reasons.append(Reason(name, why))
+    return reasons
+
+
+def _dedupe(corpus: Corpus, settings: Settings) -> None:
+    """Leave duplicates out of the index, and take in again what no longer is one.
+
+    All documents are compared, not only new ones, so the result does not depend on the order in which they came.
+    """
+    state = f"{corpus.generation} {settings.prepare.near_duplicates}"
+    if corpus.meta(_DEDUPED) == state:
+        return
+    documents = {document.source: document for document in corpus.all_documents()}
+    wanted = {found.source: found.reason for found in find_duplicates(list(documents.values()), settings.prepare.near_duplicates)}
+    marked = {reason.source: reason.reason for reason in corpus.duplicates()}
+    for source in sorted(wanted.keys() | marked.keys()):
+        if wanted.get(source) != marked.get(source):
+            chunks = [] if source in wanted else _chunks(documents[source], settings)
+            corpus.set_duplicate(source, wanted.get(source), chunks)
+    corpus.set_meta(_DEDUPED, f"{corpus.generation} {settings.prepare.near_duplicates}")
+
+
+def _chunks(document: Document, settings: Settings) -> list[Chunk]:
+    return chunk_document(document, build.embedder(settings).count_tokens, settings.prepare.chunk_size, settings.prepare.chunk_overlap)
+
+
+def _key(settings: Settings, name: str) -> str:
+    """Of everything that decides what a file becomes, besides its bytes; limits decide only whether it is read."""
+    read = {"size": settings.prepare.chunk_size, "overlap": settings.prepare.chunk_overlap, "tokenizer": settings.embed.model}
+    return stage_key("ingest", VERSION, read, reader_version(name))
+
+
+def _same(known: FileState | None, hash_: str, key: str) -> bool:
+    return known is not None and known.hash == hash_ and known.key == key

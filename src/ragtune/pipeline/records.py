@@ -1,0 +1,117 @@
+"""What each stage gives back: what the command line shows and ``--json`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ragtune.types import Message, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """What an ingest did. Lists name sources with a reason; ``unchanged`` and ``chunks`` are counts."""
+
+    read: tuple[Reason, ...]
+    skipped: tuple[Reason, ...]
+    duplicates: tuple[Reason, ...]
+    removed: tuple[Reason, ...]
+    unchanged: int
+    documents: int
+    chunks: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexResult:
+    """What an index run did: chunks embedded anew, vectors in the index, and how it came to be."""
+
+    embedded: int
+    vectors: int
+    generation: int
+    action: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """One line of a search's result."""
+
+    rank: int
+    score: float
+    source: str
+    heading: str
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetResult:
+    """A dataset: its counts, what was left out and why, and its audit."""
+
+    name: str
+    folder: str
+    made: bool
+    figures: Mapping[str, Any]
+    left_out: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleView:
+    """An example as the model sees it."""
+
+    id: str
+    split: str
+    messages: tuple[Message, ...]
+    completion: str
+    text: str
+    tokens: int
+    trained_tokens: int
+    oracle_present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """A tuned model."""
+
+    name: str
+    folder: str
+    made: bool
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """An evaluation: where its files are and the report's content."""
+
+    name: str
+    folder: str
+    made: bool
+    report: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Predicted seconds of each stage, and what was sampled to stay inside a budget."""
+
+    stages: Mapping[str, float]
+    total: float
+    budget: float | None = None
+    max_answers: int | None = None
+    max_questions: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a whole run made."""
+
+    forecast: Forecast
+    ingest: IngestResult | None = None
+    index: IndexResult | None = None
+    dataset: DatasetResult | None = None
+    model: ModelResult | None = None
+    evaluation: EvaluationResult | None = None
+    seconds: float = 0.0

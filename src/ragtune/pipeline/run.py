@@ -1,0 +1,117 @@
+"""Everything in one go: predict, ingest, index, dataset, train, evaluate. What is unchanged is skipped, what was interrupted goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ragtune.config import SETTINGS_FILE, Settings, render_toml
+from ragtune.dataset.questions import load_questions
+from ragtune.errors import ProjectError
+from ragtune.pipeline.dataset import build_dataset, question_files
+from ragtune.pipeline.evaluate import evaluate
+from ragtune.pipeline.forecast import forecast, measure_rates, measure_sizes, parse_budget
+from ragtune.pipeline.index import build_index
+from ragtune.pipeline.ingest import ingest, source_paths
+from ragtune.pipeline.records import Forecast, RunResult
+from ragtune.pipeline.train import train
+from ragtune.prepare import find_sources
+from ragtune.progress import Progress
+from ragtune.workspace import Workspace, hash_file, stage_key, write_bytes, write_json
+
+
+def run(
+    workspace: Workspace,
+    settings: Settings,
+    documents: Sequence[Path],
+    questions: Sequence[Path],
+    budget: str | None,
+    dry_run: bool,
+    progress: Progress,
+) -> RunResult:
+    """Run every stage.
+
+    Args:
+        workspace: of the project; a ragtune.toml that names documents and questions is written where there is none.
+        settings: of the project.
+        documents: files and folders; empty takes the setting, else what was ingested last.
+        questions: files and folders; empty takes the setting.
+        budget: wall time such as ``20m``; questions are sampled to fit.
+        dry_run: only predict.
+        progress: told what goes on.
+
+    Raises:
+        ProjectError: there are no documents.
+    """
+    started = time.monotonic()
+    paths = source_paths(workspace, settings, documents)
+    if not paths:
+        raise ProjectError("there are no documents: give --documents DIR, or set documents in ragtune.toml")
+    files = question_files(workspace, settings, questions)
+    plan = _plan(workspace, settings, paths, files, budget, progress)
+    if dry_run:
+        return RunResult(plan)
+    _write_settings(workspace, documents, questions)
+    settings = _within(settings, plan)
+    ingested = ingest(workspace, settings, paths, progress)
+    indexed = build_index(workspace, settings, progress)
+    dataset = build_dataset(workspace, settings, files, [], None, progress)
+    model = train(workspace, settings, dataset.name, None, progress)
+    evaluation = evaluate(workspace, settings, model.name, None, "test", progress)
+    return RunResult(plan, ingested, indexed, dataset, model, evaluation, time.monotonic() - started)
+
+
+def _plan(
+    workspace: Workspace, settings: Settings, paths: Sequence[Path], files: Sequence[Path], budget: str | None, progress: Progress
+) -> Forecast:
+    """The forecast; kept under what it was made for, so that a run killed and started again samples the same questions."""
+    seconds = parse_budget(budget) if budget else None
+    key = stage_key("plan", 1, [settings.model_dump(mode="json"), seconds], [[str(path) for path in paths], [hash_file(path) for path in files]])
+    path = workspace.folder / "plan.json"
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["key"] == key:
+            return Forecast(**kept["forecast"])
+    progress.note("measuring this machine, to predict how long the run will take …")
+    plan = forecast(settings, measure_sizes(settings, find_sources(paths), load_questions(files)), measure_rates(settings), seconds)
+    stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
+    progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
+    write_json(
+        path,
+        {
+            "key": key,
+            "forecast": {
+                "stages": dict(plan.stages),
+                "total": plan.total,
+                "budget": plan.budget,
+                "max_answers": plan.max_answers,
+                "max_questions": plan.max_questions,
+                "note": plan.note,
+            },
+        },
+    )
+    return plan
+
+
+def _within(settings: Settings, plan: Forecast) -> Settings:
+    """The settings with the samples that the plan allows."""
+    update = {}
+    if plan.max_answers is not None:
+        update["train"] = settings.train.model_copy(update={"max_answers": plan.max_answers})
+    if plan.max_questions is not None:
+        update["evaluate"] = settings.evaluate.model_copy(update={"max_questions": plan.max_questions})
+    return settings.model_copy(update=update)
+
+
+def _write_settings(workspace: Workspace, documents: Sequence[Path], questions: Sequence[Path]) -> None:
+    path = workspace.project / SETTINGS_FILE
+    if path.exists():
+        return
+    values: dict[str, object] = {}
+    if documents:
+        values["documents"] = [str(item) for item in documents]
+    if questions:
+        values["questions"] = [str(item) for item in questions]
+    write_bytes(path, render_toml(values).encode())

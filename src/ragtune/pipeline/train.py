@@ -1,0 +1,158 @@
+"""Tune the base model on a dataset: an adapter with its manifest, resumed where a killed run left it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ragtune import build
+from ragtune.config import Settings
+from ragtune.dataset.draws import draw
+from ragtune.dataset.shared import epoch_groups, served_contexts
+from ragtune.dataset.store import Dataset, read_dataset
+from ragtune.errors import ProjectError, TrainError
+from ragtune.pipeline.records import ModelResult
+from ragtune.progress import Progress
+from ragtune.prompts import PROMPT_VERSION, build_completion
+from ragtune.types import Branch, ContextGroup, Example
+from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_json, write_manifest
+
+VERSION = 1
+VALIDATION_CONTEXTS = 100
+"""Validation contexts whose loss is watched; more cost time and change little."""
+
+
+def train(
+    workspace: Workspace, settings: Settings, dataset: str | None, name: str | None, progress: Progress, *, without_context: bool = False
+) -> ModelResult:
+    """Train, or go on training, or give what an equal run made.
+
+    Raises:
+        ProjectError: there is no dataset, or the name belongs to a model of other inputs.
+        TrainError: the dataset cannot be trained on, or training diverged.
+    """
+    source = workspace.find("datasets", dataset)
+    folder = workspace.artifact("datasets", source.name)
+    key, read = model_key(settings, source, folder, without_context)
+    found = workspace.find_key("models", key)
+    if found is not None and name in (None, found.name):
+        progress.note(f"train: unchanged, model {found.name} is as these inputs make it")
+        return ModelResult(found.name, str(workspace.artifact("models", found.name)), False, found.figures)
+    name = name or ("dsf-" if without_context else "tuned-") + key[:8]
+    output = _claim(workspace, name, key)
+    data = read_dataset(folder)
+    examples = sample_training(data.train, settings)
+    if not examples:
+        raise TrainError("the dataset has no question that can be trained on: questions need evidence that stands in the documents")
+    groups = _groups(data, examples, settings, source, without_context)
+    started = time.monotonic()
+    trainer = build.trainer(settings)
+    progress.start("train")
+    result = trainer.train(groups, _validation(data, source, without_context), output, _live(progress))
+    seconds = time.monotonic() - started
+    figures: dict[str, Any] = {
+        "train_loss": result.train_loss,
+        "validation_loss": result.validation_loss,
+        "questions": len(examples),
+        "answers": result.answers,
+        "steps": result.steps,
+        "answers_per_second": result.answers / result.seconds if result.seconds else None,
+        "tokens": result.tokens,
+        "seconds": result.seconds,
+        "dtype": result.dtype,
+    }
+    inputs = {"dataset": source.name, "dataset_key": source.key, "base": build.model_fingerprint(settings)}
+    write_manifest(
+        output,
+        Manifest("models", name, key, inputs, read, figures, now(), round(seconds, 3), library_versions(), result.device),
+    )
+    loss = "" if result.validation_loss is None else f", validation loss {result.validation_loss:.3f}"
+    progress.finish("train", f"{result.answers} answers in {result.steps} steps, {result.seconds:.0f} s, loss {result.train_loss:.3f}{loss}: model {name}")
+    return ModelResult(name, str(output), True, figures)
+
+
+def model_key(settings: Settings, source: Manifest, folder: Path, without_context: bool) -> tuple[str, dict[str, Any]]:
+    """A model's key and the settings that went into it: equal bytes to train on and equal settings make an equal model."""
+    read = {
+        "train": settings.train.model_dump(mode="json"),
+        "model": settings.model.model_dump(mode="json"),
+        "without_context": without_context,
+        "prompt": PROMPT_VERSION,
+    }
+    inputs = {
+        **{part: hash_file(folder / f"{part}.jsonl") for part in ("train", "validation", "passages")},
+        "k": source.settings["retrieve"]["k"],
+        "p": source.figures["p_oracle"],
+        "base": build.model_fingerprint(settings),
+    }
+    return stage_key("train", VERSION, read, inputs), read
+
+
+def sample_training(examples: Sequence[Example], settings: Settings) -> list[Example]:
+    """The training questions, or the seeded sample of them that ``train.max_answers`` allows."""
+    limit = settings.train.max_answers
+    if limit is None or limit >= len(examples):
+        return list(examples)
+    chosen = sorted(examples, key=lambda example: draw(settings.train.seed, "sample", example.id))[:limit]
+    kept = {example.id for example in chosen}
+    return [example for example in examples if example.id in kept]
+
+
+def _groups(
+    data: Dataset, examples: Sequence[Example], settings: Settings, source: Manifest, without_context: bool
+) -> Callable[[int], Sequence[ContextGroup]]:
+    def groups(epoch: int) -> Sequence[ContextGroup]:
+        if without_context:
+            return _from_memory(examples, seed=settings.train.seed, epoch=epoch)
+        return epoch_groups(
+            examples,
+            data.passages,
+            epoch=epoch,
+            total_epochs=settings.train.epochs,
+            seed=settings.train.seed,
+            p=source.figures["p_oracle"],
+            k=source.settings["retrieve"]["k"],
+            shared=settings.train.shared_contexts,
+        )
+
+    return groups
+
+
+def _from_memory(examples: Sequence[Example], *, seed: int, epoch: int) -> list[ContextGroup]:
+    """The ``dsf`` control: the same answerable questions and answers, without passages, so nothing to quote."""
+    order = sorted((example for example in examples if example.answers), key=lambda example: draw("order", seed, epoch, example.id))
+    return [ContextGroup(None, (Branch(e.id, e.question, build_completion(e.answers[0])),)) for e in order]
+
+
+def _validation(data: Dataset, source: Manifest, without_context: bool) -> list[ContextGroup]:
+    chosen = sorted(data.validation, key=lambda example: draw("validation", example.id))[:VALIDATION_CONTEXTS]
+    if without_context:
+        return _from_memory(chosen, seed=0, epoch=0)
+    return served_contexts(chosen, data.passages, k=source.settings["retrieve"]["k"])
+
+
+def _claim(workspace: Workspace, name: str, key: str) -> Path:
+    """The folder of an unfinished model; what other inputs left in it is an error, what the same left is gone on with."""
+    output = workspace.artifact("models", name)
+    if read_manifest(output) is not None:
+        raise ProjectError(f"a model named {name} exists and was made from other inputs: choose another --name")
+    claim = output / "key.json"
+    if claim.is_file() and key not in claim.read_text(encoding="utf-8"):
+        raise ProjectError(f"{output} holds an unfinished run of other inputs: choose another --name, or remove that folder")
+    write_json(claim, {"key": key})
+    return output
+
+
+def _live(progress: Progress) -> Callable[[dict[str, float]], None]:
+    started = False
+
+    def on_step(line: dict[str, float]) -> None:
+        nonlocal started
+        if not started:
+            progress.start("train", line.get("steps"))
+            started = True
+        progress.update("train", line["step"], f"loss {line['loss']:.3f} · {line['answers_per_s']:.1f} answers/s · epoch {line['epoch']:.0f}")
+
+    return on_step

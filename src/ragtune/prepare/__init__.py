@@ -1,0 +1,20 @@
+"""Files to clean, chunked documents: find, read (in child processes), clean, dedupe, chunk."""
+
+from ragtune.prepare.chunk import chunk_document
+from ragtune.prepare.clean import clean_document
+from ragtune.prepare.dedupe import Duplicate, find_duplicates
+from ragtune.prepare.isolate import ReadResult, read_sources
+from ragtune.prepare.read import reader_version
+from ragtune.prepare.sources import Source, find_sources
+
+__all__ = [
+    "Duplicate",
+    "ReadResult",
+    "Source",
+    "chunk_document",
+    "clean_document",
+    "find_duplicates",
+    "find_sources",
+    "read_sources",
+    "reader_version",
+]

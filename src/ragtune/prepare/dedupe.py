@@ -1,0 +1,98 @@
+"""Documents that say the same as another: by hash, and nearly by MinHash (Broder 1997) with the exact Jaccard similarity to confirm."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ragtune.types import Document
+
+_SHINGLE = 5
+_FEWEST_SHINGLES = 40  # a shorter text passes any threshold by an accident of wording
+_PERMUTATIONS = 128
+_BANDS = 32  # of 4 rows: a pair of similarity .8 is missed with probability 4e-8, so that the exact check decides
+_ROWS = frozenset({"text/csv", "text/tab-separated-values", "application/jsonl"})  # rows of a table look alike and are not the same
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A document to leave out.
+
+    Args:
+        source: of the document that is dropped.
+        kept: source of the one that stays.
+        similarity: Jaccard similarity of their shingles; 1 where the texts are equal.
+    """
+
+    source: str
+    kept: str
+    similarity: float
+
+    @property
+    def reason(self) -> str:
+        """In words."""
+        return f"same text as {self.kept}" if self.similarity == 1 else f"nearly the same text as {self.kept} ({self.similarity:.0%} alike)"
+
+
+def find_duplicates(documents: Sequence[Document], threshold: float = 0.9) -> list[Duplicate]:
+    """Find the documents to leave out so that no text is there twice.
+
+    Of equal texts the one whose source sorts first stays, whatever the order of reading. Rows, records and very short texts are compared
+    for equality only.
+
+    Args:
+        documents: of distinct sources.
+        threshold: Jaccard similarity, in (0, 1], of 5-word shingles from which a text is nearly the same; 1 finds equal texts only.
+
+    Returns:
+        In the order of ``source``.
+    """
+    found: list[Duplicate] = []
+    first: dict[bytes, str] = {}
+    distinct: list[Document] = []
+    for document in sorted(documents, key=lambda document: document.source):
+        digest = hashlib.blake2b(document.text.encode()).digest()
+        kept = first.setdefault(digest, document.source)
+        if kept == document.source:
+            distinct.append(document)
+        else:
+            found.append(Duplicate(document.source, kept, 1.0))
+    if threshold < 1:
+        found += _near(distinct, threshold)
+    return sorted(found, key=lambda duplicate: duplicate.source)
+
+
+def _near(documents: Sequence[Document], threshold: float) -> list[Duplicate]:
+    """Each document is compared with those kept before it only, so a chain of small edits does not collapse into one."""
+    import rensa  # here, as it reserves 1 GiB of address space, which would count against the limit of the child processes that read
+
+    lsh = rensa.RMinHashLSH(threshold, _PERMUTATIONS, _BANDS)
+    kept: list[tuple[str, frozenset[str]]] = []
+    found: list[Duplicate] = []
+    for document in documents:
+        if document.media_type in _ROWS:
+            continue
+        shingles = _shingles(document.text)
+        if len(shingles) < _FEWEST_SHINGLES:
+            continue
+        sketch = rensa.RMinHash(_PERMUTATIONS, 0)
+        sketch.update(sorted(shingles))
+        similar = [(_jaccard(shingles, kept[key][1]), -key) for key in lsh.query(sketch)]
+        best, key = max(similar, default=(0.0, 0))
+        if best >= threshold:
+            found.append(Duplicate(document.source, kept[-key][0], best))
+        else:
+            lsh.insert(len(kept), sketch)
+            kept.append((document.source, shingles))
+    return found
+
+
+def _shingles(text: str) -> frozenset[str]:
+    words = text.casefold().split()
+    return frozenset(" ".join(words[i : i + _SHINGLE]) for i in range(len(words) - _SHINGLE + 1))
+
+
+def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    common = len(a & b)
+    return common / (len(a) + len(b) - common)

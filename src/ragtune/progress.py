@@ -1,0 +1,37 @@
+"""What a stage tells while it works; the command line draws it, a notebook may, a library call stays silent."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Told by stages; every stage starts, updates any number of times, and ends."""
+
+    def start(self, stage: str, total: float | None = None) -> None:
+        """A stage begins; ``total`` in units of work, ``None`` where it is not known."""
+
+    def update(self, stage: str, done: float, detail: str = "") -> None:
+        """``done`` units are behind; ``detail`` is a short live text."""
+
+    def finish(self, stage: str, message: str) -> None:
+        """The stage ended; ``message`` says what it made."""
+
+    def note(self, message: str) -> None:
+        """Something that the user should know."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def start(self, stage: str, total: float | None = None) -> None:
+        """Say nothing."""
+
+    def update(self, stage: str, done: float, detail: str = "") -> None:
+        """Say nothing."""
+
+    def finish(self, stage: str, message: str) -> None:
+        """Say nothing."""
+
+    def note(self, message: str) -> None:
+        """Say nothing."""

@@ -1,0 +1,1 @@
+"""Questions to ranked chunks: dense and lexical rankings, fused."""

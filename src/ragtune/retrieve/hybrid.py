@@ -1,0 +1,72 @@
+"""The retriever that serves: dense and lexical candidates, fused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from ragtune.corpus import Corpus
+from ragtune.protocols import Embedder, VectorStore
+from ragtune.retrieve.fuse import ordered, reciprocal_rank_fusion, zscore_fusion
+from ragtune.types import Hit
+
+
+class HybridRetriever:
+    """Fulfils the retriever's contract over a corpus and its vector store.
+
+    Args:
+        corpus: for the lexical side, and for the chunks themselves.
+        embedder: the one that made the store's vectors.
+        store: over the corpus's rows.
+        candidates: how many each side contributes.
+        fusion: ``zscore`` or ``rrf``.
+        dense_weight: share of the dense side in the fused score, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        embedder: Embedder,
+        store: VectorStore,
+        *,
+        candidates: int = 50,
+        fusion: Literal["zscore", "rrf"] = "zscore",
+        dense_weight: float = 0.5,
+    ) -> None:
+        self._corpus = corpus
+        self._embedder = embedder
+        self._store = store
+        self._candidates = candidates
+        self._fuse = zscore_fusion if fusion == "zscore" else reciprocal_rank_fusion
+        self._weights = (dense_weight, 1 - dense_weight)
+
+    def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
+        """For each question its ``k`` best chunks."""
+        depth = max(self._candidates, k)
+        dense = self._dense(questions, depth)
+        found = []
+        for question, near in zip(questions, dense, strict=True):
+            scores = self._fuse((near, self._lexical(question, depth, near)), self._weights)
+            # A chunk that went after the store was made is passed over, so ask for a few more.
+            chunks = self._corpus.chunks(ordered(scores)[: k + 10])[:k]
+            found.append([Hit(chunk, scores[chunk.row], rank) for rank, chunk in enumerate(chunks, start=1)])
+        return found
+
+    def _lexical(self, question: str, depth: int, near: Iterable[int]) -> dict[int, float]:
+        if not self._weights[1]:
+            return {}
+        found = dict(self._corpus.search_text(question, depth))
+        if found and len(found) < depth and self._fuse is zscore_fusion:
+            # Everything that matches was found, so the others' score is known: none. A word in one chunk alone then stands out.
+            found.update((row, 0.0) for row in near if row not in found)
+        return found
+
+    def _dense(self, questions: Sequence[str], depth: int) -> list[dict[int, float]]:
+        if not self._weights[0] or not len(self._store) or not questions:
+            return [{} for _ in questions]
+        scores_qk, ids_qk = self._store.search(self._embedder.embed_queries(questions), min(depth, len(self._store)))
+        return [
+            # The last digits depend on how many questions were multiplied at once; equal texts must stay equal.
+            {int(row): round(float(score), 6) for row, score in zip(ids, scores, strict=True) if row >= 0}
+            for ids, scores in zip(ids_qk, scores_qk, strict=True)
+        ]

@@ -1,0 +1,81 @@
+"""Contract suites: what every backend must do, ragtune's own and yours alike. Call one from a test with a way to make the backend.
+
+Plain asserts of NumPy's testing, so that no test framework is needed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.testing import assert_allclose, assert_array_equal, assert_equal
+
+from ragtune.protocols import Float32, VectorStore
+
+_DIMENSION = 16
+
+
+def check_vector_store(make: Callable[[int], VectorStore], load: Callable[[Path], VectorStore]) -> None:
+    """Hold a vector store to its contract.
+
+    Args:
+        make: an empty store of a dimension.
+        load: a store as it was saved into a folder.
+
+    Raises:
+        AssertionError: it breaks the contract; the message shows where.
+    """
+    vectors_nd, queries_qd = _vectors(40, seed=1), _vectors(5, seed=2)
+    ids_n = np.arange(40, dtype=np.int64) * 7 + 2**33  # rows are 64 bit and have gaps
+    scores_qn = queries_qd @ vectors_nd.T
+    best_qn = ids_n[np.argsort(-scores_qn, axis=1)]
+
+    empty = make(_DIMENSION)
+    assert_equal(len(empty), 0)
+    _check_nothing_found(empty, queries_qd)
+
+    store = make(_DIMENSION)
+    store.add(ids_n[:25], vectors_nd[:25])
+    store.add(ids_n[25:], vectors_nd[25:])
+    store.add(ids_n[:0], vectors_nd[:0])
+    assert_equal(len(store), 40)
+    scores_qk, ids_qk = store.search(queries_qd, 10)
+    assert_array_equal(ids_qk, best_qn[:, :10], "the ten nearest, best first")
+    assert_allclose(scores_qk, -np.sort(-scores_qn, axis=1)[:, :10], atol=1e-5, err_msg="scores are inner products")
+    assert_equal((scores_qk.dtype, ids_qk.dtype), (np.dtype(np.float32), np.dtype(np.int64)))
+
+    scores_qk, ids_qk = store.search(queries_qd, 43)
+    assert_array_equal(ids_qk, np.pad(best_qn, ((0, 0), (0, 3)), constant_values=-1), "fewer than k: padded with -1")
+    assert_equal(store.search(queries_qd[:0], 10)[1].shape, (0, 10), "no queries, no rows")
+
+    gone = best_qn[0, :3]
+    store.remove(np.append(gone, 5))
+    store.remove(gone)
+    assert_equal(len(store), 37, "unknown ids are passed over")
+    assert_array_equal(store.search(queries_qd[:1], 10)[1][0], best_qn[0, 3:13], "what was removed is not found")
+
+    with tempfile.TemporaryDirectory() as folder:
+        store.save(Path(folder) / "index")  # made where it is missing
+        store.save(Path(folder) / "index")  # and replaced where it is not
+        loaded = load(Path(folder) / "index")
+        assert_equal(len(loaded), 37)
+        for one, other in zip(loaded.search(queries_qd, 10), store.search(queries_qd, 10), strict=True):
+            assert_array_equal(one, other, "a loaded store answers as the saved one")
+        loaded.add(gone, vectors_nd[np.isin(ids_n, gone)][np.argsort(np.argsort(gone))])
+        assert_array_equal(loaded.search(queries_qd, 10)[1], best_qn[:, :10], "a loaded store can be patched")
+
+    store.remove(ids_n)
+    _check_nothing_found(store, queries_qd)
+
+
+def _check_nothing_found(store: VectorStore, queries_qd: Float32) -> None:
+    _, ids_qk = store.search(queries_qd, 3)
+    assert_array_equal(ids_qk, np.full((len(queries_qd), 3), -1), "an empty store finds nothing")
+
+
+def _vectors(n: int, seed: int) -> Float32:
+    vectors_nd = np.random.default_rng(seed).standard_normal((n, _DIMENSION)).astype(np.float32)
+    normalised: Float32 = vectors_nd / np.linalg.norm(vectors_nd, axis=1, keepdims=True)
+    return normalised

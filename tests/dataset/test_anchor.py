@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ragtune.dataset.anchor import AnchorReport, anchor
+from ragtune.dataset.questions import RawEvidence, RawQuestion
+from ragtune.types import Document
+
+
+def row(file: str, id_: str, **cells: str) -> Document:
+    text = f"# {cells['name']}\n\n" + "\n".join(f"{name}: {value}" for name, value in {"id": id_, **cells}.items())
+    return Document(f"{file}#{id_}", cells["name"], text, "text/csv")
+
+
+DOCUMENTS = {
+    document.source: document
+    for document in (
+        Document("rules/shares.md", "Shares", "# Shares\n\nA person may hold **40** shares,\nand no more.\n\n| Beds | 25 % | 10 % |\n"),
+        Document("old/shares.md", "Shares", "Once a person might hold 12 shares."),
+        Document("guide.pdf", "Guide", "The “upper” hut – closed in May –\nopens in June."),
+        row("huts/huts.csv", "H1", name="Lantern Hut", beds="24", height="1,640", keeper="Ina Moll"),
+        row("huts/huts.csv", "H2", name="Corrie Hut", beds="24", height="2,116", keeper="Per Aust"),
+        row("huts/huts.csv", "H3", name="Saddle Hut", beds="6", height="1,640", keeper="Ina Moll"),
+    )
+}
+
+
+def ask(evidence: str | None, document: str | None, question: str = "Which?", needs: str | None = None, answer: str = "x") -> AnchorReport:
+    spans = () if evidence is None else (RawEvidence(evidence),)
+    raw = RawQuestion("q", question, (answer,), document, spans, needs=needs, where="questions.jsonl:7")
+    return anchor([raw], DOCUMENTS)
+
+
+def found(evidence: str, document: str | None, question: str = "Which?") -> tuple[str, str]:
+    report = ask(evidence, document, question)
+    assert not report.stale, report.stale
+    (place,) = report.questions[0].evidence
+    assert DOCUMENTS[place.document].text[place.start : place.end] == place.text
+    return place.document, place.text
+
+
+def test_evidence_is_found_through_typography_line_breaks_and_markdown() -> None:
+    assert found("A person may hold 40 shares, and no more.", "rules/shares.md") == (
+        "rules/shares.md",
+        "A person may hold **40** shares,\nand no more.",
+    )
+    assert found('The "upper" hut - closed in May - opens', "guide.pdf")[1] == "The “upper” hut – closed in May –\nopens"
+
+
+def test_a_unique_ending_names_a_document_and_an_ambiguous_one_is_listed() -> None:
+    assert found("12 shares", "./old/shares.md")[0] == "old/shares.md"
+    assert found("A person may hold", "rules\\shares.md")[0] == "rules/shares.md"
+    assert found("beds: 24", "huts.csv#H2")[0] == "huts/huts.csv#H2"
+    (reason,) = ask("12 shares", "shares.md").stale
+    assert "shares.md could be any of old/shares.md, rules/shares.md" in reason.reason
+    (reason,) = ask("12 shares", "ares.md").stale
+    assert reason.reason == "questions.jsonl:7: no ingested document is called ares.md: check the path, or ingest it"
+
+
+def test_without_a_document_all_are_searched() -> None:
+    assert found("Once a person might hold", None)[0] == "old/shares.md"
+
+
+def test_a_raw_csv_line_becomes_the_lines_of_its_row() -> None:
+    whole = "id: H2\nname: Corrie Hut\nbeds: 24\nheight: 2,116\nkeeper: Per Aust"
+    assert found('H2,Corrie Hut,24,"2,116",Per Aust', "huts/huts.csv") == ("huts/huts.csv#H2", whole)
+    assert found('Corrie Hut,24,"2,116"', "huts.csv") == ("huts/huts.csv#H2", "name: Corrie Hut\nbeds: 24\nheight: 2,116")
+    assert len(ask('H2,Corrie Hut,25,"2,116",Per Aust', "huts/huts.csv").stale) == 1
+
+
+def test_a_cell_that_stands_in_many_rows_is_taken_from_the_row_that_the_question_names() -> None:
+    assert found("24", "huts/huts.csv", "How many beds has the Corrie Hut?") == ("huts/huts.csv#H2", "beds: 24")
+    assert found("Ina Moll", "huts.csv", "Who keeps the Saddle Hut?") == ("huts/huts.csv#H3", "keeper: Ina Moll")
+    # 6 is a cell of H3; it is not in 1,640 nor in 2,116.
+    assert found("6", "huts.csv", "How many beds has the Lantern Hut?") == ("huts/huts.csv#H3", "beds: 6")
+
+
+def test_evidence_that_is_not_there_makes_the_question_stale_with_its_place_in_the_file() -> None:
+    report = ask("A person may hold 41 shares", "rules/shares.md")
+    assert not report.questions
+    assert report.stale[0].source == "q"
+    assert report.stale[0].reason.startswith("questions.jsonl:7: the evidence “A person may hold 41 shares” is not in rules/shares.md")
+
+
+def test_a_question_without_evidence_is_kept_and_its_documents_name_is_still_checked() -> None:
+    assert ask(None, "rules/shares.md").questions[0].evidence == ()
+    assert ask(None, None).questions[0].answers == ("x",)
+    assert len(ask(None, "gone.md").stale) == 1
+
+
+def test_a_question_that_needs_what_was_not_ingested_is_reported_apart() -> None:
+    report = ask("text", "scan.pdf", needs="ocr")
+    assert (report.questions, report.stale) == ([], [])
+    assert report.unread[0].reason.startswith("needs ocr: no ingested document is called scan.pdf")
+    assert len(ask("not in it", "guide.pdf", needs="ocr").stale) == 1
+
+
+def test_evidence_over_two_documents_is_anchored_in_both() -> None:
+    raw = RawQuestion("q", "?", ("x",), "rules/shares.md", (RawEvidence("40"), RawEvidence("12 shares", "old/shares.md")))
+    (question,) = anchor([raw], DOCUMENTS).questions
+    assert [(each.document, each.text) for each in question.evidence] == [("rules/shares.md", "40"), ("old/shares.md", "12 shares")]
+    (stale,) = anchor([replace(raw, evidence=(*raw.evidence, RawEvidence("gone")))], DOCUMENTS).stale
+    assert "“gone”" in stale.reason

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from made_corpus import make_corpus, passage_of
+
+from ragtune.dataset.audit import audit
+from ragtune.dataset.export import export_trl
+from ragtune.dataset.raft import ABSTAINING, build_examples, by_split
+from ragtune.dataset.shared import group_contexts
+from ragtune.dataset.show import render_example
+from ragtune.dataset.split import assign_splits
+from ragtune.dataset.store import read_dataset, write_dataset
+from ragtune.errors import ProjectError
+from ragtune.prompts import build_messages
+
+CORPUS = make_corpus(documents=24, paragraphs=2)
+BUILT = build_examples(CORPUS.questions, assign_splits(CORPUS.questions), CORPUS.retriever, CORPUS.chunks, passage_of)
+
+
+def test_a_dataset_is_read_back_as_it_was_written_and_has_the_same_bytes_again(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "a", BUILT.examples, BUILT.passages)
+    write_dataset(tmp_path / "b", BUILT.examples, dict(reversed(BUILT.passages.items())))
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["passages.jsonl", "test.jsonl", "train.jsonl", "validation.jsonl"]
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    data = read_dataset(tmp_path / "a")
+    splits = by_split(BUILT.examples)
+    assert (data.train, data.validation, data.test) == (splits["train"], splits["validation"], splits["test"])
+    assert data.passages == BUILT.passages
+
+
+def test_a_damaged_dataset_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    def damage(name: str, line: str) -> None:
+        write_dataset(tmp_path, BUILT.examples, BUILT.passages)
+        path = tmp_path / name
+        lines = path.read_text().split("\n")
+        path.write_text("\n".join([lines[0], line, *lines[2:]]))
+
+    write_dataset(tmp_path, BUILT.examples, BUILT.passages)
+    example = json.loads((tmp_path / "train.jsonl").read_text().split("\n")[1])
+    for name, line, message in (
+        ("train.jsonl", '{"id": ', r"train\.jsonl:2 is not a record of a dataset"),
+        ("passages.jsonl", "[]", r"passages\.jsonl:2 is not a record"),
+        ("train.jsonl", json.dumps(example | {"surprise": 1}), r"train\.jsonl:2 is not a record of a dataset .*surprise"),
+        ("train.jsonl", json.dumps(example | {"split": "test"}), r"train\.jsonl:2: the example's split is 'test'"),
+        ("train.jsonl", json.dumps(example | {"oracles": ["gone"]}), r"train\.jsonl:2: passage gone is not in passages\.jsonl"),
+    ):
+        damage(name, line)
+        with pytest.raises(ProjectError, match=message):
+            read_dataset(tmp_path)
+    (tmp_path / "test.jsonl").unlink()
+    write_dataset(tmp_path, [], {})
+    assert read_dataset(tmp_path).test == []
+    (tmp_path / "test.jsonl").unlink()
+    with pytest.raises(ProjectError, match=r"cannot read .*test\.jsonl"):
+        read_dataset(tmp_path)
+    with pytest.raises(ValueError, match="refers to passage"):
+        write_dataset(tmp_path, BUILT.examples, {})
+
+
+def test_an_exported_line_is_the_prompt_and_completion_that_are_trained_on(tmp_path: Path) -> None:
+    train = by_split(BUILT.examples)["train"]
+    groups = group_contexts(train, BUILT.passages, epoch=0, seed=0, p=0.9, k=3)
+    assert export_trl(groups, tmp_path / "trl.jsonl") == len(train)
+    first = json.loads((tmp_path / "trl.jsonl").read_text().split("\n")[0])
+    branch = groups[0].branches[0]
+    expected = build_messages(branch.question, groups[0].passages)
+    assert first["prompt"] == [{"role": each.role, "content": each.content} for each in expected]
+    assert first["completion"] == [{"role": "assistant", "content": branch.completion}]
+
+
+def test_an_example_is_shown_in_its_own_context() -> None:
+    splits = by_split(BUILT.examples)
+    example = next(each for each in splits["train"] if each.answers)
+    seen = render_example(example, BUILT.passages, k=3)
+    assert BUILT.passages[example.oracles[0]].text in seen.messages[-1].content
+    assert seen.messages[-1].content.endswith(example.question)
+    assert seen.completion == example.completion
+    hidden = render_example(example, BUILT.passages, k=3, present=False)
+    assert BUILT.passages[example.oracles[0]].text not in hidden.messages[-1].content
+    assert hidden.completion == ABSTAINING
+    tested = splits["test"][0]
+    served = [BUILT.passages[candidate.passage] for candidate in tested.candidates[:3]]
+    assert render_example(tested, BUILT.passages, k=3).messages == build_messages(tested.question, served)
+
+
+def test_the_audit_finds_a_copied_question_and_counts_each_stratum() -> None:
+    from dataclasses import replace
+
+    import numpy as np
+
+    splits = by_split(BUILT.examples)
+    copied = replace(splits["test"][0], id="copy", question=splits["train"][0].question.upper())
+    examples = [*BUILT.examples, copied]
+    report = audit(examples, seed=0, p=0.75, threshold=0.99)
+    assert (report.nearest[0].test, report.nearest[0].train, report.nearest[0].similarity) == ("copy", splits["train"][0].id, 1.0)
+    assert (report.near_identical, report.test) == (1, len(splits["test"]) + 1)
+    assert [each.similarity for each in report.nearest] == sorted((each.similarity for each in report.nearest), reverse=True)
+    assert sum(report.counts.values()) == len(examples)
+    assert report.counts["train/-/-"] == len(splits["train"])
+    assert report.realised_p == pytest.approx(0.75, abs=0.5 / len(splits["train"]) + 0.01)
+    rng = np.random.default_rng(0)
+    vectors = {each.id: rng.normal(size=8).astype(np.float32) for each in examples}
+    vectors = {id_: vector / np.linalg.norm(vector) for id_, vector in vectors.items()}
+    vectors["copy"] = vectors[splits["train"][3].id]
+    by_vector = audit(examples, seed=0, p=0.75, threshold=0.999, vectors=vectors)
+    assert (by_vector.nearest[0].test, by_vector.nearest[0].train) == ("copy", splits["train"][3].id)
+    assert by_vector.near_identical == 1
+    assert audit([], seed=0, p=1.0).realised_p is None

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragtune.dataset.anchor import anchor
+from ragtune.dataset.questions import load_questions
+from ragtune.dataset.squad import squad_documents
+from ragtune.errors import QuestionError
+from ragtune.types import Document
+
+CONTEXT = "  The mill stood by the Avon. It was built by Dr. J. Pask in 1902, and burnt twice. Nobody knows why.\n"
+SECOND = " \nA second mill was run by J. Pask from 1910. It was built by Dr. J. Pask in 1902, and burnt twice."
+
+
+def squad(folder: Path, **changes: Any) -> Path:
+    start = CONTEXT.index("J. Pask")
+    answers = [{"text": "Dr. J. Pask", "answer_start": start - 4}, *[{"text": "J. Pask", "answer_start": start}] * 2]
+    entries: list[dict[str, Any]] = [
+        {"id": "a", "question": "Who built it?", "answers": answers, **changes},
+        {"id": "b", "question": "Who sank it?", "answers": [], "is_impossible": True, "plausible_answers": answers},
+    ]
+    later = {"id": "c", "question": "Who built which again?", "answers": [{"text": "1902", "answer_start": SECOND.index("1902")}]}
+    paragraphs = [{"context": CONTEXT, "qas": entries}, {"context": SECOND, "qas": [later]}]
+    path = folder / "squad.json"
+    path.write_text(json.dumps({"version": "v2.0", "data": [{"title": "Old_Mills", "paragraphs": paragraphs}]}))
+    return path
+
+
+def test_the_evidence_is_the_sentence_that_holds_the_answer_at_exact_offsets(tmp_path: Path) -> None:
+    path = squad(tmp_path)
+    documents = {document.source: document for document in squad_documents(path)}
+    assert {source: document.title for source, document in documents.items()} == {"Old_Mills.md": "Old Mills"}
+    report = anchor(load_questions([path]), documents)
+    assert not report.stale
+    first, impossible, later = report.questions
+    assert first.answers == ("J. Pask", "Dr. J. Pask")  # the most frequent first
+    assert first.evidence[0].text == "It was built by Dr. J. Pask in 1902, and burnt twice."
+    assert (impossible.answers, impossible.evidence) == ((), ())
+    # The same sentence stands in both paragraphs: the offset says which is meant.
+    assert later.evidence[0].text == first.evidence[0].text
+    assert later.evidence[0].start > len(CONTEXT) > first.evidence[0].end
+    for question in (first, later):
+        evidence = question.evidence[0]
+        assert documents[evidence.document].text[evidence.start : evidence.end] == evidence.text
+
+
+def test_documents_of_the_users_own_are_searched_where_the_article_is_not_there(tmp_path: Path) -> None:
+    own = Document("kept/mills.txt", "Mills", "Preface.\n\n" + CONTEXT)
+    report = anchor(load_questions([squad(tmp_path)]), {own.source: own})
+    assert {question.evidence[0].document for question in report.questions if question.evidence} == {own.source}
+
+
+def test_a_file_that_is_not_squad_is_an_error(tmp_path: Path) -> None:
+    path = squad(tmp_path, answers=[{"text": "Ann", "answer_start": 900}])
+    with pytest.raises(QuestionError, match=r"Old_Mills, paragraph 1, question 'a': answer_start 900 lies outside"):
+        load_questions([path])
+    with pytest.raises(QuestionError, match=r"question 'a': expected"):
+        load_questions([squad(tmp_path, answers=[{"text": "Ann"}])])
+    (tmp_path / "bad.json").write_text('{"data": [{"title": "x"}]}')
+    with pytest.raises(QuestionError, match="is not SQuAD JSON"):
+        load_questions([tmp_path / "bad.json"])
+
+
+@pytest.mark.skipif("RAGTUNE_DATA" not in os.environ, reason="RAGTUNE_DATA is not set: the real SQuAD-format file is not there")
+def test_every_question_of_a_real_file_is_anchored_and_its_evidence_holds_its_answer() -> None:
+    path = Path(os.environ["RAGTUNE_DATA"]) / "squadshifts_new_wiki" / "new_wiki_v1.0.json"
+    documents = {document.source: document for document in squad_documents(path)}
+    report = anchor(load_questions([path]), documents)
+    assert (len(documents), len(report.questions), report.stale) == (48, 7938, [])
+    for question in report.questions:
+        (evidence,) = question.evidence
+        assert question.answers[0] in evidence.text
+        assert documents[evidence.document].text[evidence.start : evidence.end] == evidence.text

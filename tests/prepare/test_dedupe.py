@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ragtune.prepare import find_duplicates
+from ragtune.types import Document
+
+
+def words(n: int, seed: int) -> list[str]:
+    generator = random.Random(seed)
+    return [f"w{generator.randrange(5000)}" for _ in range(n)]
+
+
+def document(source: str, text: list[str], media_type: str = "text/markdown") -> Document:
+    return Document(source, source, " ".join(text), media_type)
+
+
+def test_equal_texts_keep_the_one_that_sorts_first() -> None:
+    text = words(200, 1)
+    found = find_duplicates([document("c.md", text), document("a.md", text), document("b.md", words(200, 2))])
+    assert [(each.source, each.kept, each.similarity) for each in found] == [("c.md", "a.md", 1.0)]
+    assert found[0].reason == "same text as a.md"
+
+
+def test_nearly_equal_texts_are_found_and_others_are_not() -> None:
+    text = words(400, 3)
+    edited = [*text[:200], "inserted", *text[200:]]
+    half = text[:200] + words(200, 4)
+    (found,) = find_duplicates([document("a.md", text), document("b.md", edited), document("c.md", half)])
+    assert (found.source, found.kept) == ("b.md", "a.md")
+    assert found.similarity == pytest.approx(392 / (396 + 397 - 392), abs=1e-9)
+    assert "98% alike" in found.reason
+
+
+def test_the_threshold_is_exact_on_planted_pairs() -> None:
+    documents = []
+    for i in range(60):
+        text = words(300, 100 + i)
+        other = list(text)
+        for at in range(i % 12):
+            other[at * 24 + 3] = "changed"
+        documents += [document(f"{i:03}-a.md", text), document(f"{i:03}-b.md", other)]
+
+    def jaccard(a: Document, b: Document) -> float:
+        x, y = ({tuple(text[k : k + 5]) for k in range(len(text) - 4)} for text in (a.text.split(), b.text.split()))
+        return len(x & y) / len(x | y)
+
+    expected = {b.source for a, b in zip(documents[::2], documents[1::2], strict=True) if jaccard(a, b) >= 0.9}
+    assert 5 < len(expected) < 50
+    assert {each.source for each in find_duplicates(documents)} == expected
+
+
+def test_the_order_of_reading_does_not_matter() -> None:
+    base = words(300, 5)
+    documents = [document(f"{i}.md", [*base[:i], "x", *base[i:]]) for i in range(0, 60, 5)] + [document("z.md", base)]
+    expected = find_duplicates(documents)
+    assert expected
+    for seed in range(5):
+        random.Random(seed).shuffle(documents)
+        assert find_duplicates(documents) == expected
+
+
+def test_rows_and_short_texts_are_duplicates_only_when_equal() -> None:
+    row = words(300, 6)
+    rows = [document("t.csv#1", row, "text/csv"), document("t.csv#2", [*row[:-1], "x"], "text/csv"), document("t.csv#3", row, "text/csv")]
+    short = [document("a.md", row[:20]), document("b.md", row[:19])]
+    assert [each.source for each in find_duplicates(rows + short)] == ["t.csv#3"]
+
+
+def test_threshold_one_finds_equal_texts_only() -> None:
+    text = words(400, 7)
+    assert find_duplicates([document("a.md", text), document("b.md", [*text, "x"])], threshold=1.0) == []
