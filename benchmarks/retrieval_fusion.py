@@ -15,11 +15,13 @@ import os
 import platform
 import random
 import re
+import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from xml.sax.saxutils import unescape
@@ -202,8 +204,8 @@ def latency(collection: Collection, embedder: SentenceTransformersEmbedder, work
     retriever = HybridRetriever(corpus, embedder, store, candidates=DEPTH)
     searches, embeddings = [], []
     for query in collection.queries[:60]:
-        searches.append(_milliseconds(lambda text=query.text: retriever.retrieve([text], 5)))
-        embeddings.append(_milliseconds(lambda text=query.text: embedder.embed_queries([text])))
+        searches.append(_milliseconds(partial(retriever.retrieve, [query.text], 5)))
+        embeddings.append(_milliseconds(partial(embedder.embed_queries, [query.text])))
     corpus.close()
     return {"search": statistics.median(searches[10:]), "embedding": statistics.median(embeddings[10:]), "chunks": float(len(store))}
 
@@ -249,8 +251,9 @@ def main() -> None:
     embedder = SentenceTransformersEmbedder(resolve(arguments.model))
     cached = CachedQueries(embedder)
     collections = {name: read(data, arguments.limit) for name, read in COLLECTIONS.items()}
-    report: dict[str, Any] = {"embedder": embedder.name, "depth": DEPTH, "versions": library_versions(), "cpus": os.cpu_count()}
-    report["machine"] = platform.processor() or platform.machine()
+    versions = {name: version for name, version in library_versions().items() if name != "platform"} | {"sqlite": sqlite3.sqlite_version}
+    report: dict[str, Any] = {"embedder": embedder.name, "depth": DEPTH, "versions": versions, "cpus": os.cpu_count()}
+    report["machine"] = platform.machine()
     report["collections"] = {}
     for name, collection in collections.items():
         result = report["collections"][name] = compare(name, collection, cached, arguments.work)

@@ -21,7 +21,6 @@ from ragtune.workspace import Workspace
 if TYPE_CHECKING:
     from ragtune.corpus import Corpus
     from ragtune.protocols import Embedder, Engine, Trainer, VectorStore
-    from ragtune.retrieve.hybrid import HybridRetriever
 
 
 @contextlib.contextmanager
@@ -89,28 +88,6 @@ def open_corpus(workspace: Workspace, *, create: bool = False) -> Corpus:
     return Corpus(workspace.corpus)
 
 
-@contextlib.contextmanager
-def open_retriever(workspace: Workspace, settings: Settings) -> Iterator[HybridRetriever]:
-    """The retriever that serves: hybrid search over the index as it stands.
-
-    Raises:
-        CorpusError: there is no index yet, or it is older than the corpus.
-    """
-    from ragtune.pipeline.index import current_store
-    from ragtune.retrieve.hybrid import HybridRetriever
-
-    with contextlib.closing(open_corpus(workspace)) as corpus:
-        made = embedder(settings)
-        yield HybridRetriever(
-            corpus,
-            made,
-            current_store(workspace, settings, corpus, made),
-            candidates=settings.retrieve.candidates,
-            fusion=settings.retrieve.fusion,
-            dense_weight=settings.retrieve.dense_weight,
-        )
-
-
 @lru_cache(maxsize=1)
 def _engine(model: str, device: str | None, dtype: str) -> Engine:
     with extra("torch"):
@@ -176,7 +153,6 @@ __all__ = [
     "model_fingerprint",
     "new_store",
     "open_corpus",
-    "open_retriever",
     "release_engine",
     "tokenizer",
     "trainer",

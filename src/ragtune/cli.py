@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,9 +31,15 @@ dataset_app = typer.Typer(help="Build a training set from questions, and look at
 app.add_typer(dataset_app, name="dataset")
 
 ProjectOption = Annotated[
-    Optional[Path], typer.Option("--project", "-p", help="The project's folder; default: the nearest one upwards that has a ragtune.toml.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--project", "-p", help="The project's folder; default: the nearest one upwards that has a ragtune.toml.", show_default=False
+    ),
 ]
-SetOption = Annotated[Optional[list[str]], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override a setting, e.g. --set train.epochs=2.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override a setting, e.g. --set train.epochs=2.", show_default=False),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
@@ -68,8 +74,8 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="The project's folder; made when absent.")] = Path(),
-    documents: Annotated[Optional[list[Path]], typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
-    questions: Annotated[Optional[list[Path]], typer.Option("--questions", help="Question files or folders.")] = None,
+    documents: Annotated[list[Path] | None, typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
+    questions: Annotated[list[Path] | None, typer.Option("--questions", help="Question files or folders.")] = None,
 ) -> None:
     """Make a project: ragtune.toml with every default commented, .env.example, questions/.
 
@@ -101,7 +107,7 @@ def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def ingest(
-    paths: Annotated[Optional[list[Path]], typer.Argument(help="Files and folders; default: `documents` in ragtune.toml.")] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders; default: `documents` in ragtune.toml.")] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -128,7 +134,7 @@ def index(project: ProjectOption = None, settings: SetOption = None, as_json: Js
 @app.command()
 def search(
     text: Annotated[str, typer.Argument(help="What to look for.")],
-    k: Annotated[Optional[int], typer.Option("-k", help="Chunks to show; default: retrieve.k.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Chunks to show; default: retrieve.k.")] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -143,9 +149,11 @@ def search(
 @dataset_app.callback(invoke_without_command=True)
 def dataset(
     context: typer.Context,
-    questions: Annotated[Optional[list[Path]], typer.Option("--questions", help="Question files or folders; default: `questions` in ragtune.toml.")] = None,
-    test: Annotated[Optional[list[Path]], typer.Option("--test", help="Question files that are the whole test split.")] = None,
-    name: Annotated[Optional[str], typer.Option("--name", help="Name of the dataset; default: made from its inputs.")] = None,
+    questions: Annotated[
+        list[Path] | None, typer.Option("--questions", help="Question files or folders; default: `questions` in ragtune.toml.")
+    ] = None,
+    test: Annotated[list[Path] | None, typer.Option("--test", help="Question files that are the whole test split.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the dataset; default: made from its inputs.")] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -162,8 +170,8 @@ def dataset(
 
 @dataset_app.command("show")
 def dataset_show(
-    example: Annotated[Optional[str], typer.Argument(help="A question's id; default: the first training example.")] = None,
-    name: Annotated[Optional[str], typer.Option("--name", help="The dataset; default: the newest.")] = None,
+    example: Annotated[str | None, typer.Argument(help="A question's id; default: the first training example.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The dataset; default: the newest.")] = None,
     epoch: Annotated[int, typer.Option("--epoch", help="Contexts are drawn anew each epoch.")] = 0,
     project: ProjectOption = None,
     settings: SetOption = None,
@@ -189,7 +197,8 @@ def models_list(as_json: JsonOption = False) -> None:
 
 @models_app.command("pull")
 def models_pull(
-    names: Annotated[Optional[list[str]], typer.Argument(help="Catalog ids; default: the embedded defaults.")] = None, as_json: JsonOption = False
+    names: Annotated[list[str] | None, typer.Argument(help="Catalog ids; default: the embedded defaults.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Fetch models into the user's cache and check them by SHA-256.
 
@@ -202,9 +211,11 @@ def models_pull(
 
 @app.command()
 def train(
-    dataset: Annotated[Optional[str], typer.Option("--dataset", help="The dataset; default: the newest.")] = None,
-    name: Annotated[Optional[str], typer.Option("--name", help="Name of the model; default: made from its inputs.")] = None,
-    without_context: Annotated[bool, typer.Option("--without-context", help="Train the `dsf` control: the same answers, no passages.")] = False,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="The dataset; default: the newest.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model; default: made from its inputs.")] = None,
+    without_context: Annotated[
+        bool, typer.Option("--without-context", help="Train the `dsf` control: the same answers, no passages.")
+    ] = False,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -220,8 +231,8 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[Optional[str], typer.Option("--model", help="The tuned model; default: the newest.")] = None,
-    name: Annotated[Optional[str], typer.Option("--name", help="Name of the evaluation; default: made from its inputs.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The tuned model; default: the newest.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the evaluation; default: made from its inputs.")] = None,
     split: Annotated[str, typer.Option("--split", help="test (each reading is counted) or validation.")] = "test",
     project: ProjectOption = None,
     settings: SetOption = None,
@@ -238,7 +249,7 @@ def evaluate(
 
 @app.command()
 def report(
-    evaluation: Annotated[Optional[str], typer.Argument(help="The evaluation; default: the newest.")] = None,
+    evaluation: Annotated[str | None, typer.Argument(help="The evaluation; default: the newest.")] = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -252,8 +263,10 @@ def report(
 @app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
-    model: Annotated[Optional[str], typer.Option("--model", help="A tuned model, or `base`; default: the newest tuned model, else the base.")] = None,
-    k: Annotated[Optional[int], typer.Option("-k", help="Passages to show; default: retrieve.k.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="A tuned model, or `base`; default: the newest tuned model, else the base.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Passages to show; default: retrieve.k.")] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -274,9 +287,12 @@ def ask(
 
 @app.command()
 def run(
-    documents: Annotated[Optional[list[Path]], typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
-    questions: Annotated[Optional[list[Path]], typer.Option("--questions", help="Question files or folders.")] = None,
-    budget: Annotated[Optional[str], typer.Option("--budget", help="Wall time for the whole run, e.g. 20m or 1h30m: training and test questions are sampled to fit.")] = None,
+    documents: Annotated[list[Path] | None, typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
+    questions: Annotated[list[Path] | None, typer.Option("--questions", help="Question files or folders.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Wall time for the whole run, e.g. 20m or 1h30m: training and test questions are sampled to fit."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only predict how long each stage will take.")] = False,
     project: ProjectOption = None,
     settings: SetOption = None,

@@ -42,7 +42,7 @@ class PrepareSettings(Section):
     """MiB that a parser process may use."""
     near_duplicates: float = Field(0.9, gt=0, le=1)
     """Jaccard similarity of 5-word shingles above which a document is dropped as a near-duplicate; 1 drops exact copies only."""
-    chunk_size: int = Field(160, ge=32)
+    chunk_size: int = Field(96, ge=32)
     """Tokens in a chunk, heading prefix not counted; prefix and chunk together stay within the embedder's window."""
     chunk_overlap: int = Field(0, ge=0)
     """Tokens that neighbouring chunks of one section share."""
@@ -82,7 +82,7 @@ class DatasetSettings(Section):
 
     seed: int = 0
     """Seed of splits, oracle draws and grouping."""
-    test_share: float = Field(0.4, gt=0, lt=1)
+    test_share: float = Field(0.3, gt=0, lt=1)
     """Share of the questions that is locked away for the test."""
     validation_share: float = Field(0.1, gt=0, lt=1)
     """Share on which everything is chosen."""
@@ -114,16 +114,18 @@ class TrainSettings(Section):
     """LoRA scale: updates are multiplied by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout on the adapters' input."""
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
     """Peak of the cosine schedule."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises to its peak."""
-    epochs: int = Field(4, ge=1)
+    epochs: int = Field(1, ge=1)
     """Times that each training question is answered."""
-    answers_per_step: int = Field(8, ge=1)
+    answers_per_step: int = Field(4, ge=1)
     """Answers whose mean loss makes one update."""
     shared_contexts: bool = True
     """Train questions with overlapping contexts in one sequence."""
+    early_k: int | None = Field(3, ge=1)
+    """Passages in the contexts of the first four fifths of a run, never more than retrieve.k; the last fifth has exactly what is served."""
     seed: int = 0
     """Seed of initial weights and order."""
     max_answers: int | None = Field(None, ge=1)
@@ -146,7 +148,7 @@ class EvaluateSettings(Section):
     """base, base-fewshot (two worked examples), tuned; and dsf (tuned without context, trained when asked for)."""
     contexts: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved")
     """What the arms are shown."""
-    control_questions: int = Field(100, ge=1)
+    control_questions: int = Field(60, ge=1)
     """Questions asked closed-book and with the oracle alone; these contexts are controls."""
     max_questions: int | None = Field(None, ge=1)
     """Test questions asked, a seeded sample; unset: all."""
@@ -158,7 +160,12 @@ class Settings(BaseSettings):
     """Everything that a project can set. Each section's fields say what they mean and in which unit."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__", use_attribute_docstrings=True, dotenv_filtering="only_existing"
+        extra="forbid",
+        frozen=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+        dotenv_filtering="only_existing",
     )
 
     documents: tuple[str, ...] = ()

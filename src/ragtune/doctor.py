@@ -14,7 +14,8 @@ from typing import Literal
 import psutil
 
 from ragtune.config import present_keys
-from ragtune.models import catalog, pull
+from ragtune.models import catalog
+from ragtune.models.pull import cache_dir
 
 State = Literal["ok", "note", "problem"]
 _EXTRAS = {
@@ -24,7 +25,7 @@ _EXTRAS = {
     "sentence_transformers": "torch",
     "faiss": "faiss",
     "liteparse": "documents",
-    "markitdown": "documents",
+    "mammoth": "documents",
     "trafilatura": "documents",
 }
 
@@ -62,7 +63,12 @@ def _memory() -> Check:
     memory = psutil.virtual_memory()
     found = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
     if memory.available < 3 * 2**30:
-        return Check("Memory", "note", found, "the default model trains in about 3 GiB: close other programs, or lower retrieve.k and train.answers_per_step")
+        return Check(
+            "Memory",
+            "note",
+            found,
+            "the default model trains in about 3 GiB: close other programs, or lower retrieve.k and train.answers_per_step",
+        )
     return Check("Memory", "ok", found)
 
 
@@ -84,30 +90,41 @@ def _gpu() -> Check:
         return Check("GPU", "ok", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
         return Check("GPU", "ok", "Apple MPS")
-    return Check("GPU", "note", "none", "the default model needs none; for larger ones install a CUDA build of PyTorch on a machine with a GPU")
+    return Check(
+        "GPU", "note", "none", "the default model needs none; for larger ones install a CUDA build of PyTorch on a machine with a GPU"
+    )
 
 
 def _packages() -> list[Check]:
     missing = {package: extra for package, extra in _EXTRAS.items() if importlib.util.find_spec(package) is None}
     if not missing:
         return [Check("Packages", "ok", "all of ragtune[local]")]
-    return [Check("Packages", "problem", f"{package} is not installed", f"pip install 'ragtune[{extra}]'") for package, extra in missing.items()]
+    return [
+        Check("Packages", "problem", f"{package} is not installed", f"pip install 'ragtune[{extra}]'") for package, extra in missing.items()
+    ]
 
 
 def _models() -> list[Check]:
     checks = []
     for entry in catalog.CATALOG.values():
-        folder = pull.cache_dir() / "models" / entry.id
+        folder = cache_dir() / "models" / entry.id
         if folder.is_dir():
             checks.append(Check(f"Model {entry.id}", "ok", str(folder)))
         else:
-            checks.append(Check(f"Model {entry.id}", "note", "not fetched yet", f"ragtune models pull {entry.id} (or it is fetched when first used)"))
+            checks.append(
+                Check(f"Model {entry.id}", "note", "not fetched yet", f"ragtune models pull {entry.id} (or it is fetched when first used)")
+            )
     return checks
 
 
 def _keys(project: Path) -> list[Check]:
     return [
-        Check(f"Key {name}", "ok" if where else "note", f"set ({where})" if where else "not set", "" if where else "only needed for that vendor: put it in .env")
+        Check(
+            f"Key {name}",
+            "ok" if where else "note",
+            f"set ({where})" if where else "not set",
+            "" if where else "only needed for that vendor: put it in .env",
+        )
         for name, where in present_keys(project).items()
     ]
 

@@ -11,7 +11,8 @@ from typing import Any
 from ragtune import doctor as checks
 from ragtune.config import ENV_EXAMPLE, SETTINGS_FILE, load_settings, render_toml
 from ragtune.errors import ProjectError
-from ragtune.models import catalog, pull
+from ragtune.models import catalog
+from ragtune.models.pull import cache_dir, pull
 from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
@@ -163,7 +164,7 @@ def pull_models(names: Sequence[str] = ()) -> list[dict[str, JSON]]:
     """Fetch models into the user's cache; default: all of the catalog."""
     wanted = list(names) or list(catalog.CATALOG)
     for name in wanted:
-        pull.pull(name)
+        pull(name)
     return [_entry(catalog.CATALOG[name]) for name in wanted]
 
 
@@ -173,7 +174,7 @@ def to_json(value: Any) -> str:
 
 
 def _entry(entry: catalog.CatalogEntry) -> dict[str, JSON]:
-    folder = pull.cache_dir() / "models" / entry.id
+    folder = cache_dir() / "models" / entry.id
     return {
         "id": entry.id,
         "kind": entry.kind,
@@ -209,4 +210,6 @@ def _find(path: str | Path | None, create: bool) -> Path:
             return folder
     if create:
         return here
-    raise ProjectError(f"there is no ragtune project in {here} or above it: run 'ragtune init', or 'ragtune run --documents DIR --questions FILE'")
+    raise ProjectError(
+        f"there is no ragtune project in {here} or above it: run 'ragtune init', or 'ragtune run --documents DIR --questions FILE'"
+    )

@@ -117,6 +117,9 @@ class Trainer(Protocol):
     ) -> TrainResult:
         """Train to the end of the budget, resuming from what an interrupted run left in ``output``; writes ``output/adapter/``."""
 
+    def answers_per_second(self, groups: Sequence[ContextGroup]) -> float:
+        """The rate that training on such groups has here, measured in a few seconds; nothing is kept."""
+
 
 class Judge(Protocol):
     """Grades an answer against its reference and passages."""

@@ -77,7 +77,11 @@ class LiveProgress:
             total = self._totals[stage]
             elapsed = time.monotonic() - self._started[stage]
             left = f", {elapsed / done * (total - done):.0f} s left" if total and done else ""
-            err.print(f"  {stage}: {done:g}{f' of {total:g}' if total else ''}{left}{f' ({detail})' if detail else ''}", markup=False, soft_wrap=True)
+            err.print(
+                f"  {stage}: {done:g}{f' of {total:g}' if total else ''}{left}{f' ({detail})' if detail else ''}",
+                markup=False,
+                soft_wrap=True,
+            )
 
     def finish(self, stage: str, message: str) -> None:
         """Replace a bar by a line."""
@@ -139,7 +143,9 @@ def show_dataset(result: DatasetResult) -> None:
 
 def show_example(view: ExampleView) -> None:
     """The prompt and the completion, the trained part marked."""
-    out.print(f"{view.id} ({view.split}), {view.tokens} tokens, {view.trained_tokens} of them trained; evidence {'shown' if view.oracle_present else 'absent'}")
+    out.print(
+        f"{view.id} ({view.split}), {view.tokens} tokens, {view.trained_tokens} of them trained; evidence {'shown' if view.oracle_present else 'absent'}"
+    )
     out.print(Panel(Text(view.text), title="the model sees", title_align="left", border_style="dim"))
     out.print(Panel(Text(view.completion, style="green"), title="and learns to write", title_align="left", border_style="green"))
 
@@ -150,7 +156,14 @@ def show_models(models: Sequence[dict[str, Any]]) -> None:
     for column in ("model", "kind", "parameters", "licence", "here", "summary"):
         table.add_column(column, overflow="fold")
     for model in models:
-        table.add_row(model["id"], model["kind"], f"{model['parameters'] / 1e6:.0f} M", model["licence"], "yes" if model["folder"] else "no", model["summary"])
+        table.add_row(
+            model["id"],
+            model["kind"],
+            f"{model['parameters'] / 1e6:.0f} M",
+            model["licence"],
+            "yes" if model["folder"] else "no",
+            model["summary"],
+        )
     out.print(table)
 
 
@@ -183,7 +196,7 @@ def show_run(result: RunResult) -> None:
         show_forecast(result.forecast)
         return
     show_report(result.evaluation)
-    out.print(f"finished in {_clock(result.seconds)}; ask it something: ragtune ask \"…\"", style="dim")
+    out.print(f'finished in {_clock(result.seconds)}; ask it something: ragtune ask "…"', style="dim")
 
 
 def show_answer(pieces: Iterator[str | Answer]) -> None:

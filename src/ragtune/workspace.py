@@ -113,7 +113,9 @@ class Workspace:
                 return manifest
         command = {"datasets": "dataset", "models": "train", "evaluations": "evaluate"}[kind]
         known = ", ".join(manifest.name for manifest in manifests) or "none"
-        raise ProjectError(f"there is no finished {kind[:-1]}{f' named {name}' if name else ''} (there are: {known}): run 'ragtune {command}'")
+        raise ProjectError(
+            f"there is no finished {kind[:-1]}{f' named {name}' if name else ''} (there are: {known}): run 'ragtune {command}'"
+        )
 
     def find_key(self, kind: Kind, key: str) -> Manifest | None:
         """A finished artifact that was made from just these inputs and settings."""

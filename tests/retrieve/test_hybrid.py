@@ -39,7 +39,8 @@ class WordCounts:
         for row, text in enumerate(texts):
             for word in text.lower().split():
                 vectors_nd[row, zlib.crc32(word[:4].encode()) % self.dimension] += 1
-        return vectors_nd / np.maximum(np.linalg.norm(vectors_nd, axis=1, keepdims=True), 1e-9)
+        vectors_nd /= np.maximum(np.linalg.norm(vectors_nd, axis=1, keepdims=True), 1e-9)
+        return vectors_nd
 
     embed_queries = embed_documents
 

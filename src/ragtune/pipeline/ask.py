@@ -8,6 +8,7 @@ from ragtune import build
 from ragtune.chat.local import LocalChat
 from ragtune.config import Settings
 from ragtune.errors import ProjectError
+from ragtune.pipeline.index import open_retriever
 from ragtune.rag import Answer, answer_question
 from ragtune.retrieve.passages import to_passage
 from ragtune.workspace import Workspace
@@ -24,7 +25,7 @@ def ask(workspace: Workspace, settings: Settings, question: str, model: str | No
         k: passages shown.
     """
     if not question.strip():
-        raise ProjectError("the question is empty: write it in quotes, like ragtune ask \"How long is the crossing?\"")
+        raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
     known = workspace.manifests("models")
     adapter = None
     name = settings.model.base
@@ -33,6 +34,6 @@ def ask(workspace: Workspace, settings: Settings, question: str, model: str | No
         adapter = workspace.artifact("models", manifest.name) / "adapter"
         name = f"{manifest.settings['model']['base']} + {manifest.name}"
         settings = build.with_base(settings, str(manifest.settings["model"]["base"]))
-    with build.open_retriever(workspace, settings) as retriever:
+    with open_retriever(workspace, settings) as retriever:
         chat = LocalChat(build.engine(settings), name, adapter)
         yield from answer_question(question, retriever, chat, to_passage=to_passage, k=k, max_tokens=settings.generate.max_new_tokens)

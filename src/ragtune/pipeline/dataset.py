@@ -22,7 +22,7 @@ from ragtune.dataset.show import render_example
 from ragtune.dataset.split import assign_splits, sections_of
 from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError, QuestionError
-from ragtune.pipeline.index import build_index
+from ragtune.pipeline.index import build_index, open_retriever
 from ragtune.pipeline.records import DatasetResult, ExampleView
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, encode_completion, encode_prompt
@@ -76,7 +76,9 @@ def build_dataset(
         progress.start("dataset")
         raw = [*load_questions(files), *(replace(question, split="test") for question in load_questions(test_files))]
         if not raw:
-            raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some (see docs/questions.md) and run this again")
+            raise QuestionError(
+                f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some (see docs/questions.md) and run this again"
+            )
         anchored = anchor(raw, {document.source: document for document in corpus.documents()})
         built, figures = _build(workspace, settings, corpus, raw, anchored)
         write_dataset(folder, built.examples, built.passages)
@@ -179,7 +181,7 @@ def _build(
         validation_fraction=settings.dataset.validation_share,
         new_document_fraction=settings.dataset.new_documents_share,
     )
-    with build.open_retriever(workspace, settings) as retriever:
+    with open_retriever(workspace, settings) as retriever:
         built = build_examples(
             anchored.questions, splits, retriever, chunks, to_passage, candidates=CANDIDATES, quote_words=settings.dataset.quote_words
         )

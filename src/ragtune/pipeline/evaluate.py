@@ -103,10 +103,14 @@ def evaluate(
     retrieved = {
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
     }
-    report = score(predictions, examples, retrieved, cuts=sorted({1, 3, k, 10}), test_readings=max(readings, 1), seed=settings.evaluate.seed)
+    report = score(
+        predictions, examples, retrieved, cuts=sorted({1, 3, k, 10}), test_readings=max(readings, 1), seed=settings.evaluate.seed
+    )
     report = replace(report, notes=(*report.notes, *_notes(settings, source, data, examples, split)))
     seconds = time.monotonic() - started
-    manifest = Manifest("evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), _device(settings))
+    manifest = Manifest(
+        "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), _device(settings)
+    )
     _write(output, manifest, report, predictions, data, examples, workspace, tuned)
     progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
     return EvaluationResult(name, str(output), True, report)
@@ -195,9 +199,7 @@ def _predict(
     return sorted(predictions, key=lambda each: (order[each.arm, each.context], each.id))
 
 
-def _prediction(
-    cell: Cell, index: int, generation: Generation, label: str, seed: int, passages: Mapping[str, Passage]
-) -> Prediction:
+def _prediction(cell: Cell, index: int, generation: Generation, label: str, seed: int, passages: Mapping[str, Passage]) -> Prediction:
     example = cell.examples[index]
     parsed = parse_answer(generation.text)
     shown = [passages[id_] for id_ in cell.passages[index]]
@@ -237,7 +239,9 @@ def _write(
 ) -> None:
     write_bytes(output / "predictions.jsonl", "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in predictions).encode())
     used = sorted({id_ for prediction in predictions for id_ in prediction.passages})
-    write_bytes(output / "passages.jsonl", "".join(json.dumps(asdict(data.passages[id_]), ensure_ascii=False) + "\n" for id_ in used).encode())
+    write_bytes(
+        output / "passages.jsonl", "".join(json.dumps(asdict(data.passages[id_]), ensure_ascii=False) + "\n" for id_ in used).encode()
+    )
     write_report_json(report, output / "report.json")
     page = render_html(report, predictions, {id_: data.passages[id_] for id_ in used}, examples, _meta(workspace, manifest, tuned))
     write_bytes(output / "report.html", page.encode())
@@ -312,7 +316,10 @@ def _notes(settings: Settings, source: Manifest, data: Dataset, examples: Sequen
     for capability, count in needs.items():
         yield f"{count} questions were not asked, because their documents need {capability} to be read."
     if source.figures.get("stale"):
-        yield f"{source.figures['stale']} questions were left out, because their evidence was not found in the documents (see the dataset's manifest)."
+        yield (
+            f"{source.figures['stale']} questions were left out, because their evidence was not found in the documents: "
+            "the dataset's manifest lists them."
+        )
     controls = [context for context in CONTROLS if context in settings.evaluate.contexts]
     if controls and len(examples) > settings.evaluate.control_questions:
         yield f"{' and '.join(controls)} are controls, asked on a sample of {settings.evaluate.control_questions} questions."
@@ -344,7 +351,11 @@ def _meta(workspace: Workspace, manifest: Manifest, tuned: Manifest) -> PageMeta
         "Evaluation": {"name": manifest.name, "key": manifest.key, "device": manifest.device, **_words(manifest.inputs)},
         "Tuned model": {"name": tuned.name, "key": tuned.key, "device": tuned.device, **_words(tuned.inputs), **_words(tuned.figures)},
         "Training settings": _words(tuned.settings["train"]),
-        "Evaluation settings": {**_words(manifest.settings["evaluate"]), **_words(manifest.settings["generate"]), "k": manifest.settings["k"]},
+        "Evaluation settings": {
+            **_words(manifest.settings["evaluate"]),
+            **_words(manifest.settings["generate"]),
+            "k": manifest.settings["k"],
+        },
         "Versions": _words(manifest.versions),
     }
     return PageMeta(manifest.name, manifest.created[:16].replace("T", " ") + " UTC", lineage, training, validation)

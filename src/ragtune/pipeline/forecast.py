@@ -23,7 +23,29 @@ from ragtune.types import Branch, Chunk, ContextGroup, Passage, Span
 from ragtune.workspace import stage_key, write_json
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-_WORDS = "the crossing from the north pier takes forty minutes at low water and the last boat leaves before dusk in winter ".split()
+_WORDS = [
+    "the",
+    "crossing",
+    "from",
+    "the",
+    "north",
+    "pier",
+    "takes",
+    "forty",
+    "minutes",
+    "at",
+    "low",
+    "water",
+    "and",
+    "the",
+    "last",
+    "boat",
+    "leaves",
+    "before",
+    "dusk",
+    "in",
+    "winter",
+]
 FEWEST = 24
 """A sample of fewer questions decides nothing."""
 RESERVE = 0.85
@@ -121,7 +143,11 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
         rates: of the machine.
         budget: wall seconds for all of it; ``None`` takes what it takes.
     """
-    fixed = {"ingest": 1.0 + 0.08 * sizes.files, "index": rates.load + sizes.chunks / rates.chunks, "dataset": 1.0 + sizes.chunks / rates.chunks / 20}
+    fixed = {
+        "ingest": 1.0 + 0.08 * sizes.files,
+        "index": rates.load + sizes.chunks / rates.chunks,
+        "dataset": 1.0 + sizes.chunks / rates.chunks / 20,
+    }
     sharing = 0.6 if settings.train.shared_contexts else 1.0
     n_train = min(sizes.train, settings.train.max_answers or sizes.train)
     n_test = min(sizes.test, settings.evaluate.max_questions or sizes.test)
@@ -173,7 +199,10 @@ def _measure(settings: Settings) -> Rates:
         pass
     answered = len(prompts) / (time.monotonic() - began)
     completion = build_completion("forty minutes", ["the crossing from the north pier takes forty minutes at low water"])
-    groups = [ContextGroup(tuple(passages), (Branch(str(n), f"How long is crossing number {n}?", completion),)) for n in range(settings.train.answers_per_step)]
+    groups = [
+        ContextGroup(tuple(passages), (Branch(str(n), f"How long is crossing number {n}?", completion),))
+        for n in range(settings.train.answers_per_step)
+    ]
     trained = build.trainer(settings).answers_per_second(groups)
     return Rates(chunks, trained, answered, load)
 

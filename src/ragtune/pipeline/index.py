@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from ragtune.errors import CorpusError
 from ragtune.pipeline.records import IndexResult, SearchHit
 from ragtune.progress import Progress
 from ragtune.protocols import Embedder, VectorStore
+from ragtune.retrieve.hybrid import HybridRetriever
 from ragtune.workspace import Workspace, write_json
 
 _BATCH = 256
@@ -30,7 +33,6 @@ def build_index(workspace: Workspace, settings: Settings, progress: Progress, *,
         CorpusError: nothing was ingested yet.
     """
     started = time.monotonic()
-
 
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         embedder = build.embedder(settings)
@@ -50,7 +52,7 @@ def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embe
         CorpusError: chunks have no vectors yet.
     """
     manifest = _read_manifest(workspace)
-    if manifest and _of(manifest, settings, embedder) and manifest["generation"] == corpus.generation:
+    if manifest and _of(manifest, settings, corpus, embedder) and manifest["generation"] == corpus.generation:
         try:
             return build.load_store(settings, workspace.index)
         except CorpusError:
@@ -60,13 +62,38 @@ def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embe
     return _from_corpus(settings, corpus, embedder)
 
 
+@contextlib.contextmanager
+def open_retriever(workspace: Workspace, settings: Settings) -> Iterator[HybridRetriever]:
+    """The retriever that serves: hybrid search over the index as it stands.
+
+    Raises:
+        CorpusError: there is no index yet, or it is older than the corpus.
+    """
+    with contextlib.closing(build.open_corpus(workspace)) as corpus:
+        made = build.embedder(settings)
+        yield HybridRetriever(
+            corpus,
+            made,
+            current_store(workspace, settings, corpus, made),
+            candidates=settings.retrieve.candidates,
+            fusion=settings.retrieve.fusion,
+            dense_weight=settings.retrieve.dense_weight,
+        )
+
+
 def search(workspace: Workspace, settings: Settings, text: str, k: int) -> list[SearchHit]:
     """The ``k`` best chunks for a text."""
-    with build.open_retriever(workspace, settings) as retriever:
+    with open_retriever(workspace, settings) as retriever:
         hits = retriever.retrieve([text], k)[0]
     return [
         SearchHit(
-            hit.rank, round(hit.score, 4), hit.chunk.document, " › ".join(hit.chunk.headings), hit.chunk.start, hit.chunk.end, hit.chunk.text
+            hit.rank,
+            round(hit.score, 4),
+            hit.chunk.document,
+            " › ".join(hit.chunk.headings),
+            hit.chunk.start,
+            hit.chunk.end,
+            hit.chunk.text,
         )
         for hit in hits
     ]
@@ -88,7 +115,7 @@ def _embed(corpus: Corpus, embedder: Embedder, progress: Progress) -> int:
 def _bring_up(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> tuple[VectorStore, str]:
     manifest = _read_manifest(workspace)
     generation = corpus.generation
-    if manifest and _of(manifest, settings, embedder):
+    if manifest and _of(manifest, settings, corpus, embedder):
         try:
             store = build.load_store(settings, workspace.index)
             changes = corpus.changes(manifest["generation"])
@@ -99,12 +126,12 @@ def _bring_up(workspace: Workspace, settings: Settings, corpus: Corpus, embedder
             store.remove(touched)
             store.add(*corpus.vectors(embedder.fingerprint, added))
             if len(store) == corpus.stats().chunks:
-                _save(workspace, settings, store, embedder, generation)
+                _save(workspace, settings, store, corpus, embedder, generation)
                 return store, f"patched: {len(added)} added, {len(changes) - len(added)} removed"
         except CorpusError:
             pass  # torn or gone: it is made again below
     store = _from_corpus(settings, corpus, embedder)
-    _save(workspace, settings, store, embedder, generation)
+    _save(workspace, settings, store, corpus, embedder, generation)
     return store, "built"
 
 
@@ -116,25 +143,32 @@ def _from_corpus(settings: Settings, corpus: Corpus, embedder: Embedder) -> Vect
     return store
 
 
-def _save(workspace: Workspace, settings: Settings, store: VectorStore, embedder: Embedder, generation: int) -> None:
+def _save(workspace: Workspace, settings: Settings, store: VectorStore, corpus: Corpus, embedder: Embedder, generation: int) -> None:
     # The manifest goes first and comes last: between, the files belong to no generation and are made again.
     (workspace.index / _MANIFEST).unlink(missing_ok=True)
     store.save(workspace.index)
     write_json(
         workspace.index / _MANIFEST,
-        {"generation": generation, "backend": settings.index.backend, "embedder": embedder.fingerprint, "name": embedder.name, "vectors": len(store)},
+        {
+            "corpus": corpus.identity,
+            "generation": generation,
+            "backend": settings.index.backend,
+            "embedder": embedder.fingerprint,
+            "name": embedder.name,
+            "vectors": len(store),
+        },
     )
 
 
-def _read_manifest(workspace: Workspace) -> dict[str, int] | None:
+def _read_manifest(workspace: Workspace) -> dict[str, Any] | None:
     try:
-        manifest: dict[str, int] = json.loads((workspace.index / _MANIFEST).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((workspace.index / _MANIFEST).read_text(encoding="utf-8"))
         return manifest
     except (OSError, ValueError):
         return None
 
 
-def _of(manifest: dict[str, int], settings: Settings, embedder: Embedder) -> bool:
-    return (manifest.get("backend"), manifest.get("embedder")) == (settings.index.backend, embedder.fingerprint)
-
-
+def _of(manifest: dict[str, Any], settings: Settings, corpus: Corpus, embedder: Embedder) -> bool:
+    """Whether the files are this corpus's (not one that was removed and made again), this embedder's and this backend's."""
+    found = (manifest.get("corpus"), manifest.get("backend"), manifest.get("embedder"))
+    return found == (corpus.identity, settings.index.backend, embedder.fingerprint)

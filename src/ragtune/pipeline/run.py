@@ -68,7 +68,9 @@ def _plan(
 ) -> Forecast:
     """The forecast; kept under what it was made for, so that a run killed and started again samples the same questions."""
     seconds = parse_budget(budget) if budget else None
-    key = stage_key("plan", 1, [settings.model_dump(mode="json"), seconds], [[str(path) for path in paths], [hash_file(path) for path in files]])
+    key = stage_key(
+        "plan", 1, [settings.model_dump(mode="json"), seconds], [[str(path) for path in paths], [hash_file(path) for path in files]]
+    )
     path = workspace.folder / "plan.json"
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -97,7 +99,7 @@ def _plan(
 
 def _within(settings: Settings, plan: Forecast) -> Settings:
     """The settings with the samples that the plan allows."""
-    update = {}
+    update: dict[str, object] = {}
     if plan.max_answers is not None:
         update["train"] = settings.train.model_copy(update={"max_answers": plan.max_answers})
     if plan.max_questions is not None:

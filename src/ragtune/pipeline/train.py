@@ -20,7 +20,7 @@ from ragtune.types import Branch, ContextGroup, Example
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_json, write_manifest
 
 VERSION = 1
-VALIDATION_CONTEXTS = 100
+VALIDATION_CONTEXTS = 40
 """Validation contexts whose loss is watched; more cost time and change little."""
 
 
@@ -49,7 +49,6 @@ def train(
     groups = _groups(data, examples, settings, source, without_context)
     started = time.monotonic()
     trainer = build.trainer(settings)
-    progress.start("train")
     result = trainer.train(groups, _validation(data, source, without_context), output, _live(progress))
     seconds = time.monotonic() - started
     figures: dict[str, Any] = {
@@ -69,7 +68,10 @@ def train(
         Manifest("models", name, key, inputs, read, figures, now(), round(seconds, 3), library_versions(), result.device),
     )
     loss = "" if result.validation_loss is None else f", validation loss {result.validation_loss:.3f}"
-    progress.finish("train", f"{result.answers} answers in {result.steps} steps, {result.seconds:.0f} s, loss {result.train_loss:.3f}{loss}: model {name}")
+    progress.finish(
+        "train",
+        f"{result.answers} answers in {result.steps} steps, {result.seconds:.0f} s, loss {result.train_loss:.3f}{loss}: model {name}",
+    )
     return ModelResult(name, str(output), True, figures)
 
 
@@ -115,6 +117,7 @@ def _groups(
             p=source.figures["p_oracle"],
             k=source.settings["retrieve"]["k"],
             shared=settings.train.shared_contexts,
+            early_k=settings.train.early_k,
         )
 
     return groups
@@ -153,6 +156,8 @@ def _live(progress: Progress) -> Callable[[dict[str, float]], None]:
         if not started:
             progress.start("train", line.get("steps"))
             started = True
-        progress.update("train", line["step"], f"loss {line['loss']:.3f} · {line['answers_per_s']:.1f} answers/s · epoch {line['epoch']:.0f}")
+        progress.update(
+            "train", line["step"], f"loss {line['loss']:.3f} · {line['answers_per_s']:.1f} answers/s · epoch {line['epoch']:.0f}"
+        )
 
     return on_step

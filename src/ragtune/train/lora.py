@@ -55,7 +55,9 @@ def add_lora(model: nn.Module, *, rank: int, alpha: float, dropout: float, seed:
     """
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    found = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear) and name.rpartition(".")[2] not in _HEADS]
+    found = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear) and name.rpartition(".")[2] not in _HEADS
+    ]
     layers = {}
     for name, module in found:
         parent, _, leaf = name.rpartition(".")
