@@ -11,8 +11,14 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
+from hypothesis import settings
+
 from tiny_models import save_chat_model, save_embedder
 from tiny_project import PLACES, Sources, document, write_project, write_sources
+
+# A busy machine is no failure.
+settings.register_profile("ragtune", deadline=None)
+settings.load_profile("ragtune")
 
 
 @pytest.fixture(autouse=True)

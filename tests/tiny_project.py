@@ -9,10 +9,11 @@ from pathlib import Path
 
 PLACES = ("Ardmoor", "Brenholt", "Calder", "Dunmere", "Eskvale", "Farrow", "Glenhythe", "Harrock", "Inverlay", "Jarrow", "Kelby", "Lorne")
 THINGS = ("bridge", "mill", "tower", "well", "market", "chapel", "quarry", "lighthouse")
-WORDS = (
-    "slate heron gravel willow copper autumn ferry lantern granite meadow harvest timber marsh beacon orchard winter pebble saddle "
-    "cellar thistle anchor barley cobble drizzle ember fiddle garnet hollow"
-).split()
+FILLER = """
+slate heron gravel willow copper autumn ferry lantern granite meadow harvest timber marsh beacon orchard winter pebble saddle
+cellar thistle anchor barley cobble drizzle ember fiddle garnet hollow
+"""
+WORDS = FILLER.split()
 TOML = """\
 documents = [{documents}]
 questions = [{questions}]
@@ -34,7 +35,7 @@ answers_per_step = 4
 learning_rate = 0.01
 [generate]
 max_new_tokens = 6
-batch_size = 8
+batch_size = 4
 [evaluate]
 control_questions = 4
 """
@@ -72,21 +73,20 @@ def write_sources(folder: Path, places: int = 8, facts: int = 4, filler: int = 1
     """``places`` documents, ``places · facts`` questions that they answer and two that they do not."""
     sources = Sources(folder / "documents", folder / "questions.jsonl")
     sources.documents.mkdir(parents=True)
-    questions = []
     for place in PLACES[:places]:
         (sources.documents / f"{place.lower()}.md").write_text(document(place, facts, filler), encoding="utf-8")
-        for thing in THINGS[:facts]:
-            questions.append(
-                {
-                    "id": f"{place}-{thing}".lower(),
-                    "question": f"Who built the {thing} of {place}?",
-                    "answers": [builder(place, thing)],
-                    "document": f"{place.lower()}.md",
-                    "evidence": fact(place, thing),
-                }
-            )
-    for number in range(2):
-        questions.append({"id": f"none-{number}", "question": f"Who painted ship number {number}?", "answers": [], "document": None})
+    questions: list[dict[str, object]] = [
+        {
+            "id": f"{place}-{thing}".lower(),
+            "question": f"Who built the {thing} of {place}?",
+            "answers": [builder(place, thing)],
+            "document": f"{place.lower()}.md",
+            "evidence": fact(place, thing),
+        }
+        for place in PLACES[:places]
+        for thing in THINGS[:facts]
+    ]
+    questions += [{"id": f"none-{n}", "question": f"Who painted ship number {n}?", "answers": [], "document": None} for n in range(2)]
     sources.questions.write_text("".join(json.dumps(question) + "\n" for question in questions), encoding="utf-8")
     return sources
 

@@ -130,6 +130,7 @@ def trainer(settings: Settings) -> Trainer:
         seed=train.seed,
         dtype=settings.model.dtype,
         device=settings.model.device,
+        validations=2,
     )
 
 

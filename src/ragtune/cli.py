@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="ragtune",
-    help="Turn a folder of documents into a language model that answers from them, with citations, and prove on held-out questions that it answers better.",
+    help="Turn a folder of documents into a language model that answers from them, with citations, "
+    "and prove on held-out questions that it answers better.",
     epilog="Start here: ragtune run --documents DIR --questions FILE",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List the models that ragtune knows, and fetch them.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
-dataset_app = typer.Typer(help="Build a training set from questions, and look at it.", invoke_without_command=True)
+dataset_app = typer.Typer(invoke_without_command=True)
 app.add_typer(dataset_app, name="dataset")
 
 ProjectOption = Annotated[
@@ -53,9 +54,10 @@ def main() -> None:
 
         Console(stderr=True).print(f"[red]error:[/red] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on", file=sys.stderr)  # noqa: T201 - the command line's own output
-        sys.exit(130)
+    except SystemExit as stopped:
+        if stopped.code == 130:  # typer's for Ctrl-C
+            typer.echo("\nstopped; run the same command again to go on", err=True)
+        raise
 
 
 def _version(value: bool) -> None:
@@ -67,7 +69,9 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,  # noqa: ARG001 - its callback prints it
+) -> None:
     return
 
 
@@ -93,8 +97,7 @@ def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
 
     Example: ragtune doctor
     """
-    opened = _open(project, None, quiet=True)
-    checks = opened.doctor()
+    checks = _open(project, None, quiet=True, create=project is None).doctor()
     if as_json:
         _print_json(checks)
     else:
@@ -134,7 +137,7 @@ def index(project: ProjectOption = None, settings: SetOption = None, as_json: Js
 @app.command()
 def search(
     text: Annotated[str, typer.Argument(help="What to look for.")],
-    k: Annotated[int | None, typer.Option("-k", help="Chunks to show; default: retrieve.k.")] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Chunks to show; default: retrieve.k.")] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -266,7 +269,7 @@ def ask(
     model: Annotated[
         str | None, typer.Option("--model", help="A tuned model, or `base`; default: the newest tuned model, else the base.")
     ] = None,
-    k: Annotated[int | None, typer.Option("-k", help="Passages to show; default: retrieve.k.")] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Passages to show; default: retrieve.k.")] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,

@@ -139,6 +139,8 @@ class GenerateSettings(Section):
     """Longest answer, in tokens."""
     batch_size: int = Field(16, ge=1)
     """Prompts answered at once."""
+    constrained_quotes: bool = True
+    """Inside quotation marks a local model may only write what stands in a passage that it is shown; all arms alike."""
 
 
 class EvaluateSettings(Section):
@@ -208,8 +210,7 @@ def load_settings(project: Path, overrides: Sequence[str] = ()) -> Settings:
     """
     toml_file, env_file = project / SETTINGS_FILE, project / ".env"
     _check_environment(os.environ, "environment")
-    if env_file.is_file():
-        _check_environment(dotenv_values(env_file), ".env")
+    _check_environment(_dotenv(project), ".env")
 
     class Here(Settings):
         model_config = SettingsConfigDict(toml_file=toml_file, env_file=env_file)
@@ -218,6 +219,8 @@ def load_settings(project: Path, overrides: Sequence[str] = ()) -> Settings:
         loaded = Here(**_parse_overrides(overrides))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{SETTINGS_FILE} is not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{SETTINGS_FILE} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
     return Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
@@ -230,7 +233,7 @@ def setting_names() -> list[str]:
 
 def present_keys(project: Path) -> dict[str, str | None]:
     """Which vendors' keys are set, and where (``environment``, ``.env``, a file's name); values are never returned."""
-    dotenv = dotenv_values(project / ".env") if (project / ".env").is_file() else {}
+    dotenv = _dotenv(project)
     found: dict[str, str | None] = {}
     for name in KEYS:
         if os.environ.get(name):
@@ -251,7 +254,7 @@ def read_key(project: Path, name: str) -> SecretStr | None:
     if where == "environment":
         return SecretStr(os.environ[name])
     if where == ".env":
-        return SecretStr(str(dotenv_values(project / ".env")[name]))
+        return SecretStr(str(_dotenv(project)[name]))
     return SecretStr(Path(where).read_text(encoding="utf-8").strip())
 
 
@@ -299,10 +302,18 @@ def _fields() -> Iterator[tuple[str, str, Any]]:
             yield f"{section}.{name}", info.description or "", info.default
 
 
+def _dotenv(project: Path) -> dict[str, str | None]:
+    path = project / ".env"
+    try:
+        return dict(dotenv_values(path)) if path.is_file() else {}
+    except UnicodeDecodeError as error:
+        raise ConfigError(f".env is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON lets stand and TOML does not
 
 
 def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:

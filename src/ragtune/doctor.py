@@ -46,10 +46,7 @@ def run_checks(project: Path) -> list[Check]:
 
 
 def _python() -> Check:
-    found = f"{platform.python_version()} at {sys.executable}"
-    if sys.version_info < (3, 11):
-        return Check("Python", "problem", found, "install Python 3.11 or newer")
-    return Check("Python", "ok", found)
+    return Check("Python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
 def _cores() -> Check:

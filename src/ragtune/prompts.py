@@ -48,10 +48,17 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PromptIds:
-    """Token ids of a prompt in its two parts; the model is fed ``context + branch``."""
+    """Token ids of a prompt in its two parts; the model is fed ``context + branch``.
+
+    Args:
+        context: instruction, worked examples and passages.
+        branch: the question and the start of the assistant's turn.
+        prefix: how many ids of the context come before the last turn: instruction and worked examples, which many prompts share.
+    """
 
     context: tuple[int, ...]
     branch: tuple[int, ...]
+    prefix: int = 0
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -131,15 +138,16 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> PromptId
         ValueError: the template does not show the last user message as it is.
     """
     rendered: str = tokenizer.apply_chat_template(_dicts(messages), tokenize=False, add_generation_prompt=True)
-    content = messages[-1].content
-    seam = content.rfind(f"{QUESTION_MARK} ")
-    question = content[seam:].rstrip()
+    question = messages[-1].content.rpartition("\n")[2]
     at = rendered.rfind(question)
     if at < 0:
         raise ValueError("the chat template changes the user's message: ragtune cannot find the question in what it renders")
-    return PromptIds(
-        tuple(tokenizer.encode(rendered[:at], add_special_tokens=False)), tuple(tokenizer.encode(rendered[at:], add_special_tokens=False))
-    )
+    turns: str = tokenizer.apply_chat_template(_dicts(messages[:-1]), tokenize=False) if len(messages) > 1 else ""
+    if not rendered[:at].startswith(turns):
+        turns = ""  # a template that writes earlier turns otherwise once another follows: nothing is known to be shared
+    prefix = tokenizer.encode(turns, add_special_tokens=False) if turns else []
+    context = prefix + tokenizer.encode(rendered[len(turns) : at], add_special_tokens=False)
+    return PromptIds(tuple(context), tuple(tokenizer.encode(rendered[at:], add_special_tokens=False)), len(prefix))
 
 
 def encode_completion(tokenizer: Tokenizer, completion: str) -> tuple[int, ...]:
@@ -156,8 +164,9 @@ def end_of_turn(tokenizer: Tokenizer) -> str:
 
 
 def _user(question: str, passages: Sequence[Passage] | None) -> str:
+    """The question is one line, whatever was asked, so that the last newline is the seam."""
     context = "" if passages is None else format_passages(passages) if passages else "(no passages)\n"
-    return f"{context}{QUESTION_MARK} {question.strip()}"
+    return f"{context}{QUESTION_MARK} {' '.join(question.split())}".rstrip()
 
 
 def _last_line(completion: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ragtune.types import ContextGroup, Generation, Hit, Message, TrainResult
+from ragtune.types import ContextGroup, Generation, Hit, Message, Passage, TrainResult
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -81,11 +81,27 @@ class Engine(Protocol):
         """The model's Hugging Face tokenizer."""
 
     def generate(
-        self, prompts: Sequence[Sequence[Message]], *, adapter: Path | None = None, max_new_tokens: int = 96, batch_size: int = 16
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        quotable: Sequence[Sequence[Passage]] | None = None,
+        adapter: Path | None = None,
+        max_new_tokens: int = 96,
+        batch_size: int = 16,
     ) -> Iterator[tuple[int, Generation]]:
-        """Greedy answers as ``(index of the prompt, generation)``, in any order, as batches finish."""
+        """Greedy answers as ``(index of the prompt, generation)``, in any order, as batches finish.
 
-    def stream(self, prompt: Sequence[Message], *, adapter: Path | None = None, max_new_tokens: int = 96) -> Iterator[str]:
+        ``quotable`` holds each prompt's quotes to spans of its passages while they are written; without it they are free.
+        """
+
+    def stream(
+        self,
+        prompt: Sequence[Message],
+        *,
+        quotable: Sequence[Passage] | None = None,
+        adapter: Path | None = None,
+        max_new_tokens: int = 96,
+    ) -> Iterator[str]:
         """Pieces of one greedy answer as they are written; joined they are what :meth:`generate` gives."""
 
     def nll(
@@ -101,8 +117,8 @@ class ChatModel(Protocol):
     def name(self) -> str:
         """``provider:model``."""
 
-    def stream(self, messages: Sequence[Message], *, max_tokens: int = 256) -> Iterator[str]:
-        """Pieces of an answer as they are written."""
+    def stream(self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 256) -> Iterator[str]:
+        """Pieces of an answer as they are written; a model that can holds its quotes to the passages that are ``quotable``."""
 
 
 class Trainer(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import re
 import unicodedata
+from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -34,8 +35,7 @@ class Folded:
         for match in _LINK_TAIL.finditer(original):
             skip[match.start() : match.end()] = b"\1" * (match.end() - match.start())
         characters: list[str] = []
-        starts: list[int] = []
-        ends: list[int] = []
+        starts, ends = array("I"), array("I")
         space_at = -1
         i, n = 0, len(original)
         while i < n:
@@ -63,7 +63,7 @@ class Folded:
 
     def find(self, needle: str, start: int = 0) -> tuple[int, int] | None:
         """The first place of an unfolded ``needle``, from original offset ``start`` on, as offsets ``(start, end)`` of the original."""
-        folded = _fold(needle).text.strip()
+        folded = fold(needle).strip()
         if not folded:
             return None
         at = self.text.find(folded, bisect.bisect_left(self.starts, start))
@@ -72,23 +72,25 @@ class Folded:
         return self.starts[at], self.ends[at + len(folded) - 1]
 
 
-@lru_cache(maxsize=4096)
-def _fold(text: str) -> Folded:
+@lru_cache(maxsize=512)
+def _searched(text: str) -> Folded:
     return Folded(text)
 
 
+@lru_cache(maxsize=512)
 def fold(text: str) -> str:
     """The text as it is compared: two texts with the same fold differ only in white space, typography and Markdown marks."""
-    return _fold(text).text
+    return Folded(text).text
 
 
 def find_span(quote: str, text: str, start: int = 0) -> tuple[int, int] | None:
-    """Where ``quote`` stands in ``text``: exact code-point offsets ``(start, end)``, or ``None``."""
-    if quote:
-        at = text.find(quote, start)
-        if at >= 0:
-            return at, at + len(quote)
-    return _fold(text).find(quote, start)
+    """Where ``quote`` stands in ``text``: exact code-point offsets ``(start, end)``; ``None`` also where it is only space and marks."""
+    if not fold(quote).strip():
+        return None
+    at = text.find(quote, start)
+    if at >= 0:
+        return at, at + len(quote)
+    return _searched(text).find(quote, start)
 
 
 def check_quote(quote: str, passages: Sequence[Passage]) -> Quote:
@@ -112,6 +114,6 @@ def to_document(passage: Passage, start: int, end: int) -> tuple[str, int, int]:
     for span in passage.spans:
         length = span.end - span.start
         if start < at + length:
-            return span.document, span.start + start - at, min(span.start + end - at, span.end)
+            return span.document, span.start + max(start - at, 0), min(span.start + end - at, span.end)
         at += length + 1
     raise ValueError(f"offset {start} lies outside passage {passage.id}")

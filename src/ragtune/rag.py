@@ -48,7 +48,14 @@ class Answer:
 
 
 def answer_question(
-    question: str, retriever: Retriever, chat: ChatModel, *, to_passage: Callable[[Chunk], Passage], k: int, max_tokens: int = 96
+    question: str,
+    retriever: Retriever,
+    chat: ChatModel,
+    *,
+    to_passage: Callable[[Chunk], Passage],
+    k: int,
+    max_tokens: int = 96,
+    constrained_quotes: bool = True,
 ) -> Iterator[str | Answer]:
     """Answer a question from what the retriever finds.
 
@@ -58,7 +65,8 @@ def answer_question(
     hits = retriever.retrieve([question], k)[0]
     passages = [to_passage(hit.chunk) for hit in hits]
     pieces: list[str] = []
-    for piece in chat.stream(build_messages(question, passages), max_tokens=max_tokens):
+    quotable = passages if constrained_quotes else None
+    for piece in chat.stream(build_messages(question, passages), quotable=quotable, max_tokens=max_tokens):
         pieces.append(piece)
         yield piece
     yield finish(question, "".join(pieces), passages, chat.name)
@@ -93,7 +101,7 @@ def _markdown(answer: str, abstained: bool, citations: Sequence[Citation], unsup
     if abstained:
         return "The documents found for this question do not hold the answer."
     marks = "".join(f"[{number}]" for number in sorted({citation.number for citation in citations}))
-    lines = [f"**{answer}** {marks}".rstrip()]
+    lines = [f"**{answer}** {marks}".rstrip() if answer else "The model gave no answer."]
     for citation in citations:
         where = f"{citation.quote.document}" + (f", {citation.title}" if citation.title else "")
         lines += ["", f"> {' '.join(citation.quote.text.split())}", f"> — [{citation.number}] {where}"]

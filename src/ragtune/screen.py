@@ -144,7 +144,8 @@ def show_dataset(result: DatasetResult) -> None:
 def show_example(view: ExampleView) -> None:
     """The prompt and the completion, the trained part marked."""
     out.print(
-        f"{view.id} ({view.split}), {view.tokens} tokens, {view.trained_tokens} of them trained; evidence {'shown' if view.oracle_present else 'absent'}"
+        f"{view.id} ({view.split}), {view.tokens} tokens, {view.trained_tokens} of them trained; "
+        f"evidence {'shown' if view.oracle_present else 'absent'}"
     )
     out.print(Panel(Text(view.text), title="the model sees", title_align="left", border_style="dim"))
     out.print(Panel(Text(view.completion, style="green"), title="and learns to write", title_align="left", border_style="green"))

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,7 @@ from ragtune.errors import LockedError, ProjectError
 
 FOLDER = ".ragtune"
 Kind = Literal["datasets", "models", "evaluations"]
+_NAME = re.compile(r"\w[\w.-]{0,99}")
 RECORDED_PACKAGES = ("ragtune", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
 
 
@@ -90,8 +92,8 @@ class Workspace:
         Raises:
             ProjectError: the name is no plain folder name.
         """
-        if not name or name.startswith(".") or any(character in name for character in '/\\:*?"<>|\0'):
-            raise ProjectError(f"{name!r} cannot be a name: use letters, digits, '-', '_' and '.'")
+        if not _NAME.fullmatch(name):
+            raise ProjectError(f"{name!r} cannot be a name: use up to 100 letters, digits, '-', '_' and '.', a letter or digit first")
         return self.folder / kind / name
 
     def manifests(self, kind: Kind) -> list[Manifest]:
@@ -127,9 +129,13 @@ class Workspace:
 
         Raises:
             LockedError: another command holds it; the message says which.
+            ProjectError: the project cannot be written to.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise ProjectError(f"{self.folder} cannot be written to ({error.strerror}): choose another --project") from None
         who = self.folder / "lock.json"
         lock = FileLock(str(self.folder / "lock"))
         try:

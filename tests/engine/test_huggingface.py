@@ -106,8 +106,22 @@ def test_a_shared_context_is_read_once(engine, monkeypatch):
     forward = engine._model.forward
     monkeypatch.setattr(engine._model, "forward", lambda *a, **k: read.append(k["input_ids"].numel()) or forward(*a, **k))
     first, second = (encode_prompt(engine.tokenizer, PROMPTS[index]) for index in (0, 2))
+    engine._prefixes.clear()
     list(engine.generate([PROMPTS[0], PROMPTS[2]], max_new_tokens=1))
     assert sum(read) == len(first.context) + len(first.branch) + len(second.branch)
+
+
+def test_instructions_and_worked_examples_are_read_once_for_all_batches(engine, monkeypatch):
+    read = []
+    forward = engine._model.forward
+    monkeypatch.setattr(engine._model, "forward", lambda *a, **k: read.append(k["input_ids"].numel()) or forward(*a, **k))
+    first, second = (encode_prompt(engine.tokenizer, PROMPTS[index]) for index in (0, 1))
+    assert first.prefix > 0
+    assert first.context[: first.prefix] == second.context[: second.prefix]
+    engine._prefixes.clear()
+    list(engine.generate([PROMPTS[0]], max_new_tokens=1))
+    list(engine.generate([PROMPTS[1]], max_new_tokens=1))
+    assert sum(read) == len(first.ids) + len(second.ids) - second.prefix
 
 
 def test_abstain_logodds_are_those_of_the_first_token(engine, reference):

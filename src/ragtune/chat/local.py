@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ragtune.protocols import Engine
-from ragtune.types import Message
+from ragtune.types import Message, Passage
 
 
 class LocalChat:
@@ -23,6 +23,6 @@ class LocalChat:
         self._adapter = adapter
         self.name = name
 
-    def stream(self, messages: Sequence[Message], *, max_tokens: int = 256) -> Iterator[str]:
+    def stream(self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 256) -> Iterator[str]:
         """Pieces of a greedy answer as they are written."""
-        return self._engine.stream(messages, adapter=self._adapter, max_new_tokens=max_tokens)
+        return self._engine.stream(messages, quotable=quotable, adapter=self._adapter, max_new_tokens=max_tokens)

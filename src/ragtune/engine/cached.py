@@ -17,7 +17,7 @@ from typing import Any
 
 from ragtune.prompts import encode_prompt
 from ragtune.protocols import Engine
-from ragtune.types import Generation, Message
+from ragtune.types import Generation, Message, Passage
 
 _VERSION = 1
 
@@ -46,10 +46,16 @@ class CachedEngine:
         return self._engine.tokenizer
 
     def generate(
-        self, prompts: Sequence[Sequence[Message]], *, adapter: Path | None = None, max_new_tokens: int = 96, batch_size: int = 16
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        quotable: Sequence[Sequence[Passage]] | None = None,
+        adapter: Path | None = None,
+        max_new_tokens: int = 96,
+        batch_size: int = 16,
     ) -> Iterator[tuple[int, Generation]]:
         """Greedy answers as ``(index, generation)``; what is known is given at once, the rest batch by batch."""
-        keys, lengths = self._keys(prompts, adapter, max_new_tokens)
+        keys, lengths = self._keys(prompts, quotable is not None, adapter, max_new_tokens)
         first = {key: index for index, key in reversed(list(enumerate(keys)))}
         order = sorted(first.values(), key=lambda index: (lengths[index], keys[index]))
         places: dict[str, list[int]] = {}
@@ -61,7 +67,11 @@ class CachedEngine:
                 known = {index: self._read(connection, keys[index]) for index in batch}
                 if any(generation is None for generation in known.values()):
                     made = self._engine.generate(
-                        [prompts[index] for index in batch], adapter=adapter, max_new_tokens=max_new_tokens, batch_size=batch_size
+                        [prompts[index] for index in batch],
+                        quotable=None if quotable is None else [quotable[index] for index in batch],
+                        adapter=adapter,
+                        max_new_tokens=max_new_tokens,
+                        batch_size=batch_size,
                     )
                     fresh = {batch[position]: generation for position, generation in made}
                     with connection:
@@ -76,9 +86,16 @@ class CachedEngine:
                     for place in places[keys[index]]:
                         yield place, generation
 
-    def stream(self, prompt: Sequence[Message], *, adapter: Path | None = None, max_new_tokens: int = 96) -> Iterator[str]:
+    def stream(
+        self,
+        prompt: Sequence[Message],
+        *,
+        quotable: Sequence[Passage] | None = None,
+        adapter: Path | None = None,
+        max_new_tokens: int = 96,
+    ) -> Iterator[str]:
         """Pieces of one answer, always written anew."""
-        return self._engine.stream(prompt, adapter=adapter, max_new_tokens=max_new_tokens)
+        return self._engine.stream(prompt, quotable=quotable, adapter=adapter, max_new_tokens=max_new_tokens)
 
     def nll(
         self, pairs: Sequence[tuple[Sequence[Message], str]], *, adapter: Path | None = None, batch_size: int = 8
@@ -86,14 +103,11 @@ class CachedEngine:
         """Negative log-likelihoods, always computed anew."""
         return self._engine.nll(pairs, adapter=adapter, batch_size=batch_size)
 
-    def known(self, prompts: Sequence[Sequence[Message]], *, adapter: Path | None = None, max_new_tokens: int = 96) -> int:
-        """How many of the prompts have an answer already."""
-        keys, _ = self._keys(prompts, adapter, max_new_tokens)
-        with closing(self._connect()) as connection:
-            return sum(self._read(connection, key) is not None for key in keys)
-
-    def _keys(self, prompts: Sequence[Sequence[Message]], adapter: Path | None, max_new_tokens: int) -> tuple[list[str], list[int]]:
-        head = f"{_VERSION}:{self._fingerprint}:{self._adapter_hash(adapter)}:{max_new_tokens}:"
+    def _keys(
+        self, prompts: Sequence[Sequence[Message]], constrained: bool, adapter: Path | None, max_new_tokens: int
+    ) -> tuple[list[str], list[int]]:
+        # Which passages may be quoted need not be in the key: the prompt shows them.
+        head = f"{_VERSION}:{self._fingerprint}:{self._adapter_hash(adapter)}:{max_new_tokens}:{constrained}:"
         keys, lengths = [], []
         for prompt in prompts:
             ids = encode_prompt(self.tokenizer, prompt).ids

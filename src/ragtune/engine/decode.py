@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +20,12 @@ from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from ragtune.prompts import PromptIds
+
+KEPT_PREFIXES = 4
+"""Instructions, with and without worked examples: as many as an evaluation alternates between."""
+
+Prefixes: TypeAlias = dict[tuple[int, ...], Cache]
+"""What was read of prompts' common beginnings, for one set of weights."""
 
 Constraint = Callable[[Sequence[int]], Collection[int] | None]
 """Ids written so far to the ids that may come next; ``None`` where all may."""
@@ -42,6 +48,7 @@ class Decoding:
         stop: ids that end an answer.
         max_new_tokens: at most so many tokens are written in a row.
         probe: the id whose log-odds of coming first are kept in ``probe_logodds``.
+        prefixes: what these weights have read of common beginnings; filled here.
         constraints: one for each row, or none.
     """
 
@@ -53,6 +60,7 @@ class Decoding:
         stop: Collection[int],
         max_new_tokens: int,
         probe: int,
+        prefixes: Prefixes | None = None,
         constraints: Sequence[Constraint | None] | None = None,
     ) -> None:
         self._model = model
@@ -61,7 +69,7 @@ class Decoding:
         self._constraints = constraints or [None] * len(prompts)
         self._ids: list[list[int]] = [[] for _ in prompts]
         self._rows = list(range(len(prompts)))
-        self._cache, self._lengths, logits = _read_prompts(model, prompts, max_new_tokens)
+        self._cache, self._lengths, logits = _read_prompts(model, prompts, max_new_tokens, {} if prefixes is None else prefixes)
         width = int(self._lengths.max())
         columns = torch.arange(width + max_new_tokens, device=logits.device)
         self._mask = columns[None, :] >= (width - self._lengths)[:, None]
@@ -179,23 +187,38 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untype
 
 
 @torch.inference_mode()
-def _read_prompts(model: Any, prompts: Sequence[PromptIds], room: int) -> tuple[Cache, Tensor, Tensor]:
+def _read_prompts(model: Any, prompts: Sequence[PromptIds], room: int, prefixes: Prefixes) -> tuple[Cache, Tensor, Tensor]:
     """The batch's cache, the rows' lengths ``[b]`` and the logits ``[b, vocabulary]`` of their first tokens."""
     lengths = [len(prompt.ids) for prompt in prompts]
     layers: list[_RoomyLayer] = []
     logits: list[Tensor] = [torch.empty(0)] * len(prompts)
     for rows in _by_context(prompts):
-        shared = len(rows) > 1 and len(prompts[rows[0]].context) > 0
-        context = read(model, prompts[rows[0]].context, None)[0] if shared else None
+        first = prompts[rows[0]]
+        past = _read_prefix(model, first, prefixes)
+        start = first.prefix
+        if len(rows) > 1 and len(first.context) > start:
+            past, start = read(model, first.context[start:], copy_cache(past))[0], len(first.context)
         for row in rows:
             # A copy of a cache shares its tensors, and reading on replaces them in the copy only.
-            past, logits[row] = read(model, prompts[row].branch if shared else prompts[row].ids, copy_cache(context))
+            whole, logits[row] = read(model, prompts[row].ids[start:], copy_cache(past))
             if not layers:
-                layers = [_RoomyLayer(layer.keys, len(prompts), max(lengths), room) for layer in past.layers]
-            for layer, part in zip(layers, past.layers, strict=True):
+                layers = [_RoomyLayer(layer.keys, len(prompts), max(lengths), room) for layer in whole.layers]
+            for layer, part in zip(layers, whole.layers, strict=True):
                 layer.put(row, part.keys, part.values)
     stacked = torch.stack(logits)
     return Cache(layers=layers), torch.tensor(lengths, device=stacked.device), stacked
+
+
+def _read_prefix(model: Any, prompt: PromptIds, prefixes: Prefixes) -> Cache | None:
+    """What many prompts begin with is read once and kept. Always apart, so that what is read does not depend on neighbours."""
+    if not prompt.prefix:
+        return None
+    ids = prompt.context[: prompt.prefix]
+    if ids not in prefixes:
+        prefixes[ids] = read(model, ids, None)[0]
+        if len(prefixes) > KEPT_PREFIXES:
+            del prefixes[next(iter(prefixes))]
+    return prefixes[ids]
 
 
 def _by_context(prompts: Sequence[PromptIds]) -> list[list[int]]:

@@ -13,10 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ragtune.engine.adapters import Adapters
-from ragtune.engine.decode import Constraint, Decoding
+from ragtune.engine.decode import Constraint, Decoding, Prefixes
+from ragtune.engine.spans import SpanConstraint
 from ragtune.errors import ModelError
 from ragtune.prompts import PromptIds, build_completion, encode_completion, encode_prompt, end_of_turn
-from ragtune.types import Generation, Message
+from ragtune.types import Generation, Message, Passage
 
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 _INCOMPLETE = "\ufffd"
@@ -45,6 +46,7 @@ class HuggingFaceEngine:
         self._stop = _stop_ids(self._model, self._tokenizer)
         self._probe = encode_completion(self._tokenizer, build_completion(None))[0]
         self._adapters = Adapters(self._model)
+        self._prefixes: dict[tuple[Path, int] | None, Prefixes] = {}
         self._lock = threading.Lock()
 
     @property
@@ -56,6 +58,7 @@ class HuggingFaceEngine:
         self,
         prompts: Sequence[Sequence[Message]],
         *,
+        quotable: Sequence[Sequence[Passage]] | None = None,
         adapter: Path | None = None,
         max_new_tokens: int = 96,
         batch_size: int = 16,
@@ -65,6 +68,7 @@ class HuggingFaceEngine:
 
         Args:
             prompts: chats.
+            quotable: for each prompt the passages that its quotes are held to; ``None`` leaves them free.
             adapter: folder of a PEFT adapter; ``None`` is the plain base.
             max_new_tokens: an answer is cut after so many.
             batch_size: prompts answered together.
@@ -74,6 +78,8 @@ class HuggingFaceEngine:
             ModelError: a prompt with its answer does not fit the model.
         """
         encoded = [self._encode(prompt, max_new_tokens) for prompt in prompts]
+        if quotable is not None:
+            constraints = [SpanConstraint(self._tokenizer, passages) if passages else None for passages in quotable]
         places: dict[PromptIds, list[int]] = {}
         for index, prompt_ids in enumerate(encoded):
             places.setdefault(prompt_ids, []).append(index)
@@ -90,12 +96,15 @@ class HuggingFaceEngine:
         self,
         prompt: Sequence[Message],
         *,
+        quotable: Sequence[Passage] | None = None,
         adapter: Path | None = None,
         max_new_tokens: int = 96,
         constraint: Constraint | None = None,
     ) -> Iterator[str]:
         """Pieces of one greedy answer; a character of several tokens is given when it is whole."""
         encoded = self._encode(prompt, max_new_tokens)
+        if quotable:
+            constraint = SpanConstraint(self._tokenizer, quotable)
         with self._lock:
             self._adapters.use(adapter)
             decoding = self._start([encoded], max_new_tokens, [constraint])
@@ -145,7 +154,18 @@ class HuggingFaceEngine:
         return encoded
 
     def _start(self, batch: Sequence[PromptIds], limit: int, constraints: Sequence[Constraint | None] | None) -> Decoding:
-        return Decoding(self._model, batch, stop=self._stop, max_new_tokens=limit, probe=self._probe, constraints=constraints)
+        weights = self._adapters.active
+        if weights not in self._prefixes:
+            self._prefixes = {weights: {}}  # only the weights in use keep what they read: adapters come and go
+        return Decoding(
+            self._model,
+            batch,
+            stop=self._stop,
+            max_new_tokens=limit,
+            probe=self._probe,
+            prefixes=self._prefixes[weights],
+            constraints=constraints,
+        )
 
     def _answer(
         self, batch: Sequence[PromptIds], adapter: Path | None, limit: int, constraints: Sequence[Constraint | None] | None
@@ -203,7 +223,7 @@ def best_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it, else float32.
 
     On a processor with the instructions it halves the bytes that each written token has to read: measured on two cores with AVX-512 BF16,
-    prompts are read 1.5 and answers written 2 to 4 times as fast as in float32. Emulated it would be slower.
+    prompts are read 1.5 and answers written 1.5 to 5 times as fast as in float32. Emulated it would be slower.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32

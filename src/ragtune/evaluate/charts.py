@@ -30,8 +30,10 @@ class Axis:
 
 
 def axis(low: float, high: float, *, ticks: int = 5) -> Axis:
-    """The smallest axis with round ticks that holds ``low`` to ``high``."""
-    span = max(high - low, 1e-9)
+    """The smallest axis with round ticks that holds ``low`` to ``high``, which may be one value: two arms can answer all alike."""
+    if high - low < 1e-6:
+        low, high = low - 0.05, high + 0.05
+    span = high - low
     magnitude = 10.0 ** math.floor(math.log10(span / ticks))
     step = next(m * magnitude for m in (1, 2, 5, 10) if span / (m * magnitude) <= ticks)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

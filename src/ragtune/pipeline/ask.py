@@ -36,4 +36,12 @@ def ask(workspace: Workspace, settings: Settings, question: str, model: str | No
         settings = build.with_base(settings, str(manifest.settings["model"]["base"]))
     with open_retriever(workspace, settings) as retriever:
         chat = LocalChat(build.engine(settings), name, adapter)
-        yield from answer_question(question, retriever, chat, to_passage=to_passage, k=k, max_tokens=settings.generate.max_new_tokens)
+        yield from answer_question(
+            question,
+            retriever,
+            chat,
+            to_passage=to_passage,
+            k=k,
+            max_tokens=settings.generate.max_new_tokens,
+            constrained_quotes=settings.generate.constrained_quotes,
+        )

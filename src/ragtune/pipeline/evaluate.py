@@ -188,8 +188,15 @@ def _predict(
         # One call for all contexts of an arm: where retrieval found the evidence, two contexts share a prompt, which is answered once.
         places = [(cell, index) for cell in own for index in range(len(cell.examples))]
         prompts = [cell.prompts[index] for cell, index in places]
+        quotable = (
+            [[passages[id_] for id_ in cell.passages[index]] for cell, index in places] if settings.generate.constrained_quotes else None
+        )
         for place, generation in engine.generate(
-            prompts, adapter=adapter, max_new_tokens=settings.generate.max_new_tokens, batch_size=settings.generate.batch_size
+            prompts,
+            quotable=quotable,
+            adapter=adapter,
+            max_new_tokens=settings.generate.max_new_tokens,
+            batch_size=settings.generate.batch_size,
         ):
             cell, index = places[place]
             predictions.append(_prediction(cell, index, generation, label, settings.evaluate.seed, passages))

@@ -38,6 +38,8 @@ def build_index(workspace: Workspace, settings: Settings, progress: Progress, *,
         embedder = build.embedder(settings)
         embedded = _embed(corpus, embedder, progress)
         store, action = _bring_up(workspace, settings, corpus, embedder)
+        if action != "unchanged":
+            corpus.collect_vectors()
         generation = corpus.generation
     result = IndexResult(embedded, len(store), generation, action, round(time.monotonic() - started, 3))
     if not quiet or embedded:
@@ -108,7 +110,6 @@ def _embed(corpus: Corpus, embedder: Embedder, progress: Progress) -> int:
         batch = missing[start : start + _BATCH]
         corpus.put_vectors(embedder.fingerprint, [key for key, _ in batch], embedder.embed_documents([text for _, text in batch]))
         progress.update("index", start + len(batch), "chunks embedded")
-    corpus.collect_vectors()
     return len(missing)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ragtune.config import SETTINGS_FILE, Settings, render_toml
-from ragtune.dataset.questions import load_questions
-from ragtune.errors import ProjectError
+from ragtune.dataset.questions import RawQuestion, load_questions
+from ragtune.errors import ProjectError, QuestionError
 from ragtune.pipeline.dataset import build_dataset, question_files
 from ragtune.pipeline.evaluate import evaluate
 from ragtune.pipeline.forecast import forecast, measure_rates, measure_sizes, parse_budget
@@ -44,13 +44,17 @@ def run(
 
     Raises:
         ProjectError: there are no documents.
+        QuestionError: there are no questions, or a file of them is malformed.
     """
     started = time.monotonic()
     paths = source_paths(workspace, settings, documents)
     if not paths:
         raise ProjectError("there are no documents: give --documents DIR, or set documents in ragtune.toml")
     files = question_files(workspace, settings, questions)
-    plan = _plan(workspace, settings, paths, files, budget, progress)
+    asked = load_questions(files)
+    if not asked:
+        raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some, or give --questions FILE")
+    plan = _plan(workspace, settings, paths, files, asked, budget, progress)
     if dry_run:
         return RunResult(plan)
     _write_settings(workspace, documents, questions)
@@ -64,20 +68,26 @@ def run(
 
 
 def _plan(
-    workspace: Workspace, settings: Settings, paths: Sequence[Path], files: Sequence[Path], budget: str | None, progress: Progress
+    workspace: Workspace,
+    settings: Settings,
+    paths: Sequence[Path],
+    files: Sequence[Path],
+    asked: Sequence[RawQuestion],
+    budget: str | None,
+    progress: Progress,
 ) -> Forecast:
     """The forecast; kept under what it was made for, so that a run killed and started again samples the same questions."""
     seconds = parse_budget(budget) if budget else None
-    key = stage_key(
-        "plan", 1, [settings.model_dump(mode="json"), seconds], [[str(path) for path in paths], [hash_file(path) for path in files]]
-    )
+    # Without the paths in the settings: the first run writes them there, and the second must keep to the first one's plan.
+    read = settings.model_dump(mode="json", exclude={"documents", "questions"})
+    key = stage_key("plan", 1, [read, seconds], [[str(path) for path in paths], [hash_file(path) for path in files]])
     path = workspace.folder / "plan.json"
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["key"] == key:
             return Forecast(**kept["forecast"])
     progress.note("measuring this machine, to predict how long the run will take …")
-    plan = forecast(settings, measure_sizes(settings, find_sources(paths), load_questions(files)), measure_rates(settings), seconds)
+    plan = forecast(settings, measure_sizes(settings, find_sources(paths), asked), measure_rates(settings), seconds)
     stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
     progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
     write_json(

@@ -1,1 +1,1 @@
-"""Tuning backends. ``torch`` is LoRA on PyTorch: ``lora`` the adapters, ``batches`` context groups to tensors, ``checkpoint`` resumption."""
+"""Tuning backends. ``torch`` is LoRA on PyTorch, with a file each for adapters, batches, attention, loss, checkpoints and metrics."""

@@ -1,7 +1,8 @@
-"""Context groups to token ids, steps and padded tensors.
+"""Context groups to token ids, steps and packed tensors.
 
 A group is one sequence ``context · branch₁ · … · branchₙ``. Each branch (question, completion) sees the context and itself, and its
 positions go on from the context's end, so a group's loss and gradients are those of n separate sequences, at the cost of one context.
+Sequences are packed end to end into one row: there is no padding.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from torch import Tensor
 
 from ragtune.errors import TrainError
 from ragtune.prompts import Tokenizer, build_messages, encode_completion, encode_prompt
+from ragtune.train.attention import Blocks, lay_out
 from ragtune.types import ContextGroup
+
+ANSWER_TOKENS = 32
+"""Completion tokens that count as one answer: about a quote and an answer.
+
+Every token weighs the same. Were each answer's tokens averaged instead, the few tokens of an abstention would outweigh the first token of
+a quote several times over, and a model that is shown one abstention in six learns to abstain every other time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +55,37 @@ class TokenSequence:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded tensors of some sequences.
-
-    Shapes: ``b`` sequences, ``t`` tokens of the longest, ``c`` completion tokens in all.
+    """Tensors of packed sequences: ``t`` tokens, ``c`` completion tokens.
 
     Args:
-        ids_bt: token ids; padding stands on the right.
-        positions_bt: of each token.
-        mask_b1tt: whether a token (row) sees another (column); ``None`` where plain causal attention says the same.
-        at_c: where in the flattened ``b · t`` hidden states each completion token is predicted.
+        ids_1t: token ids.
+        positions_1t: of each token in its own sequence.
+        blocks: who sees whom.
+        at_c: where each completion token is predicted.
         targets_c: the completion tokens.
-        answer_c: which answer of the batch each belongs to.
-        answers: how many answers there are.
-        tokens: without padding.
+        weights_c: of each completion token in the loss; the same for all (see :data:`ANSWER_TOKENS`).
+        answers: how many there are.
     """
 
-    ids_bt: Tensor
-    positions_bt: Tensor
-    mask_b1tt: Tensor | None
+    ids_1t: Tensor
+    positions_1t: Tensor
+    blocks: Blocks
     at_c: Tensor
     targets_c: Tensor
-    answer_c: Tensor
+    weights_c: Tensor
     answers: int
-    tokens: int
 
-    def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
-        mask = None if self.mask_b1tt is None else self.mask_b1tt.to(device)
-        moved = (tensor.to(device) for tensor in (self.at_c, self.targets_c, self.answer_c))
-        return Batch(self.ids_bt.to(device), self.positions_bt.to(device), mask, *moved, self.answers, self.tokens)
+    @property
+    def tokens(self) -> int:
+        """Of all sequences."""
+        return self.ids_1t.shape[1]
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
+        """The same on a device, for a model of a number format."""
+        ids, positions, at, targets, weights = (
+            tensor.to(device) for tensor in (self.ids_1t, self.positions_1t, self.at_c, self.targets_c, self.weights_c)
+        )
+        return Batch(ids, positions, self.blocks.to(device, dtype), at, targets, weights, self.answers)
 
 
 class Encoder:
@@ -104,78 +115,81 @@ class Encoder:
         sequence = TokenSequence(context, tuple(branches))
         if sequence.span > self._max_positions:
             raise TrainError(
-                f"question {group.branches[0].id} needs {sequence.span} tokens with its passages, the model has {self._max_positions} positions: "
-                "lower retrieve.k or prepare.chunk_size"
+                f"question {group.branches[0].id} needs {sequence.span} tokens with its passages, the model has {self._max_positions} "
+                "positions: lower retrieve.k or prepare.chunk_size"
             )
         return sequence
 
 
 def split_steps(groups: Sequence[ContextGroup], answers_per_step: int) -> list[list[ContextGroup]]:
-    """Groups in order, as many a step as make up its answers; a step of one shared context alone is followed by its neighbour."""
+    """Groups in order, as many a step as make up its answers; a step of one shared context alone is followed by its neighbour.
+
+    What is left at the end joins the last step where it is less than half a step: an update from few answers is a noisy one.
+    """
     steps: list[list[ContextGroup]] = []
     step: list[ContextGroup] = []
     for group in groups:
         step.append(group)
-        if sum(len(each.branches) for each in step) >= answers_per_step and (len(step) > 1 or answers_per_step == 1):
+        if _answers(step) >= answers_per_step and (len(step) > 1 or answers_per_step == 1):
             steps.append(step)
             step = []
-    if step:
+    if step and steps and 2 * _answers(step) < answers_per_step:
+        steps[-1].extend(step)
+    elif step:
         steps.append(step)
     return steps
 
 
-def split_batches(sequences: Sequence[TokenSequence], max_tokens: int) -> Iterator[Batch]:
-    """Sequences by length into batches of at most ``max_tokens`` padded tokens (a longer sequence stands alone)."""
+def _answers(groups: Sequence[ContextGroup]) -> int:
+    return sum(len(group.branches) for group in groups)
+
+
+def split_batches(sequences: Sequence[TokenSequence], max_tokens: int, *, fused: bool, max_scores: float = float("inf")) -> Iterator[Batch]:
+    """Sequences, longest first, into batches of at most ``max_tokens`` (a longer sequence stands alone).
+
+    Args:
+        sequences: of one step.
+        max_tokens: in one pass.
+        fused: take PyTorch's attention kernels.
+        max_scores: a batch with more attention scores a head takes them too, as scores are kept otherwise.
+    """
     batch: list[TokenSequence] = []
     for sequence in sorted(sequences, key=len, reverse=True):
-        if batch and len(batch[0]) * (len(batch) + 1) > max_tokens:
-            yield make_batch(batch)
+        if batch and sum(map(len, batch)) + len(sequence) > max_tokens:
+            yield pack(batch, fused=fused or _scores(batch) > max_scores)
             batch = []
         batch.append(sequence)
     if batch:
-        yield make_batch(batch)
+        yield pack(batch, fused=fused or _scores(batch) > max_scores)
 
 
-def make_batch(sequences: Sequence[TokenSequence]) -> Batch:
+def _scores(sequences: Sequence[TokenSequence]) -> float:
+    return sum(len(s.context) ** 2 / 2 + sum(len(b) for b in s.branches) * s.span for s in sequences)
+
+
+def pack(sequences: Sequence[TokenSequence], *, fused: bool) -> Batch:
     """Tensors of some sequences."""
-    width = max(map(len, sequences))
-    ids_bt = torch.zeros(len(sequences), width, dtype=torch.long)
-    positions_bt = torch.zeros(len(sequences), width, dtype=torch.long)
-    # Padding is on the right, where causal attention never looks: a mask is needed for branches alone.
-    shared = any(len(sequence.branches) > 1 for sequence in sequences)
-    mask_b1tt = torch.zeros(len(sequences), 1, width, width, dtype=torch.bool) if shared else None
+    ids: list[int] = []
+    positions: list[int] = []
     at: list[int] = []
     targets: list[int] = []
-    answer: list[int] = []
-    answers = 0
-    for row, sequence in enumerate(sequences):
+    weights: list[float] = []
+    for sequence in sequences:
         context = len(sequence.context)
-        ids_bt[row, :context] = torch.tensor(sequence.context, dtype=torch.long)
-        positions_bt[row, :context] = torch.arange(context)
-        start = context
+        ids += sequence.context
+        positions += range(context)
         for branch in sequence.branches:
-            end = start + len(branch)
-            ids_bt[row, start:end] = torch.tensor(branch.question + branch.completion)
-            positions_bt[row, start:end] = torch.arange(context, context + len(branch))
-            if mask_b1tt is not None:
-                mask_b1tt[row, 0, start:end, :context] = True
-                mask_b1tt[row, 0, start:end, start:end] = torch.ones(len(branch), len(branch), dtype=torch.bool).tril()
-            first = start + len(branch.question) - 1
-            at.extend(row * width + first + step for step in range(len(branch.completion)))
-            targets.extend(branch.completion)
-            answer.extend([answers] * len(branch.completion))
-            answers += 1
-            start = end
-        if mask_b1tt is not None:
-            mask_b1tt[row, 0, :context, :context] = torch.ones(context, context, dtype=torch.bool).tril()
-            mask_b1tt[row, 0, start:, 0] = True  # padding must see something, or its softmax is not a number
+            at += range(len(ids) + len(branch.question) - 1, len(ids) + len(branch) - 1)
+            targets += branch.completion
+            weights += [1 / ANSWER_TOKENS] * len(branch.completion)
+            ids += branch.question + branch.completion
+            positions += range(context, context + len(branch))
     return Batch(
-        ids_bt,
-        positions_bt,
-        mask_b1tt,
+        torch.tensor([ids]),
+        torch.tensor([positions]),
+        lay_out([(len(s.context), [len(b) for b in s.branches]) for s in sequences], fused=fused),
         torch.tensor(at),
         torch.tensor(targets),
-        torch.tensor(answer),
-        answers,
-        sum(map(len, sequences)),
+        torch.tensor(weights),
+        sum(len(s.branches) for s in sequences),
     )

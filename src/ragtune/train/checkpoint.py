@@ -4,58 +4,80 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from ragtune.errors import TrainError
 from ragtune.train.lora import LoRALinear
 from ragtune.workspace import write_bytes
 
 FILE = "checkpoint.safetensors"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def save_checkpoint(folder: Path, layers: Mapping[str, LoRALinear], optimizer: torch.optim.AdamW, state: Mapping[str, Any]) -> None:
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands. Every draw follows from the seed and the step, so this and the tensors are all there is.
+
+    Args:
+        step: updates made.
+        answers: trained on so far.
+        tokens: trained on so far.
+        seconds: spent so far, over all sittings.
+        loss: running mean of the steps' losses.
+        validation_loss: as last measured.
+    """
+
+    step: int = 0
+    answers: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    loss: float = 0.0
+    validation_loss: float | None = None
+
+
+def save_checkpoint(
+    folder: Path, layers: Mapping[str, LoRALinear], optimizer: torch.optim.Optimizer, progress: Progress, settings: Mapping[str, Any]
+) -> None:
     """Write one file that holds everything; the file before it is replaced in one move."""
     tensors = {}
     for name, parameter in named_parameters(layers):
         tensors[name] = parameter.detach().cpu()
-        moments = optimizer.state.get(parameter)
-        if moments:
-            for part in ("step", "exp_avg", "exp_avg_sq"):
-                tensors[f"{name}:{part}"] = moments[part].detach().cpu()
-    write_bytes(folder / FILE, save(tensors, metadata={"state": json.dumps(state)}))
+        for part in _MOMENTS:
+            tensors[f"{name}:{part}"] = optimizer.state[parameter][part].detach().cpu()
+    metadata = {"progress": json.dumps(asdict(progress)), "settings": json.dumps(dict(settings), sort_keys=True)}
+    write_bytes(folder / FILE, save(tensors, metadata=metadata))
 
 
-def load_checkpoint(folder: Path, layers: Mapping[str, LoRALinear], optimizer: torch.optim.AdamW) -> dict[str, Any] | None:
-    """Restore weights and moments; the state that was saved with them, or ``None`` where there is no checkpoint.
+def load_checkpoint(
+    folder: Path, layers: Mapping[str, LoRALinear], optimizer: torch.optim.Optimizer, settings: Mapping[str, Any]
+) -> Progress:
+    """Restore weights and moments; where there is no checkpoint, nothing, and the start is given.
 
     Raises:
-        TrainError: the checkpoint is damaged or of other shapes.
+        TrainError: the checkpoint is damaged, or of a run with other settings.
     """
     path = folder / FILE
     if not path.is_file():
-        return None
-    data = path.read_bytes()
+        return Progress()
     try:
-        tensors = load(data)
-        length = int.from_bytes(data[:8], "little")
-        state: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["state"])
-        with torch.no_grad():
+        with safe_open(path, framework="pt") as file, torch.no_grad():
+            metadata = file.metadata()
+            if json.loads(metadata["settings"]) != json.loads(json.dumps(dict(settings))):
+                raise TrainError(
+                    f"{path} was left by a run with other settings: train under another name, or remove {folder} to start anew"
+                )
             for name, parameter in named_parameters(layers):
-                parameter.copy_(tensors[name])
-                if f"{name}:step" in tensors:
-                    optimizer.state[parameter] = {
-                        "step": tensors[f"{name}:step"].clone(),
-                        "exp_avg": tensors[f"{name}:exp_avg"].to(parameter.device).clone(),
-                        "exp_avg_sq": tensors[f"{name}:exp_avg_sq"].to(parameter.device).clone(),
-                    }
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+                parameter.copy_(file.get_tensor(name))
+                optimizer.state[parameter] = {part: file.get_tensor(f"{name}:{part}").to(parameter.device) for part in _MOMENTS}
+            return Progress(**json.loads(metadata["progress"]))
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise TrainError(f"the checkpoint {path} cannot be used ({error}): remove it to start the run anew") from None
-    return state
 
 
 def named_parameters(layers: Mapping[str, LoRALinear]) -> list[tuple[str, torch.nn.Parameter]]:

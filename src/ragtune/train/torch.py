@@ -1,37 +1,41 @@
 """LoRA tuning on PyTorch: one plain loop, on a CPU or a GPU, that a kill cannot hurt.
 
-The loss of a step is the mean over its answers of each answer's mean negative log-likelihood per completion token. The output head, the
-dearest layer of a small model, runs at completion positions only.
+The loss of a step is the negative log-likelihood of its completions, summed over tokens and normalised by the answers of the step.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import itertools
 import math
-import os
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ragtune.errors import ModelError, TrainError
 from ragtune.prompts import Tokenizer
-from ragtune.train.batches import Batch, Encoder, split_batches, split_steps
-from ragtune.train.checkpoint import FILE, load_checkpoint, named_parameters, save_checkpoint
+from ragtune.train import attention
+from ragtune.train.batches import Batch, Encoder, TokenSequence, split_batches, split_steps
+from ragtune.train.checkpoint import FILE, Progress, load_checkpoint, named_parameters, save_checkpoint
 from ragtune.train.lora import LoRALinear, add_lora, save_adapter
+from ragtune.train.loss import batch_loss
+from ragtune.train.metrics import Metrics
 from ragtune.types import ContextGroup, TrainResult
-from ragtune.workspace import write_bytes
+
+EpochGroups: TypeAlias = Callable[[int], Sequence[ContextGroup]]
+OnStep: TypeAlias = Callable[[dict[str, float]], None]
 
 CHECKPOINT_EVERY_S = 30.0
-VALIDATIONS = 4
-_MAX_GRAD_NORM = 1.0
-
-EpochGroups = Callable[[int], Sequence[ContextGroup]]
+"""Seconds between checkpoints: what a kill costs at most."""
+_KEPT_SCORES_BYTES = 3 * 2**30
+"""Attention probabilities kept for the backward pass, at most; beyond, they are computed twice."""
 
 
 class TorchTrainer:
@@ -40,16 +44,20 @@ class TorchTrainer:
     Args:
         model: folder or Hugging Face id of the base.
         rank: r of the adapters.
-        alpha: LoRA scale.
+        alpha: LoRA scale: the update is multiplied by alpha / rank.
         dropout: on the adapters' input.
         learning_rate: peak of the cosine schedule, which ends at zero.
         warmup: share of the steps in which the rate rises.
+        weight_decay: AdamW's, on the adapters.
+        max_grad_norm: longer gradients are shortened to it.
         epochs: passes over the training questions.
-        answers_per_step: answers that make one update.
+        answers_per_step: answers that make one update, at least.
+        max_steps: end after so many updates; the schedule ends there too.
         seed: of the initial weights and of dropout.
-        dtype: of the frozen base; ``auto`` takes bfloat16 where the hardware multiplies it faster.
+        dtype: of the frozen base; ``auto`` takes bfloat16 where the hardware multiplies it faster. Adapters are always float32.
         device: of torch; ``None`` takes a GPU where there is one.
-        tokens_per_batch: padded tokens in one pass; ``None`` takes 2,048 on a CPU and 16,384 elsewhere.
+        tokens_per_batch: tokens in one pass; ``None`` takes 2,048 on a CPU and 16,384 elsewhere.
+        validations: how often the validation loss is measured, the end included.
     """
 
     def __init__(
@@ -61,216 +69,243 @@ class TorchTrainer:
         dropout: float = 0.0,
         learning_rate: float = 5e-4,
         warmup: float = 0.05,
+        weight_decay: float = 0.0,
+        max_grad_norm: float = 1.0,
         epochs: int = 4,
         answers_per_step: int = 8,
+        max_steps: int | None = None,
         seed: int = 0,
         dtype: Literal["auto", "float32", "bfloat16"] = "auto",
         device: str | None = None,
         tokens_per_batch: int | None = None,
+        validations: int = 3,
     ) -> None:
         self._base = str(model)
         self._rank, self._alpha, self._dropout, self._seed = rank, alpha, dropout, seed
-        self._learning_rate, self._warmup, self._epochs, self._answers_per_step = learning_rate, warmup, epochs, answers_per_step
+        self._peak, self._warmup, self._weight_decay, self._max_grad_norm = learning_rate, warmup, weight_decay, max_grad_norm
+        self._epochs, self._answers_per_step, self._max_steps = epochs, answers_per_step, max_steps
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._dtype = best_dtype(self._device) if dtype == "auto" else getattr(torch, dtype)
+        self._dtype: torch.dtype = best_dtype(self._device) if dtype == "auto" else getattr(torch, dtype)
         self._tokens_per_batch = tokens_per_batch or (2048 if self._device.type == "cpu" else 16384)
+        self._validations = validations
 
-    def train(
-        self,
-        epoch_groups: EpochGroups,
-        validation: Sequence[ContextGroup],
-        output: Path,
-        on_step: Callable[[dict[str, float]], None],
-    ) -> TrainResult:
-        """Train to the end of the budget, going on from a checkpoint in ``output``; writes ``output/adapter/`` and ``metrics.jsonl``.
+    def train(self, epoch_groups: EpochGroups, validation: Sequence[ContextGroup], output: Path, on_step: OnStep) -> TrainResult:
+        """Train to the end of the budget, going on from a checkpoint in ``output``.
+
+        Writes ``adapter/``, ``metrics.jsonl`` and ``tensorboard/`` there.
+
+        Args:
+            epoch_groups: the groups of an epoch, counted from 0, in the order they are trained; the same at each call.
+            validation: groups whose loss is measured.
+            output: the model's folder.
+            on_step: given each line of metrics.jsonl, with ``steps`` and ``eta_s``.
 
         Raises:
             TrainError: there is nothing to train on, a sequence does not fit the model, or the loss is no longer a number.
+            ModelError: the base cannot be loaded.
         """
-        steps = [(epoch, step) for epoch in range(self._epochs) for step in split_steps(epoch_groups(epoch), self._answers_per_step)]
-        if not steps:
-            raise TrainError("there is nothing to train on: no question has evidence that was found in the documents")
-        model, tokenizer = self._load()
-        layers = add_lora(model, rank=self._rank, alpha=self._alpha, dropout=self._dropout, seed=self._seed)
-        parameters = [parameter for _, parameter in named_parameters(layers)]
-        optimizer = torch.optim.AdamW(parameters, lr=self._learning_rate, weight_decay=0.0)
-        encode = Encoder(tokenizer, int(model.config.get_text_config().max_position_embeddings))
-        held_out = [encode(group) for group in validation]
+        plan = self._plan(epoch_groups)
+        loaded = self._load()
+        held_out = [loaded.encode(group) for group in validation]
         output.mkdir(parents=True, exist_ok=True)
-        state = load_checkpoint(output, layers, optimizer) or {
-            "step": 0, "answers": 0, "tokens": 0, "seconds": 0.0, "loss": 0.0, "validation_loss": None,
-        }  # fmt: skip
-        metrics = Metrics(output, state["step"])
-        run = _Run(self, model, layers, optimizer, output, state, metrics)
-        validate_at = {math.ceil(len(steps) * part / VALIDATIONS) for part in range(1, VALIDATIONS + 1)}
-        begun = time.monotonic() - state["seconds"]
-        saved = time.monotonic()
-        for number in range(state["step"], len(steps)):
-            epoch, groups = steps[number]
-            line = run.step(number, len(steps), epoch, list(split_batches([encode(group) for group in groups], self._tokens_per_batch)))
-            if number + 1 in validate_at and held_out:
-                state["validation_loss"] = line["validation_loss"] = self._validate(model, held_out)
-            state["seconds"] = line["seconds"] = time.monotonic() - begun
-            line["answers_per_s"] = state["answers"] / state["seconds"]
-            line["eta_s"] = (len(steps) - number - 1) * state["seconds"] / (number + 1)
-            metrics.write(line)
-            on_step(line)
-            if time.monotonic() - saved > CHECKPOINT_EVERY_S:
-                save_checkpoint(output, layers, optimizer, state)
-                saved = time.monotonic()
-        save_checkpoint(output, layers, optimizer, state)
-        metrics.close()
-        save_adapter(output / "adapter", layers, self._base)
+        progress = load_checkpoint(output, loaded.layers, loaded.optimizer, self._settings(len(plan)))
+        with contextlib.closing(Metrics(output, progress.step)) as metrics:
+            self._loop(loaded, plan, held_out, progress, output, metrics, on_step)
+        # Kept until the adapter is whole: a kill between the two costs nothing.
+        save_checkpoint(output, loaded.layers, loaded.optimizer, progress, self._settings(len(plan)))
+        save_adapter(output / "adapter", loaded.layers, self._base)
         (output / FILE).unlink()
         return TrainResult(
-            steps=len(steps),
-            answers=state["answers"],
-            tokens=state["tokens"],
-            seconds=state["seconds"],
-            train_loss=state["loss"],
-            validation_loss=state["validation_loss"],
+            steps=len(plan),
+            answers=progress.answers,
+            tokens=progress.tokens,
+            seconds=progress.seconds,
+            train_loss=progress.loss,
+            validation_loss=progress.validation_loss,
             device=str(self._device),
             dtype=str(self._dtype).removeprefix("torch."),
         )
 
     def answers_per_second(self, groups: Sequence[ContextGroup], seconds: float = 4.0) -> float:
-        """Train some steps on groups for about so many seconds, and throw the result away: the rate that a run here will have."""
-        model, tokenizer = self._load()
-        layers = add_lora(model, rank=self._rank, alpha=self._alpha, dropout=self._dropout, seed=self._seed)
-        encode = Encoder(tokenizer, int(model.config.get_text_config().max_position_embeddings))
-        batches = list(split_batches([encode(group) for group in groups], self._tokens_per_batch))
-        answers = 0
-        begun = time.monotonic()
-        while True:
-            for batch in batches:
-                torch.autograd.backward(batch_loss(model, batch.to(self._device)) / batch.answers)
-                answers += batch.answers
-                if time.monotonic() - begun > seconds:
-                    del layers
-                    return answers / (time.monotonic() - begun)
+        """Train on groups for about so many seconds, and throw the result away: the rate that a run on the like of them will have."""
+        loaded = self._load()
+        sequences = [loaded.encode(group) for group in groups]
+        answers, _, spent = self._time(loaded, sequences, seconds)
+        return answers / spent
 
-    def _load(self) -> tuple[Any, Tokenizer]:
+    def predict(self, epoch_groups: EpochGroups, seconds: float = 8.0) -> float:
+        """Seconds that a whole run will take, without validation: some steps are timed, and the tokens of a sample counted.
+
+        Raises:
+            TrainError: there is nothing to train on.
+        """
+        groups = [group for _, step in self._plan(epoch_groups) for group in step]
+        loaded = self._load()
+        sample = [loaded.encode(group) for group in random.Random(0).sample(groups, min(64, len(groups)))]  # noqa: S311
+        _, tokens, spent = self._time(loaded, sample, seconds)
+        return sum(map(len, sample)) / len(sample) * len(groups) * spent / tokens
+
+    def _plan(self, epoch_groups: EpochGroups) -> list[tuple[int, list[ContextGroup]]]:
+        steps = [(epoch, step) for epoch in range(self._epochs) for step in split_steps(epoch_groups(epoch), self._answers_per_step)]
+        if not steps:
+            raise TrainError("there is nothing to train on: no question has evidence that was found in the documents")
+        return steps[: self._max_steps]
+
+    def _load(self) -> _Loaded:
         bars = transformers_logging.is_progress_bar_enabled()
         transformers_logging.disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._base)
-            model = AutoModelForCausalLM.from_pretrained(self._base, dtype=self._dtype, attn_implementation="sdpa")
-        except (OSError, ValueError) as error:
-            raise ModelError(f"the model {self._base} cannot be loaded ({error}): check model.base, or run 'ragtune models list'") from None
+            model = AutoModelForCausalLM.from_pretrained(
+                self._base, dtype=self._dtype, use_safetensors=True, attn_implementation=attention.NAME
+            )
+        except (OSError, ValueError, KeyError) as error:
+            reason = (str(error).strip().splitlines() or [repr(error)])[0]
+            raise ModelError(
+                f"the model {self._base} cannot be loaded ({reason}): check model.base, or run 'ragtune models list'"
+            ) from error
         finally:
             if bars:
                 transformers_logging.enable_progress_bar()
-        return model.to(self._device).train(), tokenizer
+        config = model.config.get_text_config()
+        windows = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+        if windows:
+            raise ModelError(
+                f"model {self._base} has layers that cannot be trained here ({', '.join(sorted(windows))}): choose another model.base"
+            )
+        # In evaluation mode the base has no dropout of its own; the adapters' is switched on in a step.
+        model = model.to(self._device).eval()
+        layers = add_lora(model, rank=self._rank, alpha=self._alpha, dropout=self._dropout, seed=self._seed)
+        return _Loaded(model, tokenizer, layers, self._peak, self._weight_decay)
 
-    @torch.inference_mode()
-    def _validate(self, model: Any, sequences: Sequence[Any]) -> float:
-        model.eval()
-        total, answers = 0.0, 0
-        for batch in split_batches(sequences, self._tokens_per_batch):
-            total += float(batch_loss(model, batch.to(self._device)))
-            answers += batch.answers
-        model.train()
-        return total / answers
-
-
-class _Run:
-    """One training run's moving parts."""
-
-    def __init__(
+    def _loop(
         self,
-        trainer: TorchTrainer,
-        model: Any,
-        layers: dict[str, LoRALinear],
-        optimizer: torch.optim.AdamW,
+        loaded: _Loaded,
+        plan: Sequence[tuple[int, list[ContextGroup]]],
+        held_out: Sequence[TokenSequence],
+        progress: Progress,
         output: Path,
-        state: dict[str, Any],
         metrics: Metrics,
+        on_step: OnStep,
     ) -> None:
-        self._trainer, self._model, self._layers, self._optimizer = trainer, model, layers, optimizer
-        self._output, self._state, self._metrics = output, state, metrics
+        # Time is spent on contexts more than on answers, so that is what the time left is counted in.
+        groups_left = list(itertools.accumulate((len(step) for _, step in reversed(plan)), initial=0))[::-1]
+        begun = saved = time.monotonic()
+        before, groups_before = progress.seconds, groups_left[progress.step]
+        for epoch, groups in plan[progress.step :]:
+            line = self._step(loaded, [loaded.encode(group) for group in groups], progress, len(plan))
+            if held_out and self._validates(progress.step, len(plan)):
+                progress.validation_loss = line["validation_loss"] = self._validate(loaded, held_out)
+            sitting = time.monotonic() - begun
+            progress.seconds = before + sitting
+            line |= {"epoch": epoch + 1, "seconds": progress.seconds, "answers_per_s": progress.answers / progress.seconds}
+            metrics.write(line)
+            left = groups_left[progress.step]
+            on_step({**line, "steps": len(plan), "eta_s": sitting * left / (groups_before - left)})
+            if time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                save_checkpoint(output, loaded.layers, loaded.optimizer, progress, self._settings(len(plan)))
+                saved = time.monotonic()
 
-    def step(self, number: int, steps: int, epoch: int, batches: Sequence[Batch]) -> dict[str, float]:
-        """One update; the place alone decides the draws of dropout, so that a resumed run repeats them."""
-        trainer = self._trainer
-        torch.manual_seed((trainer._seed << 32) + number)
-        rate = learning_rate(number, steps, trainer._learning_rate, trainer._warmup)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        answers = sum(batch.answers for batch in batches)
-        loss = 0.0
-        for batch in batches:
-            part = batch_loss(self._model, batch.to(trainer._device)) / answers
-            torch.autograd.backward(part)
-            loss += float(part.detach())
-        norm = float(nn.utils.clip_grad_norm_([p for _, p in named_parameters(self._layers)], _MAX_GRAD_NORM))
+    def _batches(self, loaded: _Loaded, sequences: Sequence[TokenSequence]) -> Iterator[Batch]:
+        config = loaded.model.config.get_text_config()
+        kept = config.num_hidden_layers * config.num_attention_heads * self._dtype.itemsize
+        fused = self._device.type != "cpu"
+        for batch in split_batches(sequences, self._tokens_per_batch, fused=fused, max_scores=_KEPT_SCORES_BYTES / kept):
+            yield batch.to(self._device, self._dtype)
+
+    def _step(self, loaded: _Loaded, sequences: Sequence[TokenSequence], progress: Progress, steps: int) -> dict[str, float]:
+        """One update."""
+        rate = learning_rate(progress.step, steps, self._peak, self._warmup)
+        loss, answers, tokens = self._gradients(loaded, sequences, progress.step)
+        norm = float(nn.utils.clip_grad_norm_(loaded.parameters, self._max_grad_norm))
+        progress.step += 1
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise TrainError(
-                f"training diverged at step {number + 1} of {steps} (loss {loss}, gradient norm {norm}): lower train.learning_rate "
-                f"(now {trainer._learning_rate:g}), and remove {self._output} to start anew"
+                f"training diverged at step {progress.step} of {steps} (loss {loss}, gradient norm {norm}): lower train.learning_rate "
+                f"(now {self._peak:g}) and run again"
             )
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        tokens = sum(batch.tokens for batch in batches)
-        self._state["step"] = number + 1
-        self._state["answers"] += answers
-        self._state["tokens"] += tokens
+        loaded.optimizer.param_groups[0]["lr"] = rate
+        loaded.optimizer.step()
+        loaded.optimizer.zero_grad()
+        progress.answers += answers
+        progress.tokens += tokens
         # A running mean: one step's few answers say little.
-        self._state["loss"] = loss if number == 0 else 0.95 * self._state["loss"] + 0.05 * loss
+        progress.loss = loss if progress.step == 1 else 0.95 * progress.loss + 0.05 * loss
         return {
-            "step": number + 1, "steps": steps, "epoch": epoch + 1, "loss": loss, "learning_rate": rate, "gradient_norm": norm,
-            "answers": self._state["answers"], "tokens": self._state["tokens"],
-        }  # fmt: skip
+            "step": progress.step,
+            "loss": loss,
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "answers": progress.answers,
+            "tokens": progress.tokens,
+        }
+
+    def _gradients(self, loaded: _Loaded, sequences: Sequence[TokenSequence], step: int) -> tuple[float, int, int]:
+        """Gradients of a step's loss; the loss, the answers and the tokens."""
+        answers = sum(len(sequence.branches) for sequence in sequences)
+        loss, tokens = 0.0, 0
+        for layer in loaded.layers.values():
+            layer.train()
+        with torch.random.fork_rng(enabled=self._dropout > 0):
+            if self._dropout:
+                # The place alone decides what is dropped, so that a resumed run drops the same.
+                torch.manual_seed(self._seed * 1_000_003 + step)
+            for batch in self._batches(loaded, sequences):
+                part = batch_loss(loaded.model, batch) / answers
+                part.backward()  # type: ignore[no-untyped-call]
+                loss += part.item()
+                tokens += batch.tokens
+        return loss, answers, tokens
+
+    def _time(self, loaded: _Loaded, sequences: Sequence[TokenSequence], seconds: float) -> tuple[int, int, float]:
+        """Answers and tokens trained in the seconds that it took; the first pass, in which memory is found, is not counted."""
+        answers = tokens = 0
+        begun = None
+        while True:
+            for start in range(0, len(sequences), 4):
+                _, more_answers, more_tokens = self._gradients(loaded, sequences[start : start + 4], 0)
+                now = time.monotonic()
+                if begun is None:
+                    begun = now
+                    continue
+                answers, tokens = answers + more_answers, tokens + more_tokens
+                if now - begun > seconds:
+                    return answers, tokens, now - begun
+
+    def _settings(self, steps: int) -> dict[str, float]:
+        """What a checkpoint must have been made with to be gone on from."""
+        return {
+            "rank": self._rank,
+            "alpha": self._alpha,
+            "dropout": self._dropout,
+            "seed": self._seed,
+            "learning_rate": self._peak,
+            "warmup": self._warmup,
+            "weight_decay": self._weight_decay,
+            "max_grad_norm": self._max_grad_norm,
+            "steps": steps,
+        }
+
+    def _validates(self, step: int, steps: int) -> bool:
+        return step == steps or step * self._validations // steps > (step - 1) * self._validations // steps
+
+    @torch.inference_mode()
+    def _validate(self, loaded: _Loaded, sequences: Sequence[TokenSequence]) -> float:
+        """Mean over answers, as in training, without dropout."""
+        loaded.model.eval()
+        total = sum(batch_loss(loaded.model, batch).item() for batch in self._batches(loaded, sequences))
+        return total / sum(len(sequence.branches) for sequence in sequences)
 
 
-class Metrics:
-    """metrics.jsonl and TensorBoard's event file; what a killed run wrote after its last checkpoint is cut off.
+class _Loaded:
+    """A base with fresh adapters, and what trains them."""
 
-    Args:
-        output: the model's folder.
-        step: of the checkpoint that the run goes on from.
-    """
-
-    def __init__(self, output: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._path = output / "metrics.jsonl"
-        kept = []
-        if step and self._path.is_file():
-            for text in self._path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(text)["step"] <= step:
-                        kept.append(text + "\n")
-                except (ValueError, KeyError):
-                    break  # the line that the kill tore
-        write_bytes(self._path, "".join(kept).encode())
-        self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
-
-    def write(self, line: dict[str, float]) -> None:
-        """One step's figures."""
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for name in ("loss", "learning_rate", "gradient_norm", "validation_loss"):
-            if name in line:
-                self._board.add_scalar(name, line[name], line["step"])  # type: ignore[no-untyped-call]
-
-    def close(self) -> None:
-        """Write what is buffered."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._board.close()  # type: ignore[no-untyped-call]
-
-
-def batch_loss(model: Any, batch: Batch) -> Tensor:
-    """Sum over the batch's answers of each answer's mean negative log-likelihood per completion token, in nats."""
-    hidden_btd = model.get_decoder()(
-        input_ids=batch.ids_bt, position_ids=batch.positions_bt, attention_mask=batch.mask_b1tt, use_cache=False
-    ).last_hidden_state
-    logits_cv = model.get_output_embeddings()(hidden_btd.flatten(0, 1)[batch.at_c])
-    losses_c = nn.functional.cross_entropy(logits_cv.float(), batch.targets_c, reduction="none")
-    lengths_a = torch.bincount(batch.answer_c, minlength=batch.answers)
-    return (losses_c / lengths_a[batch.answer_c]).sum()
+    def __init__(self, model: Any, tokenizer: Tokenizer, layers: dict[str, LoRALinear], peak: float, weight_decay: float) -> None:
+        self.model = model
+        self.layers = layers
+        self.parameters = [parameter for _, parameter in named_parameters(layers)]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, weight_decay=weight_decay, fused=True)
+        self.encode = Encoder(tokenizer, int(model.config.get_text_config().max_position_embeddings))
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
@@ -284,6 +319,8 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
 def best_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it faster than float32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
-    return torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return torch.bfloat16 if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else torch.float32
+    return torch.float32

@@ -1,0 +1,248 @@
+"""Sync, not append: the corpus and the index follow the sources, and what is unchanged costs a hash."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ragtune import Project
+from ragtune.corpus import Corpus
+from ragtune.index.exact import ExactStore
+from ragtune.pipeline.records import IngestResult
+from tiny_project import PLACES, document
+
+pytest.importorskip("faiss", reason="faiss is not installed")
+
+
+def forbidden(*arguments: Any, **named: Any) -> Any:
+    raise AssertionError("this must not be called")
+
+
+def names(reasons: Any) -> set[str]:
+    return {reason.source for reason in reasons}
+
+
+def corpus_state(project: Path) -> tuple[Any, ...]:
+    corpus = Corpus(project / ".ragtune" / "corpus.db")
+    try:
+        chunks = {(chunk.id, chunk.document, chunk.start, chunk.end, chunk.text, chunk.prefix) for chunk in corpus.all_chunks()}
+        return corpus.files(), [(each.source, each.text) for each in corpus.all_documents()], chunks, corpus.duplicates()
+    finally:
+        corpus.close()
+
+
+def search(project: Path, question: str) -> list[tuple[str, float, str]]:
+    return [(hit.source, hit.score, hit.text) for hit in Project(project).search(question, 5)]
+
+
+@pytest.fixture
+def ingested(project: Path) -> Path:
+    Project(project).ingest()
+    Project(project).index()
+    return project
+
+
+def test_the_first_run_reads_and_embeds_everything(project, sources):
+    made = Project(project).ingest()
+    assert {each.reason for each in made.read} == {"new"}
+    assert names(made.read) == {path.name for path in sources.documents.iterdir()}
+    assert (made.documents, made.unchanged, made.skipped, made.duplicates, made.removed) == (8, 0, (), (), ())
+    indexed = Project(project).index()
+    assert (indexed.embedded, indexed.vectors, indexed.action) == (made.chunks, made.chunks, "built")
+    assert search(project, "Who built the tower of Dunmere?")[0][0] == "dunmere.md"
+
+
+def test_what_is_unchanged_is_neither_read_nor_chunked_nor_embedded(ingested, monkeypatch):
+    before = corpus_state(ingested)
+    monkeypatch.setattr("ragtune.pipeline.ingest.read_sources", forbidden)
+    monkeypatch.setattr("ragtune.pipeline.ingest.chunk_document", forbidden)
+    monkeypatch.setattr("ragtune.pipeline.ingest.find_duplicates", forbidden)
+    monkeypatch.setattr("ragtune.embed.sentence_transformers.SentenceTransformersEmbedder.embed_documents", forbidden)
+    monkeypatch.setattr("ragtune.index.faiss.FaissStore.save", forbidden)
+    again = Project(ingested).ingest()
+    assert (again.read, again.removed, again.unchanged, again.documents) == ((), (), 8, 8)
+    indexed = Project(ingested).index()
+    assert (indexed.embedded, indexed.action) == (0, "unchanged")
+    assert corpus_state(ingested) == before
+
+
+def test_touching_a_file_without_changing_it_changes_nothing(ingested, sources):
+    for path in sources.documents.iterdir():
+        path.touch()
+    assert Project(ingested).ingest().unchanged == 8
+
+
+def test_a_changed_file_replaces_its_document_and_embeds_only_what_is_new(ingested, sources):
+    path = sources.documents / "calder.md"
+    text = path.read_text()
+    path.write_text(text.replace("The mill of Calder was built by", "The mill of Calder was quarried by"), encoding="utf-8")
+    made = Project(ingested).ingest()
+    assert [(each.source, each.reason) for each in made.read] == [("calder.md", "changed")]
+    assert made.unchanged == 7
+    indexed = Project(ingested).index()
+    assert 1 <= indexed.embedded <= 3
+    assert indexed.action.startswith(f"patched: {indexed.embedded} added")
+    assert indexed.vectors == made.chunks
+    found = search(ingested, "The mill of Calder was quarried by")
+    assert "quarried" in found[0][2]
+    assert not any("mill of Calder was built" in hit[2] for hit in found)
+
+
+def test_a_vanished_file_leaves_corpus_and_index(ingested, sources):
+    (sources.documents / "calder.md").unlink()
+    made = Project(ingested).ingest()
+    assert names(made.removed) == {"calder.md"}
+    assert (made.documents, made.read) == (7, ())
+    indexed = Project(ingested).index()
+    assert indexed.embedded == 0
+    assert indexed.vectors == made.chunks
+    assert "calder.md" not in {hit[0] for hit in search(ingested, "Who built the mill of Calder?")}
+    corpus = Corpus(ingested / ".ragtune" / "corpus.db")
+    assert len(corpus._db.execute("SELECT * FROM vectors").fetchall()) == made.chunks
+    corpus.close()
+
+
+def test_a_patched_index_searches_like_one_that_is_built(ingested, sources, tmp_path):
+    (sources.documents / "calder.md").unlink()
+    (sources.documents / "new.md").write_text(document(PLACES[9], 4), encoding="utf-8")
+    Project(ingested).ingest()
+    patched = Project(ingested).index()
+    assert patched.action.startswith("patched")
+    found = search(ingested, "Who built the chapel?")
+    shutil.rmtree(ingested / ".ragtune" / "index")
+    assert search(ingested, "Who built the chapel?") == found, "made again in memory"
+    assert Project(ingested).index().action == "built"
+    assert search(ingested, "Who built the chapel?") == found
+
+
+def test_a_moved_folder_is_unchanged(ingested, sources):
+    moved = sources.documents.with_name("moved")
+    sources.documents.rename(moved)
+    made = Project(ingested).ingest([moved])
+    assert (made.unchanged, made.read, made.removed) == (8, (), ())
+
+
+def test_a_duplicate_is_left_out_and_restored_when_the_kept_one_vanishes(ingested, sources):
+    shutil.copy(sources.documents / "calder.md", sources.documents / "zz-copy.md")
+    made = Project(ingested).ingest()
+    assert names(made.duplicates) == {"zz-copy.md"}
+    assert "calder.md" in made.duplicates[0].reason
+    assert made.documents == 8
+    assert Project(ingested).index().embedded == 0
+    (sources.documents / "calder.md").unlink()
+    restored = Project(ingested).ingest()
+    assert restored.duplicates == ()
+    assert names(restored.removed) == {"calder.md"}
+    assert restored.documents == 8
+    indexed = Project(ingested).index()
+    assert indexed.vectors == restored.chunks
+    assert search(ingested, "Who built the mill of Calder?")[0][0] == "zz-copy.md"
+
+
+def test_what_is_kept_does_not_depend_on_the_order_of_arrival(project, sources, tmp_path):
+    shutil.copy(sources.documents / "calder.md", sources.documents / "aa-copy.md")
+    late = Project(project).ingest()
+    (sources.documents / "aa-copy.md").unlink()
+    Project(project).ingest()
+    shutil.copy(sources.documents / "calder.md", sources.documents / "aa-copy.md")
+    again = Project(project).ingest()
+    assert again.duplicates == late.duplicates
+
+
+def test_changed_chunk_settings_read_again_and_say_so(ingested):
+    notes: list[str] = []
+
+    class Recorder:
+        def start(self, stage: str, total: float | None = None) -> None: ...
+        def update(self, stage: str, done: float, detail: str = "") -> None: ...
+        def finish(self, stage: str, message: str) -> None: ...
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    before = corpus_state(ingested)
+    made = Project(ingested, overrides=["prepare.chunk_size=60"], progress=Recorder()).ingest()
+    assert {each.reason for each in made.read} == {"settings changed"}
+    assert any("8 unchanged files are read again" in note for note in notes)
+    assert corpus_state(ingested)[2] != before[2]
+    Project(ingested).ingest()
+    assert corpus_state(ingested) == before
+
+
+def test_a_file_that_cannot_be_read_is_listed_and_not_tried_again(project, sources, monkeypatch):
+    (sources.documents / "broken.pdf").write_bytes(b"%PDF-1.4 no more")
+    (sources.documents / "empty.md").write_text(" \n", encoding="utf-8")
+    made = Project(project).ingest()
+    assert "broken.pdf" in names(made.skipped)
+    assert made.documents == 8
+    monkeypatch.setattr("ragtune.pipeline.ingest.read_sources", forbidden)
+    again: IngestResult = Project(project).ingest()
+    assert again.skipped == made.skipped
+    assert again.unchanged == 10
+
+
+@pytest.mark.parametrize("damage", ["half", "zeros", "gone", "empty", "manifest", "flipped"])
+def test_a_torn_index_is_rebuilt_and_searched_meanwhile(ingested, damage):
+    found = search(ingested, "Who built the well of Farrow?")
+    file = ingested / ".ragtune" / "index" / "vectors.faiss"
+    data = file.read_bytes()
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 1
+    torn = {"half": data[: len(data) // 2], "zeros": bytes(len(data)), "empty": b"", "flipped": bytes(flipped)}
+    if damage == "gone":
+        file.unlink()
+    elif damage == "manifest":
+        file.with_name("manifest.json").write_text("{", encoding="utf-8")
+    else:
+        file.write_bytes(torn[damage])
+    assert search(ingested, "Who built the well of Farrow?") == found
+    indexed = Project(ingested).index()
+    assert (indexed.embedded, indexed.action) == (0, "built")
+    assert file.read_bytes() == data
+    assert search(ingested, "Who built the well of Farrow?") == found
+
+
+def test_an_index_of_a_corpus_that_was_made_anew_is_not_trusted(ingested, sources):
+    generation = Project(ingested).index().generation
+    for file in (ingested / ".ragtune").glob("corpus.db*"):
+        file.unlink()
+    for path in sources.documents.iterdir():
+        path.write_text(path.read_text().replace("was built by", "was drawn by"), encoding="utf-8")
+    Project(ingested).ingest()
+    indexed = Project(ingested).index()
+    assert indexed.generation == generation, "the test proves nothing otherwise"
+    assert indexed.action == "built"
+
+
+def test_an_index_older_than_the_corpus_is_an_error_that_says_what_to_do(ingested, sources):
+    (sources.documents / "new.md").write_text(document(PLACES[9], 4), encoding="utf-8")
+    Project(ingested).ingest()
+    with pytest.raises(Exception, match="run 'ragtune index'"):
+        search(ingested, "x")
+
+
+def test_faiss_and_exact_search_give_the_same(ingested):
+    found = search(ingested, "Who built the well of Farrow?")
+    exact = Project(ingested, overrides=["index.backend=exact"])
+    assert exact.index().action == "built"
+    assert [(hit.source, hit.text) for hit in exact.search("Who built the well of Farrow?", 5)] == [(hit[0], hit[2]) for hit in found]
+    store = ExactStore.load(ingested / ".ragtune" / "index")
+    assert np.allclose(np.linalg.norm(store._vectors, axis=1), 1, atol=1e-5)
+
+
+def test_another_embedder_embeds_again_and_the_first_ones_vectors_stay(ingested, tiny_embedder, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    other = shutil.copytree(tiny_embedder, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file({name: value + 0.1 for name, value in weights.items()}, other / "model.safetensors", metadata={"format": "pt"})
+    changed = Project(ingested, overrides=[f"embed.model={other}"])
+    changed.ingest()
+    indexed = changed.index()
+    assert (indexed.embedded, indexed.action) == (indexed.vectors, "built")
+    Project(ingested).ingest()
+    back = Project(ingested).index()
+    assert (back.embedded, back.action) == (0, "built")

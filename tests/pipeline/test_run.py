@@ -1,0 +1,300 @@
+"""The whole product on a tiny project: everything once, nothing twice, and every figure traceable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragtune import Project
+from ragtune.errors import ConfigError, ProjectError, QuestionError
+from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, parse_budget
+from ragtune.pipeline.records import RunResult
+from ragtune.rag import Answer
+from ragtune.workspace import Workspace, hash_file
+from tiny_project import builder, write_project, write_sources
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("faiss", reason="faiss is not installed")
+
+STAGES = ("ingest", "index", "dataset", "train", "evaluate")
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.finished: list[str] = []
+        self.notes: list[str] = []
+
+    def start(self, stage: str, total: float | None = None) -> None:
+        self.started.append(stage)
+
+    def update(self, stage: str, done: float, detail: str = "") -> None:
+        assert stage in self.started
+
+    def finish(self, stage: str, message: str) -> None:
+        self.finished.append(stage)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def files(project: Path) -> dict[str, tuple[int, int]]:
+    """Everything in a workspace except what every command writes, with time and size."""
+    found = [path for path in (project / ".ragtune").rglob("*") if path.is_file()]
+    passing = ("lock", ".gitignore", "corpus.db-wal", "corpus.db-shm", "generations.db-wal", "generations.db-shm")
+    return {str(path.relative_to(project)): (path.stat().st_mtime_ns, path.stat().st_size) for path in found if path.name not in passing}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Rates are measured once for this file, and a developer's own are left alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAGTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, tiny_chat, tiny_embedder, cache) -> tuple[Path, RunResult, Recorder]:
+    root = tmp_path_factory.mktemp("run")
+    project = write_project(root / "project", write_sources(root / "sources"), tiny_chat, tiny_embedder)
+    recorder = Recorder()
+    return project, Project(project, progress=recorder).run(), recorder
+
+
+@pytest.fixture
+def finished(first, tmp_path) -> Path:
+    """A copy of the finished project, a test's own."""
+    return shutil.copytree(first[0], tmp_path / "copy")
+
+
+def test_a_run_makes_every_artifact_and_the_report(first):
+    project, result, recorder = first
+    assert list(dict.fromkeys(recorder.finished)) == list(STAGES)
+    assert result.model is not None
+    assert result.evaluation is not None
+    evaluation = Path(result.evaluation.folder)
+    assert {path.name for path in evaluation.iterdir()} == {
+        "manifest.json", "passages.jsonl", "predictions.jsonl", "report.html", "report.json",
+    }  # fmt: skip
+    assert {"adapter", "metrics.jsonl", "manifest.json"} <= {path.name for path in Path(result.model.folder).iterdir()}
+    page = (evaluation / "report.html").read_text(encoding="utf-8")
+    assert result.evaluation.report.sentence.split(":")[0][:40] in page
+    assert not list(project.rglob("*.tmp"))
+
+
+def test_predictions_hold_every_arm_in_every_context_with_what_was_shown(first):
+    _, result, _ = first
+    folder = Path(result.evaluation.folder)
+    predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    passages = {each["id"]: each for each in map(json.loads, (folder / "passages.jsonl").read_text(encoding="utf-8").splitlines())}
+    asked: dict[tuple[str, str], list[str]] = {}
+    for each in predictions:
+        asked.setdefault((each["arm"], each["context"]), []).append(each["id"])
+    arms = {"base", "base-fewshot", "tuned"}
+    assert set(asked) == {(arm, context) for arm in arms for context in ("closed-book", "oracle", "oracle+distractors", "retrieved")}
+    for context in ("closed-book", "oracle", "oracle+distractors", "retrieved"):
+        assert len({tuple(asked[arm, context]) for arm in arms}) == 1, "the arms of a context answer the same questions"
+    assert len(asked["base", "closed-book"]) == 4
+    assert len(asked["base", "retrieved"]) == result.dataset.figures["questions"]["test"]
+    for each in predictions:
+        assert len(each["passages"]) == {"closed-book": 0, "oracle": 1}.get(each["context"], 2)
+        assert set(each["passages"]) <= passages.keys()
+
+
+def test_no_test_question_is_trained_on(first):
+    _, result, _ = first
+    folder = Path(result.dataset.folder)
+    splits = {
+        name: {json.loads(line)["id"] for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()}
+        for name in ("train", "validation", "test")
+    }
+    assert all(splits.values())
+    assert not splits["train"] & splits["test"]
+    assert not splits["validation"] & splits["test"]
+    assert sum(map(len, splits.values())) == 34
+
+
+def test_manifests_carry_the_lineage(first):
+    project, _, _ = first
+    workspace = Workspace(project)
+    data, model, evaluation = (workspace.find(kind, None) for kind in ("datasets", "models", "evaluations"))
+    assert model.inputs["dataset"] == data.name
+    assert model.inputs["dataset_key"] == data.key
+    assert evaluation.inputs["models"] == {"tuned": model.key}
+    assert evaluation.inputs["dataset"] == data.name
+    assert evaluation.inputs["corpus"] == data.inputs["corpus"]
+    folder = workspace.artifact("datasets", data.name)
+    assert evaluation.inputs["questions"] == hash_file(folder / "test.jsonl")
+    assert data.inputs["questions"]["questions.jsonl"] == hash_file(Path(Project(project).settings.questions[0]))
+    assert data.settings["retrieve"]["k"] == evaluation.settings["k"] == 2
+    assert model.settings["train"]["epochs"] == 2
+    for manifest in (data, model, evaluation):
+        assert manifest.versions["ragtune"]
+        assert manifest.created.startswith("20")
+        assert manifest.device == "cpu"
+        assert "sk-" not in json.dumps([manifest.settings, manifest.inputs], default=str)
+
+
+def test_a_second_run_skips_everything_and_says_so(first, finished):
+    before = files(finished)
+    recorder = Recorder()
+    again = Project(finished, progress=recorder).run()
+    assert recorder.started == []
+    assert [note.split(":")[0] for note in recorder.notes if "unchanged" in note] == ["dataset", "train", "evaluate"]
+    assert (again.dataset.made, again.model.made, again.evaluation.made) == (False, False, False)
+    assert again.evaluation.name == first[1].evaluation.name
+    assert again.evaluation.report == first[1].evaluation.report
+    after = files(finished)
+    assert {name for name in after if after[name] != before.get(name)} <= {".ragtune/corpus.db", ".ragtune/generations.db"}
+
+
+def test_a_dry_run_predicts_and_makes_nothing(first, finished):
+    before = files(finished)
+    result = Project(finished).run(dry_run=True)
+    assert set(result.forecast.stages) == set(STAGES)
+    assert result.forecast.total == pytest.approx(sum(result.forecast.stages.values()))
+    assert result.evaluation is None
+    assert files(finished) == before
+
+
+def test_changing_what_a_stage_reads_runs_it_and_what_follows(first, finished):
+    recorder = Recorder()
+    result = Project(finished, overrides=["evaluate.contexts=['retrieved']", "evaluate.max_questions=5"], progress=recorder).run()
+    assert set(recorder.finished) == {"ingest", "index", "evaluate"}
+    assert (result.dataset.made, result.model.made, result.evaluation.made) == (False, False, True)
+    assert result.evaluation.report.questions == 5
+    assert result.evaluation.report.test_readings == 2, "each reading of the test split is counted"
+    assert any("sample of 5" in note for note in result.evaluation.report.notes)
+
+
+def test_what_was_answered_is_not_answered_again(first, finished, monkeypatch):
+    def forbidden(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the model was asked again")
+
+    monkeypatch.setattr("ragtune.engine.huggingface.HuggingFaceEngine.generate", forbidden)
+    shutil.rmtree(finished / ".ragtune" / "evaluations")
+    again = Project(finished).evaluate()
+    assert again.made
+    assert again.report.sentence == first[1].evaluation.report.sentence
+    assert again.report.test_readings == 1, "going on is no new reading"
+
+
+def test_documents_and_questions_given_once_are_kept_in_the_settings(tmp_path, tiny_chat, tiny_embedder, cache):
+    sources = write_sources(tmp_path / "sources")
+    overrides = [
+        f"embed.model={tiny_embedder}",
+        f"model.base={tiny_chat}",
+        "model.dtype=float32",
+        "model.device=cpu",
+        "prepare.chunk_size=40",
+        "retrieve.k=2",
+    ]
+    overrides += ["train.epochs=1", "train.rank=2", "generate.max_new_tokens=6", "generate.batch_size=8", "train.answers_per_step=4"]
+    overrides += ["evaluate.arms=['base', 'tuned']", "evaluate.contexts=['retrieved']"]
+    made = Project(tmp_path / "new", overrides=overrides, create=True).run([sources.documents], [sources.questions], budget="1s")
+    assert made.forecast.note
+    project = Project(tmp_path / "new", overrides=overrides)
+    assert project.settings.documents == (str(sources.documents),)
+    assert project.settings.questions == (str(sources.questions),)
+    again = project.run(budget="1s")
+    assert again.forecast == made.forecast
+    assert not again.evaluation.made
+
+
+def test_a_budget_samples_questions_and_the_report_says_so(tmp_path, tiny_chat, tiny_embedder, cache):
+    project = write_project(tmp_path / "project", write_sources(tmp_path / "sources", places=12, facts=8), tiny_chat, tiny_embedder)
+    overrides = ["evaluate.arms=['base', 'tuned']", "evaluate.contexts=['retrieved']", "train.epochs=1"]
+    result = Project(project, overrides=overrides).run(budget="1s")
+    assert result.forecast.max_answers == FEWEST
+    assert result.forecast.max_questions == FEWEST
+    assert result.model.figures["questions"] == FEWEST
+    assert result.dataset.figures["questions"]["train"] > FEWEST
+    assert result.evaluation.report.questions == FEWEST
+    assert any(f"sample of {FEWEST}" in note for note in result.evaluation.report.notes)
+    assert "longer than the budget" in result.forecast.note
+
+
+def test_the_tuned_model_answers_and_the_base_too(first, finished):
+    question = "Who built the mill of Calder?"
+    for model in (None, "base", first[1].model.name):
+        *pieces, answer = Project(finished).ask(question, model=model)
+        assert isinstance(answer, Answer)
+        assert "".join(map(str, pieces)) == answer.raw
+        assert answer.passages[0].document == "calder.md"
+        assert builder("Calder", "mill") in answer.passages[0].text
+        assert (first[1].model.name in answer.model) == (model != "base")
+
+
+def test_an_example_is_shown_as_the_model_sees_it(first, finished):
+    view = Project(finished).dataset_show()
+    assert view.split == "train"
+    assert view.messages[-1].content.split("Question: ")[1] in view.text
+    assert view.completion.endswith("<|im_end|>")
+    assert 0 < view.trained_tokens < view.tokens
+    with pytest.raises(ProjectError, match="has no example 'absent'"):
+        Project(finished).dataset_show("absent")
+
+
+def test_a_name_in_use_for_other_inputs_is_refused(first, finished):
+    taken = first[1]
+    changed = Project(finished, overrides=["train.seed=7", "dataset.seed=7", "evaluate.seed=7"])
+    with pytest.raises(ProjectError, match="was made from other inputs"):
+        changed.dataset(name=taken.dataset.name)
+    with pytest.raises(ProjectError, match="was made from other inputs"):
+        changed.train(name=taken.model.name)
+    with pytest.raises(ProjectError, match="was made from other inputs"):
+        changed.evaluate(name=taken.evaluation.name)
+
+
+def test_artifacts_survive_a_sync_of_the_corpus(first, finished, tmp_path):
+    empty = tmp_path / "other"
+    empty.mkdir()
+    (empty / "a.md").write_text("# Other\n\nNothing of the old documents is left here at all.", encoding="utf-8")
+    project = Project(finished)
+    project.ingest([empty])
+    project.index()
+    assert project.report().report.sentence == first[1].evaluation.report.sentence
+    assert project.evaluate(split="validation").made, "a dataset carries its own passages"
+
+
+def test_a_project_without_questions_says_what_to_do(tmp_path, tiny_chat, tiny_embedder, cache):
+    sources = write_sources(tmp_path / "sources")
+    sources.questions.write_text("", encoding="utf-8")
+    project = write_project(tmp_path / "project", sources, tiny_chat, tiny_embedder)
+    with pytest.raises(QuestionError, match="no questions found"):
+        Project(project).run(budget="1m")
+    assert not (project / ".ragtune" / "corpus.db").exists(), "it is said before the work, not after"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("20m", 1200), ("1h30m", 5400), ("900s", 900), ("15", 900), (" 2H ", 7200), ("1.5h", 5400), ("1m30s", 90)]
+)
+def test_budgets_are_read(text, seconds):
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "20 minutes", "-5m", "30m1h", "m", "0", "0m", "٣m"])
+def test_what_is_no_budget_is_refused(text):
+    with pytest.raises(ConfigError, match="write it like 20m"):
+        parse_budget(text)
+
+
+def test_a_forecast_keeps_to_its_budget_by_sampling(tmp_path):
+    settings = Project(tmp_path).settings
+    sizes, rates = Sizes(files=100, chunks=2000, train=4000, validation=300, test=500), Rates(chunks=200, answers=3, prompts=4, load=5)
+    free = forecast(settings, sizes, rates)
+    assert (free.max_answers, free.max_questions, free.budget) == (None, None, None)
+    for budget in (200, 400, 800):
+        fit = forecast(settings, sizes, rates, budget)
+        assert fit.total <= budget
+        assert fit.max_answers is not None
+        assert fit.max_questions is not None
+        assert FEWEST <= fit.max_answers < sizes.train
+        assert FEWEST <= fit.max_questions < sizes.test
+        assert "sampled" in fit.note
+    assert forecast(settings, sizes, rates, free.total * 2).max_answers is None
+    assert "longer than the budget" in forecast(settings, sizes, rates, 1.0).note

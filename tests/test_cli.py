@@ -1,0 +1,266 @@
+"""The command line: quick help, exit codes, JSON, and no traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragtune import Project, __version__, cli
+from ragtune.config import load_settings
+from tiny_project import Sources
+
+HEAVY = ("torch", "transformers", "tensorflow", "langchain", "faiss", "sentence_transformers", "numpy", "scipy")
+
+
+def ragtune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str, str]:
+    """Run a command in this process as the installed script does; exit code, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["ragtune", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return int(stopped.value.code or 0), out, err
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: ragtune(capsys, monkeypatch, *arguments)
+
+
+COMMANDS = [[], ["ingest"], ["dataset"], ["dataset", "show"], ["models", "list"], ["train"], ["evaluate"], ["ask"], ["run"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_loads_nothing_heavy(command):
+    code = f"""
+import sys
+from ragtune.cli import main
+sys.argv = ["ragtune", *{command!r}, "--help"]
+try:
+    main()
+except SystemExit as stopped:
+    assert stopped.code == 0
+loaded = [name for name in {HEAVY!r} if name in sys.modules]
+assert not loaded, loaded
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Example: ragtune" in done.stdout or not command
+
+
+def test_importing_the_package_loads_nothing_heavy_and_gives_its_public_names():
+    code = f"""
+import sys, ragtune
+loaded = [name for name in {HEAVY!r} if name in sys.modules]
+assert not loaded, loaded
+assert ragtune.Project and ragtune.Settings and ragtune.RagtuneError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_project_is_opened_without_torch(tmp_path):
+    code = "import sys, ragtune; ragtune.Project.init(sys.argv[1]); assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "p")], check=True)
+
+
+def test_version(run):
+    assert run("--version") == (0, f"ragtune {__version__}\n", "")
+
+
+def test_every_command_has_help(run):
+    for command in ("init", "doctor", "ingest", "index", "search", "dataset", "models", "train", "evaluate", "report", "ask", "run"):
+        code, out, _ = run(command, "--help")
+        assert code == 0
+        assert "Usage" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["index"], "there is no ragtune project"),
+        (["index", "--project", "absent"], "there is no folder"),
+        (["index", "--project", "file"], "is a file"),
+        (["index", "--project", "."], "no documents have been ingested"),
+        (["search", "x", "--project", "."], "no documents have been ingested"),
+        (["ask", "x", "--project", "."], "no documents have been ingested"),
+        (["ask", " ", "--project", "."], "the question is empty"),
+        (["dataset", "--project", "."], "no documents have been ingested"),
+        (["dataset", "show", "--project", "."], "run 'ragtune dataset'"),
+        (["train", "--project", "."], "run 'ragtune dataset'"),
+        (["evaluate", "--project", "."], "run 'ragtune train'"),
+        (["evaluate", "--project", ".", "--split", "train"], "there is no split 'train'"),
+        (["report", "--project", "."], "run 'ragtune evaluate'"),
+        (["ask", "x", "--project", ".", "--model", "absent"], "absent"),
+        (["ingest", "absent", "--project", "."], "absent"),
+        (["ingest", "--project", "."], "nothing to ingest"),
+        (["run", "--project", "."], "there are no documents"),
+        (["run", "--project", ".", "--documents", "file", "--questions", "absent.jsonl"], "there is no question file"),
+        (["run", "--project", ".", "--documents", "file", "--questions", "q.jsonl", "--budget", "soon"], "write it like 20m"),
+        (["run", "--project", ".", "--documents", "file", "--questions", "file"], "file"),
+        (["run", "--project", ".", "--documents", "file", "--questions", "empty.jsonl"], "no questions found"),
+        (["index", "--project", ".", "--set", "train.epoch=2"], "did you mean train.epochs"),
+        (["index", "--project", ".", "--set", "train.epochs=x"], "train.epochs = 'x'"),
+        (["models", "pull", "smollm2"], "smollm2-135m-instruct"),
+        (["search", "x", "-k", "0"], "-k"),
+        (["serch"], "No such command"),
+        (["index", "--jsn"], "No such option"),
+        (["init", "done"], "exists already"),
+        (["ingest", "notes.md", "--project", ".", "--set", "embed.model=no-such-model"], "no model named 'no-such-model'"),
+    ],
+)
+def test_a_users_mistake_exits_2_with_one_message(run, tmp_path, arguments, expected):
+    (tmp_path / "file").write_text("no questions here", encoding="utf-8")
+    (tmp_path / "notes.md").write_text("# Notes\n\nThe crossing takes forty minutes.", encoding="utf-8")
+    (tmp_path / "q.jsonl").write_text('{"id": "1", "question": "How long?", "answers": []}\n', encoding="utf-8")
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "ragtune.toml").touch()
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert expected in " ".join(err.split())
+    assert out == ""
+
+
+def test_a_bug_shows_its_traceback(tmp_path):
+    code = """
+import sys
+from ragtune import cli, project
+project.Project.init = lambda *_, **__: 1 / 0
+sys.argv = ["ragtune", "init", "x"]
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    code = """
+import os, signal, sys
+from ragtune import cli, project
+project.Project.init = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
+sys.argv = ["ragtune", "init", "x"]
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 130
+    assert done.stderr.strip() == "stopped; run the same command again to go on"
+
+
+def test_an_error_that_looks_like_markup_is_shown_as_it_is(run):
+    code, _, err = run("index", "--project", "[red]x[/nonsense]")
+    assert code == 2
+    assert "[red]x[/nonsense]" in err
+
+
+def test_init_makes_a_project_with_every_default_commented(run, tmp_path):
+    (tmp_path / "docs").mkdir()
+    code, out, err = run("init", "handbook", "--documents", "docs")
+    assert (code, err) == (0, "")
+    assert "handbook" in out
+    assert sorted(path.name for path in (tmp_path / "handbook").iterdir()) == [".env.example", ".gitignore", "questions", "ragtune.toml"]
+    settings = load_settings(tmp_path / "handbook")
+    assert settings.documents == (str(tmp_path / "docs"),)
+    assert settings.train == load_settings(tmp_path).train
+    assert ".env\n" in (tmp_path / "handbook" / ".gitignore").read_text()
+
+
+def test_init_leaves_files_that_are_there(run, tmp_path):
+    (tmp_path / ".gitignore").write_text("mine\n", encoding="utf-8")
+    assert run("init")[0] == 0
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
+
+
+def test_commands_find_the_project_from_a_folder_below(run, tmp_path, monkeypatch):
+    run("init")
+    (tmp_path / "questions" / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "questions" / "deep")
+    assert Project().path == tmp_path
+
+
+def test_doctor_names_keys_and_never_shows_them(run, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-do-not-show")
+    run("init")
+    code, out, err = run("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(out)}
+    assert set(checks["Python"]) == {"name", "state", "found", "advice"}
+    assert checks["Key OPENAI_API_KEY"]["found"] == "set (environment)"
+    assert checks["Key HF_TOKEN"]["state"] == "note"
+    assert {"Cores", "Memory", "Disk", "GPU", "Project", "Model all-minilm-l6-v2"} <= checks.keys()
+    assert code == int(any(check["state"] == "problem" for check in checks.values()))
+    code, shown, _ = run("doctor")
+    assert "sk-do-not-show" not in out + err + shown
+    assert "OPENAI_API_KEY" in shown
+
+
+def test_doctor_works_outside_a_project(run):
+    code, out, _ = run("doctor", "--json")
+    assert code in (0, 1)
+    assert "ragtune init" in json.dumps(json.loads(out))
+
+
+def test_models_list(run):
+    code, out, _ = run("models", "list", "--json")
+    assert code == 0
+    models = {model["id"]: model for model in json.loads(out)}
+    assert models["smollm2-135m-instruct"]["kind"] == "chat"
+    assert set(models["all-minilm-l6-v2"]) == {"id", "kind", "parameters", "licence", "folder", "summary"}
+    assert "all-minilm-l6-v2" in " ".join(run("models", "list")[1].split())
+
+
+def loaded(done: tuple[int, str, str]) -> Any:
+    assert done[0] == 0, done[2]
+    return json.loads(done[1])
+
+
+def test_ingest_index_and_search_print_json_alone_on_stdout(run, project: Path, sources: Sources):
+    (sources.documents / "broken.pdf").write_bytes(b"%PDF-1.4 no more")
+    (sources.documents / "picture.xyz").write_bytes(b"\0\1\2")
+    ingested = loaded(run("ingest", "--project", project, "--json"))
+    assert set(ingested) == {"read", "skipped", "duplicates", "removed", "unchanged", "documents", "chunks", "seconds"}
+    assert (ingested["documents"], len(ingested["read"])) == (8, 8)
+    assert ingested["read"][0] == {"source": "ardmoor.md", "reason": "new"}
+    assert {each["source"] for each in ingested["skipped"]} == {"broken.pdf", "picture.xyz"}
+    assert all(each["reason"] for each in ingested["skipped"])
+    code, out, err = run("ingest", "--project", project)
+    assert code == 0
+    assert "0 read, 10 unchanged" in out.replace("8 unchanged", "10 unchanged")
+    assert "skipped: picture.xyz" in out
+    assert "broken.pdf" in err
+    indexed = loaded(run("index", "--project", project, "--json"))
+    assert indexed["embedded"] == indexed["vectors"] == ingested["chunks"]
+    hits = loaded(run("search", "Who built the mill of Calder?", "-k", "2", "--project", project, "--json"))
+    assert [hit["rank"] for hit in hits] == [1, 2]
+    assert set(hits[0]) == {"rank", "score", "source", "heading", "start", "end", "text"}
+    assert hits[0]["source"] == "calder.md"
+    code, out, _ = run("search", "Who built the mill of Calder?", "--project", project)
+    assert "1. calder.md › Calder › The mill of Calder" in out
+
+
+def test_a_locked_project_exits_2(run, project: Path):
+    code = """
+import sys, time
+from pathlib import Path
+from ragtune.workspace import Workspace
+with Workspace(Path(sys.argv[1])).lock("train"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(project)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            exit_code, _, err = run("ingest", "--project", project)
+        finally:
+            os.kill(holder.pid, signal.SIGKILL)
+    assert exit_code == 2
+    assert f"'ragtune train' (process {holder.pid}" in err

@@ -1,0 +1,111 @@
+"""Answers with citations that were checked word for word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from ragtune.prompts import build_messages
+from ragtune.rag import Answer, answer_question, finish
+from ragtune.types import Chunk, Hit, Message, Passage, Span
+
+TEXTS = ("The crossing takes **forty** minutes.", "The pier is old.", "The crossing takes forty minutes.")
+
+
+def make_passage(number: int) -> Passage:
+    text = TEXTS[number - 1]
+    return Passage(f"p{number}", f"{number}.md", f"Title {number}", "", text, (Span(f"{number}.md", 50, 50 + len(text)),), (f"c{number}",))
+
+
+PASSAGES = [make_passage(number) for number in (1, 2, 3)]
+
+
+class Retriever:
+    def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
+        return [[Hit(Chunk(str(number), f"{number}.md", 0, 1, "x"), 1.0, number) for number in (1, 2, 3)][:k] for _ in questions]
+
+
+class Chat:
+    name = "scripted"
+
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self.pieces = pieces
+        self.asked: list[tuple[list[Message], int]] = []
+
+    def stream(self, messages: Sequence[Message], *, max_tokens: int = 256) -> Iterator[str]:
+        self.asked.append((list(messages), max_tokens))
+        yield from self.pieces
+
+
+def to_passage(chunk: Chunk) -> Passage:
+    return PASSAGES[int(chunk.id) - 1]
+
+
+def test_the_model_sees_the_k_best_passages_in_rank_order_and_its_words_are_streamed():
+    chat = Chat(['"The pier', ' is old."\nAnswer:', " old"])
+    *pieces, answer = answer_question("How is the pier?", Retriever(), chat, to_passage=to_passage, k=2, max_tokens=17)
+    assert pieces == chat.pieces
+    assert chat.asked == [(build_messages("How is the pier?", PASSAGES[:2]), 17)]
+    assert isinstance(answer, Answer)
+    assert answer.raw == "".join(chat.pieces)
+    assert (answer.question, answer.answer, answer.model, answer.abstained) == ("How is the pier?", "old", "scripted", False)
+    assert answer.passages == tuple(PASSAGES[:2])
+
+
+def test_a_citation_names_the_passage_and_the_place_in_its_document():
+    answer = finish("q", '"crossing takes forty minutes"\n"The pier is  old."\nAnswer: forty', PASSAGES, "m")
+    first, second = answer.citations
+    assert (first.number, first.title, first.quote.document, first.quote.start, first.quote.end) == (1, "Title 1", "1.md", 54, 86)
+    assert TEXTS[0][4:36] == "crossing takes **forty** minutes"
+    assert (second.number, second.quote.document) == (2, "2.md")
+    assert answer.unsupported == ()
+    assert answer.markdown.splitlines() == [
+        "**forty** [1][2]",
+        "",
+        "> crossing takes forty minutes",
+        "> — [1] 1.md, Title 1",
+        "",
+        "> The pier is old.",
+        "> — [2] 2.md, Title 2",
+    ]
+
+
+def test_a_quote_that_no_passage_holds_is_shown_as_unsupported_and_never_cited():
+    answer = finish("q", '"The crossing takes two hours."\nAnswer: two hours', PASSAGES, "m")
+    assert answer.citations == ()
+    assert answer.unsupported == ("The crossing takes two hours.",)
+    assert "~~The crossing takes two hours.~~" in answer.markdown
+    assert "[1]" not in answer.markdown
+
+
+def test_a_passage_that_was_not_shown_supports_nothing():
+    answer = finish("q", '"The pier is old."\nAnswer: old', PASSAGES[:1], "m")
+    assert answer.unsupported == ("The pier is old.",)
+
+
+def test_an_abstention_says_so():
+    answer = finish("q", "Answer: not in the passages", PASSAGES, "m")
+    assert answer.abstained
+    assert answer.markdown == "The documents found for this question do not hold the answer."
+
+
+@pytest.mark.parametrize("raw", ["", "Answer:", "\n\n"])
+def test_an_empty_answer_is_not_shown_as_empty_bold(raw):
+    answer = finish("q", raw, PASSAGES, "m")
+    assert answer.answer == ""
+    assert "****" not in answer.markdown
+    assert answer.markdown.strip()
+
+
+def test_nothing_found_asks_with_no_passages():
+    chat = Chat(["Answer: not in the passages"])
+
+    class Nothing:
+        def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
+            return [[] for _ in questions]
+
+    *_, answer = answer_question("q", Nothing(), chat, to_passage=to_passage, k=3)
+    assert isinstance(answer, Answer)
+    assert answer.abstained
+    assert chat.asked[0][0] == build_messages("q", [])

@@ -1,0 +1,202 @@
+"""Whole runs of a tiny model: what they write, that a kill costs nothing, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("peft", reason="peft is not installed")
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from made_groups import epoch_groups, group  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+from ragtune.errors import ModelError, TrainError  # noqa: E402
+from ragtune.train import torch as training  # noqa: E402
+from ragtune.train.batches import split_steps  # noqa: E402
+from ragtune.train.torch import TorchTrainer, learning_rate  # noqa: E402
+
+# A server that has imported torch once, and forks a child in milliseconds.
+_CHILDREN = multiprocessing.get_context("forkserver")
+_CHILDREN.set_forkserver_preload(["ragtune.train.torch", "torch.utils.tensorboard"])
+HELD_OUT = [group(20, passages=(9, 1)), group(21, passages=(10,))]
+
+
+def trainer(base: Path, **options) -> TorchTrainer:
+    return TorchTrainer(
+        base, **{"rank": 4, "alpha": 8.0, "epochs": 3, "answers_per_step": 4, "learning_rate": 5e-3, "device": "cpu"} | options
+    )
+
+
+def run(base: Path, output: Path, **options):
+    lines: list[dict[str, float]] = []
+    return trainer(base, **options).train(epoch_groups, HELD_OUT, output, lines.append), lines
+
+
+def metrics(output: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(output: Path):
+    return load_file(output / "adapter" / "adapter_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_chat, tmp_path_factory):
+    output = tmp_path_factory.mktemp("undisturbed")
+    return output, *run(tiny_chat, output)
+
+
+def test_a_run_learns_and_reports(undisturbed):
+    output, result, lines = undisturbed
+    assert (result.answers, result.device, result.dtype) == (
+        3 * 14,
+        "cpu",
+        "bfloat16" if training.best_dtype(torch.device("cpu")) == torch.bfloat16 else "float32",
+    )
+    assert result.steps == len(lines) == lines[0]["steps"]
+    assert sum(line["loss"] for line in lines[-3:]) < 0.9 * sum(line["loss"] for line in lines[:3])
+    assert result.validation_loss == lines[-1]["validation_loss"]
+    assert sum("validation_loss" in line for line in lines) == 3
+    assert [line["step"] for line in metrics(output)] == list(range(1, result.steps + 1))
+    assert {"loss", "learning_rate", "gradient_norm", "answers", "tokens", "seconds", "answers_per_s", "epoch"} <= metrics(output)[0].keys()
+    assert lines[-1]["eta_s"] == 0 < lines[0]["eta_s"]
+    assert lines[-1]["tokens"] == result.tokens
+    assert list((output / "tensorboard").iterdir())
+    assert not (output / "checkpoint.safetensors").exists()
+
+
+def test_equal_runs_end_at_equal_weights_and_another_seed_elsewhere(undisturbed, tiny_chat, tmp_path):
+    run(tiny_chat, tmp_path / "again")
+    run(tiny_chat, tmp_path / "other", seed=1)
+    first, again, other = weights(undisturbed[0]), weights(tmp_path / "again"), weights(tmp_path / "other")
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_run_that_is_killed_ends_at_the_weights_of_one_that_was_not(dropout, tiny_chat, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    run(tiny_chat, tmp_path / "whole", dropout=dropout)
+    killed = tmp_path / "killed"
+    # At three places: each child is let do some steps more than the one before, and none tidies up.
+    for more in (2, 3, 1):
+        _kill_after(more, tiny_chat, killed, dropout)
+        with (killed / "metrics.jsonl").open("a") as torn:
+            torn.write('{"step": 9')
+    run(tiny_chat, killed, dropout=dropout)
+    whole, resumed = weights(tmp_path / "whole"), weights(killed)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    wanted, given = metrics(tmp_path / "whole"), metrics(killed)
+    assert [line["step"] for line in given] == [line["step"] for line in wanted]
+    assert [line["loss"] for line in given] == [line["loss"] for line in wanted]
+    assert given[-1]["answers"] == wanted[-1]["answers"]
+
+
+def _kill_after(steps: int, base: Path, output: Path, dropout: float) -> None:
+    """SIGKILL to a training process at some moment after so many of its steps."""
+    log = output.with_suffix(".log")
+    before = len(log.read_text().splitlines()) if log.exists() else 0
+    child = _CHILDREN.Process(target=_child, args=(base, output, dropout, log))
+    child.start()
+    try:
+        while not log.exists() or len(log.read_text().splitlines()) < before + steps:
+            assert child.is_alive(), "training ended before it could be killed"
+            time.sleep(0.002)
+    finally:
+        child.kill()
+        child.join()
+        child.close()
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tiny_chat, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    _interrupt(tiny_chat, tmp_path)
+    with pytest.raises(TrainError, match="other settings"):
+        run(tiny_chat, tmp_path, learning_rate=1e-3)
+
+
+def test_a_damaged_checkpoint_is_named(tiny_chat, tmp_path):
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"\0" * 100)
+    with pytest.raises(TrainError, match=r"checkpoint\.safetensors cannot be used"):
+        run(tiny_chat, tmp_path)
+
+
+def test_divergence_stops_the_run_and_says_what_to_do(tiny_chat, tmp_path):
+    with pytest.raises(TrainError, match=r"diverged at step \d+ .* lower train.learning_rate"):
+        run(tiny_chat, tmp_path, learning_rate=1e30, max_grad_norm=1e30, warmup=0.0)
+
+
+def test_what_does_not_fit_the_model_is_named(tiny, tmp_path):
+    long = group(1, passages=tuple(range(100)))
+    with pytest.raises(TrainError, match=r"question q1 needs \d+ tokens .* the model has 1024 positions: lower retrieve.k"):
+        trainer(tiny).train(lambda _: [long], [], tmp_path, lambda _: None)
+
+
+def test_an_empty_dataset_is_refused(tiny_chat, tmp_path):
+    with pytest.raises(TrainError, match="nothing to train on"):
+        trainer(tiny_chat).train(lambda _: [], [], tmp_path, lambda _: None)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        trainer(tmp_path).answers_per_second([group(1)])
+
+
+def test_a_run_without_validation_has_no_validation_loss(tiny_chat, tmp_path):
+    result = trainer(tiny_chat, max_steps=2).train(epoch_groups, [], tmp_path, lambda _: None)
+    assert (result.steps, result.validation_loss) == (2, None)
+
+
+def test_time_is_predicted_in_proportion_to_the_work(tiny_chat):
+    three, twelve = (trainer(tiny_chat, epochs=epochs).predict(epoch_groups, seconds=0.3) for epochs in (3, 12))
+    assert 0 < three < twelve
+    assert trainer(tiny_chat).answers_per_second(epoch_groups(0), seconds=0.1) > 0
+
+
+def test_steps_take_whole_groups_and_no_step_is_a_stub():
+    groups = [group(*range(size)) for size in (1, 1, 1, 1, 3, 3, 12, 1, 4, 1)]
+    sizes = [[len(each.branches) for each in step] for step in split_steps(groups, 4)]
+    assert sizes == [[1, 1, 1, 1], [3, 3], [12, 1], [4, 1]]
+    assert [len(step) for step in split_steps([group(1) for _ in range(9)], 4)] == [4, 5]
+
+
+def test_the_rate_rises_then_falls_to_nothing():
+    rates = [learning_rate(step, 100, 1.0, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[55] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 0.001
+    assert not any(map(math.isnan, (learning_rate(0, 1, 1.0, 0.0), learning_rate(1, 2, 1.0, 1.0))))
+
+
+class _StopError(Exception):
+    pass
+
+
+def _interrupt(base: Path, output: Path) -> None:
+    """Leave a run after its second step, its checkpoint of the first in place."""
+
+    def stop(line: dict[str, float]) -> None:
+        if line["step"] == 2:
+            raise _StopError
+
+    with pytest.raises(_StopError):
+        trainer(base).train(epoch_groups, HELD_OUT, output, stop)
+
+
+def _child(base: Path, output: Path, dropout: float, log: Path) -> None:
+    torch.set_num_threads(1)
+    training.CHECKPOINT_EVERY_S = 0.0
+
+    def note(line: dict[str, float]) -> None:
+        with log.open("a") as file:
+            file.write(f"{line['step']}\n")
+
+    trainer(base, dropout=dropout).train(epoch_groups, HELD_OUT, output, note)
