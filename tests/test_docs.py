@@ -1,4 +1,4 @@
-"""The documentation says what is so: its commands parse, its links lead somewhere, its examples are read, its generated pages are current."""
+"""The documentation says what is so: commands parse, links lead somewhere, examples are read, generated pages are current."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def shell_lines(page: Path) -> list[str]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
+    """Every command with its arguments; one that the text only names, as in ``ragtune ask``, has none."""
     for line in shell_lines(page):
         line = line.strip().removeprefix(".venv/bin/")
         if line.startswith("ragtune "):
@@ -96,6 +97,8 @@ def test_every_command_parses(page):
         try:
             parse(arguments)
         except Exception as error:
+            if type(error).__name__ == "MissingParameter" and shlex.join(["ragtune", *arguments]) in spans(page):
+                continue  # named in the text, not shown to be typed
             pytest.fail(f"ragtune {shlex.join(arguments)}: {getattr(error, 'message', error)}")
 
 
