@@ -37,7 +37,7 @@ from ragtune.dataset.shared import group_contexts, served_contexts
 from ragtune.dataset.store import read_dataset
 from ragtune.models.pull import resolve
 from ragtune.prompts import build_completion, build_messages
-from ragtune.train.batches import Batch, TokenSequence, pack
+from ragtune.train.batches import Batch, TokenSequence, pack, split_steps
 from ragtune.train.lora import load_adapter
 from ragtune.train.loss import batch_loss
 from ragtune.train.torch import TorchTrainer
@@ -56,7 +56,9 @@ class Turns:
     go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     done: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     begun: float = 0.0
+    cpu_begun: float = 0.0
     ready: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
 
@@ -64,18 +66,19 @@ class Turns:
         """Wait for the first turn, or the next."""
         self.ready.set()
         self.go.acquire()
-        self.begun = time.perf_counter()
+        self.begun, self.cpu_begun = time.perf_counter(), time.process_time()
 
     def step(self, *_: object) -> None:
         """A step is done: whose turn is it?"""
         self.seconds.append(time.perf_counter() - self.begun)
+        self.cpu_seconds.append(time.process_time() - self.cpu_begun)
         self.done.release()
         if len(self.seconds) < len(self.answers):
             self.start()
 
-    def rates(self) -> list[float]:
-        """Answers a second of each step but the first."""
-        return [answers / seconds for answers, seconds in zip(self.answers[1:], self.seconds[1:], strict=True)]
+    def rate(self, seconds: Sequence[float]) -> float:
+        """Answers a second, the median of all steps but the first."""
+        return statistics.median(answers / spent for answers, spent in zip(self.answers[1:], seconds[1:], strict=True))
 
 
 def main() -> None:
@@ -120,16 +123,19 @@ def _contest(base: str, separate: list[ContextGroup], shared: list[ContextGroup]
         for name, options in {"trl": {}, "trl without gradient checkpointing": {"gradient_checkpointing": False}}.items():
             contestants[name] = Turns(list(steps)), _trl(base, separate, options)
         for name, groups in {"ragtune, separate contexts": separate, "ragtune, shared contexts": shared}.items():
-            plan = _trainer(base)._plan(lambda _, groups=groups: groups)
-            contestants[name] = Turns([sum(len(group.branches) for group in step) for _, step in plan]), _ragtune(base, groups)
+            plan = [sum(len(group.branches) for group in step) for step in split_steps(groups, ANSWERS_PER_STEP)]
+            contestants[name] = Turns(plan), _ragtune(base, groups)
         _take_turns(contestants, Path(folder))
-        trained = {name: statistics.median(turns.rates()) for name, (turns, _) in contestants.items()}
+        trained = {name: turns.rate(turns.seconds) for name, (turns, _) in contestants.items()}
+        cpu = {name: turns.rate(turns.cpu_seconds) for name, (turns, _) in contestants.items()}
         losses = _validation(base, {"base": None} | {name: Path(folder) / name / "adapter" for name in contestants}, held_out)
     rows = {
         name: {
             "answers_per_s": round(trained[name], 3),
             "ratio_to_trl": round(trained[name] / trained["trl"], 2),
             "ratio_to_trl_without_checkpointing": round(trained[name] / trained["trl without gradient checkpointing"], 2),
+            "answers_per_core_s": round(cpu[name], 3),
+            "core_ratio_to_trl": round(cpu[name] / cpu["trl"], 2),
             "updates": len(turns.seconds),
             "answers": sum(turns.answers),
             "validation_loss": round(losses[name], 4),
@@ -181,7 +187,7 @@ def _ragtune(base: str, groups: Sequence[ContextGroup]) -> Callable[[Turns, Path
                 turns.start()  # the model is loaded by now
             return step(*arguments)
 
-        trainer._step = first  # type: ignore[method-assign]
+        trainer._step = first  # type: ignore[method-assign, assignment]
         trainer.train(lambda _: groups, [], folder, turns.step)
 
     return run

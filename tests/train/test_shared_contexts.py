@@ -8,7 +8,7 @@ pytest.importorskip("peft", reason="peft is not installed")
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from ragtune.train import attention  # noqa: E402
-from ragtune.train.batches import BranchIds, TokenSequence, pack, split_batches  # noqa: E402
+from ragtune.train.batches import ANSWER_TOKENS, BranchIds, TokenSequence, pack, split_batches  # noqa: E402
 from ragtune.train.lora import add_lora  # noqa: E402
 from ragtune.train.loss import batch_loss  # noqa: E402
 from tiny_models import make_model  # noqa: E402
@@ -73,7 +73,8 @@ def plain():
         question, completion = each.branches[0].question, each.branches[0].completion
         prompt = each.context + question
         labels = [-100] * len(prompt) + list(completion)
-        loss = model(input_ids=torch.tensor([prompt + completion]), labels=torch.tensor([labels]), use_cache=False).loss
+        mean = model(input_ids=torch.tensor([prompt + completion]), labels=torch.tensor([labels]), use_cache=False).loss
+        loss = mean * len(completion) / ANSWER_TOKENS
         loss.backward()
         total += float(loss.detach())
     return total, gradients(layers)
