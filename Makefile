@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/ragtune run --project $(DEMO) --documents examples/documents --questions examples/questions
+	$(BIN)/ragtune run --project $(DEMO) --documents examples/documents --questions examples/questions --budget 14m
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

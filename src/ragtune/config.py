@@ -118,13 +118,13 @@ class TrainSettings(Section):
     """Peak of the cosine schedule."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises to its peak."""
-    epochs: int = Field(1, ge=1)
+    epochs: int = Field(2, ge=1)
     """Times that each training question is answered."""
     answers_per_step: int = Field(4, ge=1)
     """Answers whose mean loss makes one update."""
     shared_contexts: bool = True
     """Train questions with overlapping contexts in one sequence."""
-    early_k: int | None = Field(3, ge=1)
+    early_k: int | None = Field(2, ge=1)
     """Passages in the contexts of the first four fifths of a run, never more than retrieve.k; the last fifth has exactly what is served."""
     seed: int = 0
     """Seed of initial weights and order."""

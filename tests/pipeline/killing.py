@@ -10,6 +10,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -69,6 +70,25 @@ def kill(project: Path, stage: str, target: int, delay_s: float = 0.0) -> Kill:
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     return Kill(stage, target, done_so_far(project, stage), process.exitcode == -signal.SIGKILL)
+
+
+def kill_copy(before: Path, copy: Path, stage: str, targets: Sequence[int], delay_s: float = 0.0) -> Kill:
+    """Copy a project and kill a command in it at each target in turn; anew where a busy machine let it end before it was killed.
+
+    Raises:
+        RuntimeError: it always ended before.
+    """
+    for _ in range(8):
+        shutil.copytree(before, copy)
+        kills = []
+        for target in targets:
+            kills.append(kill(copy, stage, target, delay_s))
+            if not kills[-1].hit:
+                break
+        else:
+            return kills[-1]
+        shutil.rmtree(copy)
+    raise RuntimeError(f"ragtune {stage} always ended before it was killed at {targets}")
 
 
 def done_so_far(project: Path, stage: str) -> int:

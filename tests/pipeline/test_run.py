@@ -197,11 +197,13 @@ def test_documents_and_questions_given_once_are_kept_in_the_settings(tmp_path, t
     overrides += ["evaluate.arms=['base', 'tuned']", "evaluate.contexts=['retrieved']"]
     made = Project(tmp_path / "new", overrides=overrides, create=True).run([sources.documents], [sources.questions], budget="1s")
     assert made.forecast.note
-    project = Project(tmp_path / "new", overrides=overrides)
+    recorder = Recorder()
+    project = Project(tmp_path / "new", overrides=overrides, progress=recorder)
     assert project.settings.documents == (str(sources.documents),)
     assert project.settings.questions == (str(sources.questions),)
     again = project.run(budget="1s")
     assert again.forecast == made.forecast
+    assert not [note for note in recorder.notes if "measuring" in note], "the first plan is kept to"
     assert not again.evaluation.made
 
 
