@@ -16,7 +16,8 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/ragtune run --project $(DEMO) --documents examples/documents --questions examples/questions --budget 14m
+	$(BIN)/ragtune run --project $(DEMO) --documents examples/documents --questions examples/questions \
+		--set train.max_answers=200 --set evaluate.max_questions=90 --set evaluate.control_questions=30
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
