@@ -1,4 +1,4 @@
-"""ragtune turns a folder of documents into a language model that answers from them, with citations, and proves that it does."""
+"""ragtune turns a folder of documents into a language model that answers from them, with citations, and measures whether it does."""
 
 from __future__ import annotations
 

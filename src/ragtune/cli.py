@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="ragtune",
     help="Turn a folder of documents into a language model that answers from them, with citations, "
-    "and prove on held-out questions that it answers better.",
+    "and measure on held-out questions whether it answers better.",
     epilog="Start here: ragtune run --documents DIR --questions FILE",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -200,7 +200,7 @@ def models_list(as_json: JsonOption = False) -> None:
 
 @models_app.command("pull")
 def models_pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Catalog ids; default: the embedded defaults.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Catalog ids; default: all of the catalog.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch models into the user's cache and check them by SHA-256.

@@ -89,7 +89,7 @@ class DatasetSettings(Section):
     new_documents_share: float = Field(0.5, ge=0, le=1)
     """Share of the test questions whose documents occur nowhere in training."""
     p_oracle: float | None = Field(None, ge=0, le=1)
-    """Share of training contexts that hold the evidence; unset: the retriever's recall@k on validation."""
+    """Share of training contexts that hold the evidence; unset: the retriever's recall@k on validation, or on training where validation has fewer than 30."""
     quote_words: int = Field(30, ge=5)
     """Longest quote in a training answer, in words."""
 
@@ -98,11 +98,11 @@ class ModelSettings(Section):
     """The language model."""
 
     base: str = "smollm2-135m-instruct"
-    """Catalog id, Hugging Face id or local folder of the model to tune."""
+    """Catalog id, Hugging Face id or local folder of the model to tune; it must have a chat template."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the base weights; auto takes bfloat16 where the hardware is faster with it."""
     device: str | None = None
-    """cpu, cuda, cuda:1, mps; unset: the best there is."""
+    """cpu, cuda, cuda:1 or mps; unset: a CUDA GPU where there is one, else the CPU."""
 
 
 class TrainSettings(Section):
