@@ -108,7 +108,7 @@ def test_training_evaluation_and_serving_show_the_model_the_same_ids(tokenizer):
         name = "recorder"
         served: Sequence[Message]
 
-        def stream(self, messages: Sequence[Message], *, max_tokens: int = 256) -> Iterator[str]:
+        def stream(self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 256) -> Iterator[str]:
             self.served = messages
             yield "Answer: forty minutes"
 

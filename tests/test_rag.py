@@ -31,10 +31,10 @@ class Chat:
 
     def __init__(self, pieces: Sequence[str]) -> None:
         self.pieces = pieces
-        self.asked: list[tuple[list[Message], int]] = []
+        self.asked: list[tuple[list[Message], Sequence[Passage] | None, int]] = []
 
-    def stream(self, messages: Sequence[Message], *, max_tokens: int = 256) -> Iterator[str]:
-        self.asked.append((list(messages), max_tokens))
+    def stream(self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 256) -> Iterator[str]:
+        self.asked.append((list(messages), quotable, max_tokens))
         yield from self.pieces
 
 
@@ -46,11 +46,17 @@ def test_the_model_sees_the_k_best_passages_in_rank_order_and_its_words_are_stre
     chat = Chat(['"The pier', ' is old."\nAnswer:', " old"])
     *pieces, answer = answer_question("How is the pier?", Retriever(), chat, to_passage=to_passage, k=2, max_tokens=17)
     assert pieces == chat.pieces
-    assert chat.asked == [(build_messages("How is the pier?", PASSAGES[:2]), 17)]
+    assert chat.asked == [(build_messages("How is the pier?", PASSAGES[:2]), PASSAGES[:2], 17)]
     assert isinstance(answer, Answer)
     assert answer.raw == "".join(chat.pieces)
     assert (answer.question, answer.answer, answer.model, answer.abstained) == ("How is the pier?", "old", "scripted", False)
     assert answer.passages == tuple(PASSAGES[:2])
+
+
+def test_quotes_are_free_where_they_are_not_to_be_held_to_the_passages():
+    chat = Chat(["Answer: old"])
+    list(answer_question("q", Retriever(), chat, to_passage=to_passage, k=2, constrained_quotes=False))
+    assert chat.asked[0][1] is None
 
 
 def test_a_citation_names_the_passage_and_the_place_in_its_document():
