@@ -97,7 +97,8 @@ def test_a_retyped_quote_maps_to_the_exact_words(before, quoted, after, data):
 @given(st.one_of(anything, hostile))
 def test_folding_twice_changes_nothing_where_no_line_starts_with_a_mark(text):
     once = fold(text)
-    if not any(mark in once for mark in "#-+>:|()"):
+    spaced = any(" " in unicodedata.normalize("NFKC", each) for each in text if not each.isspace())  # a lone macron, an Arabic ligature
+    if not spaced and not any(mark in once for mark in "#-+>:|()"):
         assert fold(once) == once
 
 
@@ -116,6 +117,7 @@ def test_folding_twice_changes_nothing_where_no_line_starts_with_a_mark(text):
         ("North 40", "| North | 40 |\n|---|---|", "North | 40"),
         ("one two", "- one\n- two", "one\n- two"),
         ("café", "cafe\u0301 open", "cafe\u0301"),
+        ("don't go", "I don´t go", "don´t go"),
         ("soft hyphen", "soft hy\u00adphen", "soft hy\u00adphen"),
     ],
 )

@@ -52,7 +52,8 @@ class Folded:
                     starts.append(space_at)
                     ends.append(i)
                 space_at = -1
-                for character in unicodedata.normalize("NFKC", cluster).translate(_TRANSLATE):
+                # Before as well: NFKC makes a space and an accent of the acute accent that some write for an apostrophe.
+                for character in unicodedata.normalize("NFKC", cluster.translate(_TRANSLATE)).translate(_TRANSLATE):
                     characters.append(character)
                     starts.append(i)
                     ends.append(j)
