@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ragtune.errors import CorpusError
+from ragtune.sqlite import use_wal
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x52414754  # "RAGT", in the file's header
@@ -71,7 +72,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             _check(db, path)
-            db.execute("PRAGMA journal_mode = WAL")
+            use_wal(db, BUSY_SECONDS)
             # FULL: what was committed survives a power cut, so no derived file can be of a generation that the corpus has lost.
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")

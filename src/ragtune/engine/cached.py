@@ -17,9 +17,11 @@ from typing import Any
 
 from ragtune.prompts import encode_prompt
 from ragtune.protocols import Engine
+from ragtune.sqlite import use_wal
 from ragtune.types import Generation, Message, Passage
 
 _VERSION = 1
+_BUSY_SECONDS = 30
 
 
 class CachedEngine:
@@ -126,8 +128,8 @@ class CachedEngine:
         return self._adapters[adapter]
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=30)
-        connection.execute("PRAGMA journal_mode=WAL")
+        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
+        use_wal(connection, _BUSY_SECONDS)
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 

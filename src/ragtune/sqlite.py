@@ -1,0 +1,33 @@
+"""What every SQLite file of ragtune needs on opening, whoever else is opening it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+
+def use_wal(db: sqlite3.Connection, seconds: float) -> None:
+    """Switch a file to write-ahead logging, which it then keeps.
+
+    SQLite's own time-out does not cover the switch: where two connections make it at once, one is told at once that the file is locked
+    (https://www.sqlite.org/wal.html, "Sometimes Queries Return SQLITE_BUSY In WAL Mode"). So it is tried again here.
+
+    Args:
+        db: an open connection without a transaction.
+        seconds: how long to try.
+
+    Raises:
+        sqlite3.OperationalError: the file stayed locked.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_BUSY) & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.005)
