@@ -1,8 +1,8 @@
 """THE prompt: question and passages to messages and token ids. Trained on, scored with and served with: these functions and no others.
 
 A prompt is *context* then *branch*: the context (instruction, passages) is shared by every question asked of the same passages; the
-branch is the question and the start of the assistant's turn. The seam lies after a single newline, so that
-``ids(context) + ids(branch) == ids(context + branch)`` for byte-pair tokenizers that merge newlines.
+branch is the question, the sentences of the passages that match it best, and the start of the assistant's turn. The seam lies after a
+single newline, so that ``ids(context) + ids(branch) == ids(context + branch)`` for byte-pair tokenizers that merge newlines.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ragtune.highlights import find_highlights
 from ragtune.types import Message, Passage
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 """Part of every dataset's and model's key: change it with any change of the words below."""
 
 WITH_PASSAGES = (
@@ -26,6 +27,7 @@ FROM_MEMORY = "Answer the question from memory. Write 'Answer:' and the shortest
 ABSTENTION = "not in the passages"
 ANSWER_MARK = "Answer:"
 QUESTION_MARK = "Question:"
+HIGHLIGHTS_MARK = "Closest sentences:"
 
 _ABSTAINED = re.compile(
     r"^\W*(?:not (?:in|found in|given in|stated in|mentioned in) (?:the|these|any) passages?|the passages? (?:do|does) not\b"
@@ -52,7 +54,7 @@ class PromptIds:
 
     Args:
         context: instruction, worked examples and passages.
-        branch: the question and the start of the assistant's turn.
+        branch: the question with its highlights and the start of the assistant's turn.
         prefix: how many ids of the context come before the last turn: instruction and worked examples, which many prompts share.
     """
 
@@ -138,8 +140,8 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> PromptId
         ValueError: the template does not show the last user message as it is.
     """
     rendered: str = tokenizer.apply_chat_template(_dicts(messages), tokenize=False, add_generation_prompt=True)
-    question = messages[-1].content.rpartition("\n")[2]
-    at = rendered.rfind(question)
+    branch = _branch(messages[-1].content)
+    at = rendered.rfind(branch)
     if at < 0:
         raise ValueError("the chat template changes the user's message: ragtune cannot find the question in what it renders")
     turns: str = tokenizer.apply_chat_template(_dicts(messages[:-1]), tokenize=False) if len(messages) > 1 else ""
@@ -164,9 +166,17 @@ def end_of_turn(tokenizer: Tokenizer) -> str:
 
 
 def _user(question: str, passages: Sequence[Passage] | None) -> str:
-    """The question is one line, whatever was asked, so that the last newline is the seam."""
+    """The question is one line, whatever was asked, and so is each highlight: the last line that starts with the mark is the seam."""
     context = "" if passages is None else format_passages(passages) if passages else "(no passages)\n"
-    return f"{context}{QUESTION_MARK} {' '.join(question.split())}".rstrip()
+    lines = [f"{QUESTION_MARK} {' '.join(question.split())}".rstrip()]
+    highlights = find_highlights(question, passages or ())
+    if highlights:
+        lines += [HIGHLIGHTS_MARK, *(f"- {highlight}" for highlight in highlights)]
+    return context + "\n".join(lines)
+
+
+def _branch(content: str) -> str:
+    return content[content.rfind(f"\n{QUESTION_MARK}") + 1 :]
 
 
 def _last_line(completion: str) -> str:

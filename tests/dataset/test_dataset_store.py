@@ -77,7 +77,7 @@ def test_an_example_is_shown_in_its_own_context() -> None:
     example = next(each for each in splits["train"] if each.answers)
     seen = render_example(example, BUILT.passages, k=3)
     assert BUILT.passages[example.oracles[0]].text in seen.messages[-1].content
-    assert seen.messages[-1].content.endswith(example.question)
+    assert f"\nQuestion: {example.question}\n" in seen.messages[-1].content
     assert seen.completion == example.completion
     hidden = render_example(example, BUILT.passages, k=3, present=False)
     assert BUILT.passages[example.oracles[0]].text not in hidden.messages[-1].content

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from ragtune.dataset.matching import holds_answer, normalise, sentence_around
+from ragtune.dataset.matching import holds_answer, normalise
 from ragtune.dataset.oracles import cut_quote, find_oracles
+from ragtune.sentences import sentence_around
 from ragtune.types import Evidence, Passage, Span
 
 TEXT = "Alpha is first. The mill was built\nby Ina Moll in 1902. Omega is last."

@@ -15,7 +15,7 @@ from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, parse_budg
 from ragtune.pipeline.records import RunResult
 from ragtune.rag import Answer
 from ragtune.workspace import Workspace, hash_file
-from tiny_project import builder, write_project, write_sources
+from tiny_project import PLACES, THINGS, builder, fact, write_project, write_sources
 
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
@@ -116,6 +116,40 @@ def test_no_test_question_is_trained_on(first):
     assert not splits["train"] & splits["test"]
     assert not splits["validation"] & splits["test"]
     assert sum(map(len, splits.values())) == 34
+
+
+def test_the_articles_of_squad_questions_are_the_documents_where_none_are_given(tmp_path, tiny_chat, tiny_embedder, cache):
+    articles = [
+        {
+            "title": place,
+            "paragraphs": [
+                {
+                    "context": fact(place, thing),
+                    "qas": [
+                        {
+                            "id": f"{place}-{thing}",
+                            "question": f"Who built the {thing} of {place}?",
+                            "answers": [{"text": builder(place, thing), "answer_start": fact(place, thing).index(builder(place, thing))}],
+                        }
+                    ],
+                }
+                for thing in THINGS[:4]
+            ],
+        }
+        for place in PLACES[:6]
+    ]
+    questions = tmp_path / "squad.json"
+    questions.write_text(json.dumps({"data": articles}), encoding="utf-8")
+    overrides = [f"model.base={json.dumps(str(tiny_chat))}", f"embed.model={json.dumps(str(tiny_embedder))}", "generate.max_new_tokens=2",
+                 "train.epochs=1", "evaluate.arms=['tuned']", "evaluate.contexts=['retrieved']"]  # fmt: skip
+    project = Project(tmp_path / "project", overrides=overrides, create=True)
+    result = project.run([], [questions])
+    assert result.ingest is not None
+    assert result.ingest.documents == len(articles)
+    assert result.dataset is not None
+    assert sum(result.dataset.figures["questions"].values()) == 24
+    assert not result.dataset.left_out
+    assert project.run([], [questions]).ingest.unchanged == len(articles)
 
 
 def test_manifests_carry_the_lineage(first):

@@ -1,4 +1,4 @@
-"""Comparing answers with text, and finding sentences: what deciding "does this passage hold the answer?" needs."""
+"""Comparing answers with text: what deciding "does this passage hold the answer?" needs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from collections.abc import Sequence
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "“”‘’–—…")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _TRIVIAL = frozenset({"yes", "no", "true", "false", "none", "both", "neither", "one", "two", "first", "it", "he", "she", "they"})
-_SENTENCE_END = re.compile(r"[.!?][\"”’')\]]*(?=\s+[\"“‘'(\[]?[A-Z0-9])|\n\s*\n")
-_ABBREVIATION = re.compile(
-    r"(?:\b[A-Z]|\b(?:St|Mr|Mrs|Ms|Dr|Prof|Rev|Gen|Col|Lt|Sgt|Sr|Jr|vs|No|Vol|Fig|approx|c|ca|cf|e\.g|i\.e|al|Inc|Ltd|Co|Mt))\.$"
-)
 
 
 def normalise(text: str) -> str:
@@ -29,18 +25,3 @@ def holds_answer(answers: Sequence[str], normalised: str) -> bool:
     """Whether one of the answers stands, in whole words, in a text that :func:`normalise` gave; trivial answers never do."""
     padded = f" {normalised} "
     return any(f" {answer} " in padded for answer in map(normalise, answers) if not is_trivial(answer))
-
-
-def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
-    """The sentence, or the sentences, that ``[start, end)`` of ``text`` touches, without outer white space."""
-    first, last = 0, len(text)
-    for match in _SENTENCE_END.finditer(text):
-        if _ABBREVIATION.search(text, max(0, match.start() - 8), match.start() + 1):
-            continue
-        if match.end() <= start:
-            first = match.end()
-        elif match.end() >= end:
-            last = match.end()
-            break
-    sentence = text[first:last]
-    return first + len(sentence) - len(sentence.lstrip()), first + len(sentence.rstrip())

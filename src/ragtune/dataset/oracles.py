@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from ragtune.dataset.matching import normalise, sentence_around
+from ragtune.dataset.matching import normalise
 from ragtune.quotes import find_span
+from ragtune.sentences import bare, sentence_around
 from ragtune.types import Evidence, Passage
 
 _WORD = re.compile(r"\S+")
 _FIELD = re.compile(r"\s*\||[^\s:][^:]{0,40}: ")
-_EDGE = re.compile(r"^(?:(?:#{1,6}|>|[-*+])\s+|\|\s*)+|\s*\|$")
 
 
 def touches(passage: Passage, evidence: Evidence) -> bool:
@@ -114,4 +114,4 @@ def _shorten(text: str, answers: Sequence[str], max_words: int) -> str:
         length = len(text[place[0] : place[1]].split())
         first = min(max(0, at - max(0, max_words - length) // 2), len(words) - max_words)
         text = text[words[first].start() : words[first + max_words - 1].end()]
-    return " ".join(_EDGE.sub("", _EDGE.sub("", text.strip())).split())
+    return bare(text)

@@ -12,12 +12,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ragtune.dataset.matching import normalise, sentence_around
+from ragtune.dataset.matching import normalise
 from ragtune.dataset.questions import RawEvidence, RawQuestion, read_text
 from ragtune.errors import QuestionError
+from ragtune.sentences import sentence_around
 from ragtune.types import Document
 
 _SEAM = "\n\n"
+
+
+def is_squad(path: Path) -> bool:
+    """Whether a question file is SQuAD JSON.
+
+    Raises:
+        QuestionError: it cannot be read.
+    """
+    if path.suffix != ".json":
+        return False
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError:
+        return False
+    return isinstance(content, dict) and isinstance(content.get("data"), list)
 
 
 def squad_documents(path: Path) -> list[Document]:

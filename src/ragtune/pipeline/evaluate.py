@@ -104,7 +104,7 @@ def evaluate(
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
     }
     report = score(
-        predictions, examples, retrieved, cuts=sorted({1, 3, k, 10}), test_readings=max(readings, 1), seed=settings.evaluate.seed
+        predictions, examples, retrieved, cuts=sorted({1, 3, 5, k, 10}), test_readings=max(readings, 1), seed=settings.evaluate.seed
     )
     report = replace(report, notes=(*report.notes, *_notes(settings, source, data, examples, split)))
     seconds = time.monotonic() - started

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ragtune.config import SETTINGS_FILE, Settings, render_toml
 from ragtune.dataset.questions import RawQuestion, load_questions
+from ragtune.dataset.squad import is_squad, squad_documents
 from ragtune.errors import ProjectError, QuestionError
 from ragtune.pipeline.dataset import build_dataset, question_files
 from ragtune.pipeline.evaluate import evaluate
@@ -47,10 +48,10 @@ def run(
         QuestionError: there are no questions, or a file of them is malformed.
     """
     started = time.monotonic()
-    paths = source_paths(workspace, settings, documents)
+    files = question_files(workspace, settings, questions)
+    paths = source_paths(workspace, settings, documents) or _squad_articles(workspace, files, progress)
     if not paths:
         raise ProjectError("there are no documents: give --documents DIR, or set documents in ragtune.toml")
-    files = question_files(workspace, settings, questions)
     asked = load_questions(files)
     if not asked:
         raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some, or give --questions FILE")
@@ -65,6 +66,18 @@ def run(
     model = train(workspace, settings, dataset.name, None, progress)
     evaluation = evaluate(workspace, settings, model.name, None, "test", progress)
     return RunResult(plan, ingested, indexed, dataset, model, evaluation, time.monotonic() - started)
+
+
+def _squad_articles(workspace: Workspace, files: Sequence[Path], progress: Progress) -> list[Path]:
+    """Where no documents are given, the articles of SQuAD files are the documents: as Markdown files in the workspace."""
+    articles = [document for path in files if is_squad(path) for document in squad_documents(path)]
+    if not articles:
+        return []
+    folder = workspace.folder / "articles"
+    for article in articles:
+        write_bytes(folder / article.source, article.text.encode())
+    progress.note(f"no documents given: the {len(articles)} articles of the SQuAD questions are the documents")
+    return [folder]
 
 
 def _plan(

@@ -1,0 +1,77 @@
+"""Highlights: the sentence with the question's words comes first, every one is a span of its passage, and nothing else decides."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragtune.highlights import MAX_WORDS, find_highlights, terms
+from ragtune.quotes import find_span
+from ragtune.types import Passage, Span
+
+
+def passage(number: int, text: str, prefix: str = "Lines") -> Passage:
+    return Passage(f"p{number}", "a.md", "A", prefix, text, (Span("a.md", 0, len(text)),), (f"c{number}",))
+
+
+FERRY = passage(1, "The ferry leaves at noon. It carries forty passengers and two horses. The captain is Ann Pask.")
+MILL = passage(2, "The mill stands by the Avon. Its captain never came. It grinds barley on Tuesdays.")
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("How many passengers and horses can it take?", "It carries forty passengers and two horses."),
+        ("What is ground on a Tuesday?", "It grinds barley on Tuesdays."),
+        ("Who is the captain of the ferry?", "The captain is Ann Pask."),
+    ],
+)
+def test_the_sentence_that_shares_the_question_s_words_comes_first(question: str, expected: str) -> None:
+    assert find_highlights(question, [FERRY, MILL])[0] == expected
+
+
+def test_of_equal_sentences_that_of_the_better_ranked_passage_comes_first() -> None:
+    first, second = passage(1, "Open from May to June."), passage(2, "Open from July to August.")
+    assert find_highlights("When is it open?", [first, second])[0] == "Open from May to June."
+    assert find_highlights("When is it open?", [second, first])[0] == "Open from July to August."
+
+
+def test_headings_above_a_sentence_count_for_it() -> None:
+    text = "## Lantern Hut\n\nThere are 60 beds.\n\n## Marl Hut\n\nThere are 24 beds."
+    assert find_highlights("How many beds has the Marl Hut?", [passage(1, text)])[0] == "There are 24 beds."
+    by_prefix = [passage(1, "There are 60 beds.", "Lantern Hut"), passage(2, "There are 24 beds.", "Marl Hut")]
+    assert find_highlights("How many beds has the Marl Hut?", by_prefix)[0] == "There are 24 beds."
+
+
+def test_a_table_row_is_a_highlight_and_its_head_and_rule_are_not() -> None:
+    text = "| Hut | Beds |\n|---|---|\n| Lantern Hut | 60 |\n| Marl Hut | 24 |"
+    found = find_highlights("How many beds has the Marl Hut?", [passage(1, text)], 9)
+    assert found == ("Marl Hut | 24", "Lantern Hut | 60")
+
+
+def test_scripts_without_spaces_are_matched_too() -> None:
+    assert terms("渡船中午") == ["渡船", "船中", "中午"]
+    assert find_highlights("渡船几点出发", [passage(1, "磨坊在河边\n渡船中午出发")])[0] == "渡船中午出发"
+
+
+def test_a_long_sentence_is_shown_in_pieces() -> None:
+    words = [f"word{number}" for number in range(MAX_WORDS + 5)]
+    found = find_highlights("word3", [passage(1, " ".join(words))], 9)
+    assert found == (" ".join(words[:MAX_WORDS]), " ".join(words[MAX_WORDS:]))
+
+
+@given(question=st.text(max_size=30), bodies=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), max_size=3))
+def test_highlights_are_one_line_spans_of_what_is_shown(question: str, bodies: list[str]) -> None:
+    passages = [passage(number, body) for number, body in enumerate(bodies)]
+    found = find_highlights(question, passages)
+    assert found == find_highlights(question, passages)
+    for text in found:
+        assert text == " ".join(text.split())
+        # What the fold drops entirely (a line of marks alone) has no place to be found at.
+        assert any(find_span(text, body) for body in bodies) or not any(character.isalnum() for character in text)
+
+
+def test_nothing_shown_nothing_highlighted() -> None:
+    assert find_highlights("Who?", []) == ()
+    assert find_highlights("Who?", [passage(1, "")]) == ()
