@@ -6,13 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragtune.highlights import MAX_WORDS, find_highlights, terms
+from ragtune.highlights import MAX_CHARACTERS, MAX_WORDS, terms
+from ragtune.highlights import find_highlights as find
 from ragtune.quotes import find_span
 from ragtune.types import Passage, Span
 
 
 def passage(number: int, text: str, prefix: str = "Lines") -> Passage:
     return Passage(f"p{number}", "a.md", "A", prefix, text, (Span("a.md", 0, len(text)),), (f"c{number}",))
+
+
+def find_highlights(question: str, passages: list[Passage], count: int = 3) -> tuple[str, ...]:
+    return tuple(highlight.text for highlight in find(question, passages, count))
 
 
 FERRY = passage(1, "The ferry leaves at noon. It carries forty passengers and two horses. The captain is Ann Pask.")
@@ -44,6 +49,28 @@ def test_headings_above_a_sentence_count_for_it() -> None:
     assert find_highlights("How many beds has the Marl Hut?", by_prefix)[0] == "There are 24 beds."
 
 
+def test_a_heading_keeps_its_parents_and_loses_its_siblings() -> None:
+    text = "## Lantern Hut\n\n### Beds\n\nThere are 60.\n\n## Marl Hut\n\n### Beds\n\nThere are 24."
+    first, second = find("How many beds has the Marl Hut?", [passage(1, text, "Huts > North")])[:2]
+    assert (first.text, first.above) == ("There are 24.", "Huts > Beds")
+    assert second.text == "There are 60."
+    assert find_highlights("Which hut has 60?", [passage(1, "#60 is no heading")]) == ("#60 is no heading",)
+
+
+def test_a_highlight_says_what_it_stands_under() -> None:
+    table = "## Levels\n\n| Level | Colour |\n|---|---|\n| 4 | red |\n| 5 | black |"
+    shown = [str(each) for each in find("What colour is level 4?", [passage(1, table, "Avalanches")], 1)]
+    assert shown == ["Avalanches > Levels (Level | Colour): 4 | red"]
+    continued = [str(each) for each in find("What colour is level 5?", [passage(1, "| 5 | black |", "Levels\n| Level | Colour |")], 1)]
+    assert continued == ["Levels (Level | Colour): 5 | black"]
+    assert [str(each) for each in find("Who?", [passage(1, "Ann.", "")])] == ["Ann."]
+
+
+def test_an_equal_sentence_is_shown_once_where_it_fits_best() -> None:
+    text = "## Lantern Hut\n\nIt is open.\n\n## Marl Hut\n\nIt is open."
+    assert [str(each) for each in find("Is the Marl Hut open?", [passage(1, text)])] == ["Lines > Marl Hut: It is open."]
+
+
 def test_a_table_row_is_a_highlight_and_its_head_and_rule_are_not() -> None:
     text = "| Hut | Beds |\n|---|---|\n| Lantern Hut | 60 |\n| Marl Hut | 24 |"
     found = find_highlights("How many beds has the Marl Hut?", [passage(1, text)], 9)
@@ -52,13 +79,14 @@ def test_a_table_row_is_a_highlight_and_its_head_and_rule_are_not() -> None:
 
 def test_scripts_without_spaces_are_matched_too() -> None:
     assert terms("渡船中午") == ["渡船", "船中", "中午"]
-    assert find_highlights("渡船几点出发", [passage(1, "磨坊在河边\n渡船中午出发")])[0] == "渡船中午出发"
+    assert find_highlights("渡船几点出发", [passage(1, "磨坊在河边。渡船中午出发。")])[0] == "渡船中午出发。"
 
 
 def test_a_long_sentence_is_shown_in_pieces() -> None:
     words = [f"word{number}" for number in range(MAX_WORDS + 5)]
     found = find_highlights("word3", [passage(1, " ".join(words))], 9)
     assert found == (" ".join(words[:MAX_WORDS]), " ".join(words[MAX_WORDS:]))
+    assert max(map(len, find_highlights("x", [passage(1, "x" * 5 * MAX_CHARACTERS)], 9))) == MAX_CHARACTERS
 
 
 @given(question=st.text(max_size=30), bodies=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), max_size=3))

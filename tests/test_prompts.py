@@ -132,7 +132,7 @@ def test_the_words_of_a_prompt():
     assert (system.role, user.role) == ("system", "user")
     assert "not in the passages" in system.content
     assert user.content == ("[1] A › B\nThe crossing takes forty minutes.\n\n[2] A › B\nThe pier is old.\nQuestion: How long?\n"
-                            "Closest sentences:\n- The crossing takes forty minutes.\n- The pier is old.")
+                            "Closest sentences:\n- A › B: The crossing takes forty minutes.\n- A › B: The pier is old.")
     assert build_messages("Q", [])[-1].content == "(no passages)\nQuestion: Q"
     memory = build_messages("Q", None)
     assert memory[-1].content == "Question: Q"

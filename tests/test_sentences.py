@@ -11,6 +11,13 @@ def test_abbreviations_and_numbers_end_no_sentence() -> None:
     assert split_sentences(text) == ["It was built by Dr. J. Pask in 1902.", "It cost 3.5 crowns!", "Why?", "Nobody knows."]
 
 
+def test_sentences_of_other_scripts_end_too() -> None:
+    assert split_sentences("Die Bahn fährt. Über ihr kreist ein Adler.") == ["Die Bahn fährt.", "Über ihr kreist ein Adler."]
+    assert split_sentences("Канатка закрыта. Она откроется в мае.") == ["Канатка закрыта.", "Она откроется в мае."]
+    assert split_sentences("渡船中午出发。磨坊在河边！") == ["渡船中午出发。", "磨坊在河边！"]
+    assert split_sentences("It takes approx. two hours.") == ["It takes approx. two hours."]
+
+
 @given(st.text("ab.!? \nA1\"", max_size=40))
 def test_splitting_loses_only_white_space(text: str) -> None:
     assert "".join("".join(split_sentences(text)).split()) == "".join(text.split())

@@ -67,7 +67,7 @@ class IndexSettings(Section):
 class RetrieveSettings(Section):
     """Finding passages for a question."""
 
-    k: int = Field(5, ge=1)
+    k: int = Field(3, ge=1)
     """Passages shown to the model, in training, evaluation and serving alike."""
     candidates: int = Field(50, ge=1)
     """Chunks that dense and lexical search each contribute to the fusion."""
@@ -127,8 +127,6 @@ class TrainSettings(Section):
     """Answers whose mean loss makes one update."""
     shared_contexts: bool = True
     """Train questions with overlapping contexts in one sequence."""
-    early_k: int | None = Field(2, ge=1)
-    """Passages in the contexts of the first four fifths of a run, never more than retrieve.k; the last fifth has exactly what is served."""
     seed: int = 0
     """Seed of initial weights and order."""
     max_answers: int | None = Field(None, ge=1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,6 +22,7 @@ from ragtune.types import Passage
 COUNT = 3
 """Sentences shown (docs/decisions/0004-highlights.md)."""
 MAX_WORDS = 40
+MAX_CHARACTERS = 320
 _K1, _B = 1.2, 0.75
 _HEADING = 0.5
 """What a question's word is worth where only the headings above a sentence have it."""
@@ -30,35 +31,49 @@ _PER_RANK = 0.1
 _STEM = 5
 """Letters of a word that are compared: inflections differ at the end."""
 _TERM = re.compile(r"\w+")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+_HEADING_LINE = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)(?:\s+#+)?\s*$")
 _RULE = re.compile(r"[\s|:+=-]*")
-_TABLE_HEAD = re.compile(r"^\s*\|.*\|\s*$")
+_ROW = re.compile(r"^\s*\|.*\|\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Highlight:
+    """A sentence or table row.
+
+    Args:
+        text: a span of a passage, on one line.
+        above: what it stands under: document or section, nearest heading, head of its table; may be empty.
+    """
+
+    text: str
+    above: str
+
+    def __str__(self) -> str:
+        return f"{self.above}: {self.text}" if self.above else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
-    text: str
+    highlight: Highlight
     terms: Counter[str]
     above: frozenset[str]
 
 
-def find_highlights(question: str, passages: Sequence[Passage], count: int = COUNT) -> tuple[str, ...]:
-    """The sentences and table rows that match best, best first, each a span of a passage on one line.
+def find_highlights(question: str, passages: Sequence[Passage], count: int = COUNT) -> tuple[Highlight, ...]:
+    """The sentences and table rows that match best, best first; equal ones once.
 
     Args:
         question: as asked.
         passages: those shown, in the order of their ranks.
         count: at most so many.
     """
-    sentences: dict[str, tuple[_Sentence, int]] = {}
-    for rank, passage in enumerate(passages):
-        for sentence in _sentences(passage.prefix, passage.text):
-            sentences.setdefault(sentence.text, (sentence, rank))
-    candidates = list(sentences.values())
+    candidates = [(sentence, rank) for rank, passage in enumerate(passages) for sentence in _sentences(passage.prefix, passage.text)]
     scores = _bm25(Counter(terms(question)), [sentence for sentence, _ in candidates])
     best = max(scores, default=0.0) or 1.0
     order = sorted(range(len(candidates)), key=lambda at: (_PER_RANK * candidates[at][1] - scores[at] / best, at))
-    return tuple(candidates[at][0].text for at in order[:count])
+    distinct = {candidates[at][0].highlight.text: candidates[at][0].highlight for at in reversed(order)}
+    return tuple(list(distinct.values())[: -count - 1 : -1])
 
 
 def terms(text: str) -> list[str]:
@@ -93,22 +108,42 @@ def _bm25(question: Counter[str], sentences: Sequence[_Sentence]) -> list[float]
 
 @lru_cache(maxsize=4096)
 def _sentences(prefix: str, text: str) -> tuple[_Sentence, ...]:
+    path, *table = prefix.splitlines() or [""]
+    top = [part.strip() for part in path.split(" > ") if part.strip()]
+    head = " ".join(bare(line) for line in table if _ROW.match(line) and not _RULE.fullmatch(line))
+    headings: list[tuple[int, str]] = []  # those in the text, outermost first, with their levels
     found = []
-    document = frozenset(terms(prefix))
-    above = document
     lines = text.splitlines()
     for number, line in enumerate(lines):
         if not line.strip() or _RULE.fullmatch(line):
             continue
-        if line.lstrip().startswith("#"):
-            above = document | frozenset(terms(line))
-        elif _TABLE_HEAD.match(line) and number + 1 < len(lines) and "-" in lines[number + 1] and _RULE.fullmatch(lines[number + 1]):
-            above |= frozenset(terms(line))
+        heading = _HEADING_LINE.match(line)
+        if heading:
+            level = len(heading[1])
+            headings = [each for each in headings if each[0] < level] + [(level, heading[2].strip())]
+            head = ""
+        elif _ROW.match(line) and number + 1 < len(lines) and "-" in lines[number + 1] and _RULE.fullmatch(lines[number + 1]):
+            head = bare(line)
         else:
-            for sentence in split_sentences(line):
-                shown = bare(sentence)
-                words = shown.split()
-                for at in range(0, len(words), MAX_WORDS):
-                    piece = " ".join(words[at : at + MAX_WORDS])
-                    found.append(_Sentence(piece, Counter(terms(piece)), above))
+            names = [*top, *(name for _, name in headings)]
+            own = head if _ROW.match(line) else ""
+            shown = " > ".join(dict.fromkeys([*names[:1], *names[-1:]])) + (f" ({own})" if own else "")
+            above = frozenset(terms(" ".join([*names, own])))
+            pieces = [piece for sentence in split_sentences(line) for piece in _pieces(bare(sentence))]
+            found += [_Sentence(Highlight(piece, shown), Counter(terms(piece)), above) for piece in pieces]
     return tuple(found)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A sentence, or what is too long for one cut between words; a text without spaces is cut anywhere."""
+    piece: list[str] = []
+    for word in text.split():
+        if piece and (len(piece) == MAX_WORDS or sum(map(len, piece)) + len(piece) + len(word) > MAX_CHARACTERS):
+            yield " ".join(piece)
+            piece = []
+        while len(word) > MAX_CHARACTERS:
+            yield word[:MAX_CHARACTERS]
+            word = word[MAX_CHARACTERS:]
+        piece.append(word)
+    if piece:
+        yield " ".join(piece)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_END = re.compile(r"[.!?][\"”’')\]]*(?=\s+[\"“‘'(\[]?[A-Z0-9])|\n\s*\n")
+_END = re.compile(r"[.!?][\"”’')\]]*(?=\s+[\"“‘'(\[]?(\w))|[。！？][”’」』）]*|\n\s*\n")
 _ABBREVIATION = re.compile(
     r"(?:\b[A-Z]|\b(?:St|Mr|Mrs|Ms|Dr|Prof|Rev|Gen|Col|Lt|Sgt|Sr|Jr|vs|No|Vol|Fig|approx|c|ca|cf|e\.g|i\.e|al|Inc|Ltd|Co|Mt))\.$"
 )
@@ -38,6 +38,9 @@ def bare(line: str) -> str:
 
 def _ends(text: str) -> Iterator[int]:
     for match in _END.finditer(text):
+        following = match[1]
+        if following is not None and following.islower():
+            continue  # "approx. two": what goes on in lower case is no new sentence; letters without case may begin one
         if not _ABBREVIATION.search(text, max(0, match.start() - 8), match.start() + 1):
             yield match.end()
 

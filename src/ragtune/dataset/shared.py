@@ -72,7 +72,6 @@ def epoch_groups(
     p: float,
     k: int,
     shared: bool,
-    early_k: int | None = None,
     exact_tail: float = 0.2,
     max_branches: int = 12,
     rank_bound: int = 20,
@@ -89,7 +88,6 @@ def epoch_groups(
         p: as in :func:`group_contexts`, and so are ``k``, ``max_branches``, ``rank_bound`` and ``min_own``.
         k: passages a context.
         shared: whether contexts are shared at all.
-        early_k: passages a context before the tail; fewer cost less and teach the same habit. ``None`` takes ``k``.
         exact_tail: share of the run, at its end, in which every question has its own served context of ``k`` passages.
         max_branches: questions a context, at most.
         rank_bound: lowest rank of a distractor.
@@ -98,13 +96,11 @@ def epoch_groups(
     order = _shuffled(examples, (seed, epoch))
     share = min(1.0, max(0.0, (1 - exact_tail) * total_epochs - epoch))
     cut = int(share * len(order) + 0.5)
-    early = _served(examples, epoch=epoch, seed=seed, p=p, k=min(early_k or k, k))
-    late = _served(examples, epoch=epoch, seed=seed, p=p, k=k)
-    if shared:
-        grouped = _group(order[:cut], early, passages, (seed, epoch), max_branches, rank_bound, min_own)
-    else:
-        grouped = _separate(order[:cut], early, passages)
-    return grouped + _separate(order[cut:], late, passages)
+    served = _served(examples, epoch=epoch, seed=seed, p=p, k=k)
+    if not shared:
+        return _separate(order, served, passages)
+    grouped = _group(order[:cut], served, passages, (seed, epoch), max_branches, rank_bound, min_own)
+    return grouped + _separate(order[cut:], served, passages)
 
 
 def served_contexts(examples: Sequence[Example], passages: Mapping[str, Passage], *, k: int) -> list[ContextGroup]:

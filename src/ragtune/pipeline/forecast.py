@@ -153,11 +153,9 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
         "index": rates.load + sizes.chunks / rates.chunks,
         "dataset": 1.0 + sizes.chunks / rates.chunks / 20,
     }
-    # Counted on the example: four fifths in contexts of 2 passages instead of 5 make 0.62 of the tokens.
-    sharing = 0.62 if settings.train.early_k and settings.train.early_k < settings.retrieve.k else 1.0
     n_train = min(sizes.train, settings.train.max_answers or sizes.train)
     n_test = min(sizes.test, settings.evaluate.max_questions or sizes.test)
-    answer = settings.train.epochs * sharing / rates.answers
+    answer = settings.train.epochs / rates.answers
     note = ""
     max_answers = max_questions = None
     if budget is not None:

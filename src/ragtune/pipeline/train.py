@@ -117,7 +117,6 @@ def _groups(
             p=source.figures["p_oracle"],
             k=source.settings["retrieve"]["k"],
             shared=settings.train.shared_contexts,
-            early_k=settings.train.early_k,
         )
 
     return groups
