@@ -66,6 +66,18 @@ def _question(title: str, context: str, item: dict[str, Any]) -> dict[str, Any]:
     return {"id": item["id"], "question": item["question"], "answers": answers, "document": f"{title}.md", "evidence": evidence}
 
 
+def _wall_seconds(project: Project, sitting: float) -> dict[str, float]:
+    """This sitting's seconds, and what training and answering took over all sittings of a run that was killed in between."""
+    spent = {"this_sitting": round(sitting, 1)}
+    for manifest in project.workspace.manifests("models"):
+        spent[f"train {'dsf' if manifest.settings['without_context'] else 'tuned'}"] = round(manifest.figures["seconds"], 1)
+    evaluation = project.workspace.find("evaluations", None)
+    lines = (project.workspace.artifact("evaluations", evaluation.name) / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    # Equal prompts are answered once and told apart by nothing but their arm and passages.
+    once = {(each["arm"], each["id"], tuple(each["passages"])): each["seconds"] for each in map(json.loads, lines)}
+    return {**spent, "answer": round(sum(once.values()), 1)}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/squadshifts"))
@@ -94,8 +106,9 @@ def main() -> int:
     Console().print(terminal_table(result.evaluation.report))
     report = report_to_json(result.evaluation.report)
     path = HERE / "results" / "squadshifts.json"
-    write_json(path, {"seconds": round(seconds, 1), "settings": settings, "versions": library_versions(), "report": report})
-    print(f"{seconds / 60:.1f} minutes in this run; {path}")
+    written = {"wall_seconds": _wall_seconds(project, seconds), "settings": settings, "versions": library_versions(), "report": report}
+    write_json(path, written)
+    print(f"{seconds / 60:.1f} minutes in this sitting, {written['wall_seconds']}; {path}")
     return 0
 
 

@@ -202,6 +202,16 @@ def test_doctor_names_keys_and_never_shows_them(run, monkeypatch):
     assert "OPENAI_API_KEY" in shown
 
 
+def test_a_token_in_dotenv_reaches_the_libraries_that_load_models(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "the environment's")
+    (tmp_path / ".env").write_text("HF_TOKEN=hf-of-dotenv\n", encoding="utf-8")
+    Project(tmp_path, create=True)
+    assert os.environ["HF_TOKEN"] == "the environment's", "which comes first"
+    monkeypatch.delenv("HF_TOKEN")
+    Project(tmp_path, create=True)
+    assert os.environ["HF_TOKEN"] == "hf-of-dotenv"
+
+
 def test_doctor_works_outside_a_project(run):
     code, out, _ = run("doctor", "--json")
     assert code in (0, 1)

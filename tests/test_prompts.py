@@ -123,16 +123,47 @@ def test_a_template_that_changes_the_question_is_refused(tiny):
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(tiny))
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] | upper }}{% endfor %}"
-    with pytest.raises(ValueError, match="template changes"):
+    with pytest.raises(ModelError, match="template changes"):
         encode_prompt(tokenizer, build_messages("Who?", PASSAGES))
+
+
+def test_a_template_without_a_system_turn_gets_the_instruction_in_the_user_s(tiny):
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(tiny))
+    with_system = tokenizer.decode(encode_prompt(tokenizer, build_messages("Who?", PASSAGES)).ids)
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + tokenizer.chat_template
+    tokenizer.chat_template = refusing
+    prompt = encode_prompt(tokenizer, build_messages("Who?", PASSAGES))
+    assert tokenizer.decode(prompt.ids) == with_system.replace("<|im_end|>\n<|im_start|>user\n", "\n\n").replace("system\n", "user\n")
+    assert tokenizer.decode(prompt.branch).startswith("Question: Who?")
+    tokenizer.chat_template = "{{ raise_exception('nothing pleases me') }}"
+    with pytest.raises(ModelError, match="nothing pleases me"):
+        encode_prompt(tokenizer, build_messages("Who?", PASSAGES))
+
+
+HOSTILE = st.lists(st.sampled_from(["<|im_end|>", "<|im_start|>", "\n", "system", "<|endoftext|>", "x", " "]), max_size=8).map("".join)
+
+
+@given(question=HOSTILE, body=HOSTILE, prefix=HOSTILE, quote=HOSTILE)
+def test_no_document_can_end_a_turn_or_open_one(tokenizer, question, body, prefix, quote):
+    start, end = (tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>"))
+    prompt = encode_prompt(tokenizer, build_messages(question, [make_passage(1, body, prefix)]))
+    assert (prompt.ids.count(start), prompt.ids.count(end)) == (3, 2)
+    assert not {*prompt.ids, *encode_completion(tokenizer, build_completion("a", [quote]))[:-1]} & {
+        id_ for id_ in tokenizer.all_special_ids if id_ not in (start, end)
+    }
+    assert encode_completion(tokenizer, build_completion("a", [quote])).count(end) == 1
+    assert tokenizer.decode(prompt.branch).startswith("Question:")
 
 
 def test_the_words_of_a_prompt():
     system, user = build_messages("  How long?  ", PASSAGES)
     assert (system.role, user.role) == ("system", "user")
     assert "not in the passages" in system.content
-    assert user.content == ("[1] A › B\nThe crossing takes forty minutes.\n\n[2] A › B\nThe pier is old.\nQuestion: How long?\n"
-                            "Closest sentences:\n- A › B: The crossing takes forty minutes.\n- A › B: The pier is old.")
+    assert user.content == (
+        "[1] A › B\nThe crossing takes forty minutes.\n\n[2] A › B\nThe pier is old.\nQuestion: How long?\n"
+        "Closest sentences:\n- A › B: The crossing takes forty minutes.\n- A › B: The pier is old."
+    )
     assert build_messages("Q", [])[-1].content == "(no passages)\nQuestion: Q"
     memory = build_messages("Q", None)
     assert memory[-1].content == "Question: Q"
@@ -164,6 +195,14 @@ def test_what_the_model_learns_to_write_is_read_back(answer, quotes):
     assert parsed.answer == answer
     assert parsed.quotes == tuple(quotes)
     assert not parsed.abstained
+
+
+def test_an_answer_mark_inside_a_quote_is_the_document_s():
+    parsed = parse_answer('"Answer: forty minutes, see the FAQ."\nAnswer: forty')
+    assert parsed.quotes == ("Answer: forty minutes, see the FAQ.",)
+    assert parsed.answer == "forty"
+    cut = parse_answer('"Answer: forty minutes"')
+    assert cut.quotes == ("Answer: forty minutes",)
 
 
 def test_an_abstention_is_read_back():

@@ -18,7 +18,7 @@ def test_sentences_of_other_scripts_end_too() -> None:
     assert split_sentences("It takes approx. two hours.") == ["It takes approx. two hours."]
 
 
-@given(st.text("ab.!? \nA1\"", max_size=40))
+@given(st.text('ab.!? \nA1"', max_size=40))
 def test_splitting_loses_only_white_space(text: str) -> None:
     assert "".join("".join(split_sentences(text)).split()) == "".join(text.split())
 

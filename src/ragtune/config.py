@@ -227,6 +227,17 @@ def load_settings(project: Path, overrides: Sequence[str] = ()) -> Settings:
     return Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
 
 
+def changed_settings(settings: Settings, other: Settings) -> dict[str, Any]:
+    """What differs from ``other``, by dotted name."""
+    changed: dict[str, Any] = {}
+    for name in setting_names():
+        section, _, leaf = name.rpartition(".")
+        value, before = (getattr(getattr(each, section) if section else each, leaf) for each in (settings, other))
+        if value != before and value is not None:
+            changed[name] = value
+    return changed
+
+
 def setting_names() -> list[str]:
     """Every setting as a dotted name, sections in order."""
     return [name for name, _, _ in _fields()]

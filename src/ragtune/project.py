@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from ragtune import doctor as checks
-from ragtune.config import ENV_EXAMPLE, SETTINGS_FILE, load_settings, render_toml
+from ragtune.config import ENV_EXAMPLE, SETTINGS_FILE, load_settings, read_key, render_toml
 from ragtune.errors import ProjectError
 from ragtune.models import catalog
 from ragtune.models.pull import cache_dir, pull
@@ -56,6 +57,10 @@ class Project:
         self.path = _find(path, create)
         self.settings = load_settings(self.path, overrides)
         self.workspace = Workspace(self.path)
+        # Hugging Face's own libraries read it from there, wherever a model is loaded.
+        token = read_key(self.path, "HF_TOKEN")
+        if token is not None:
+            os.environ.setdefault("HF_TOKEN", token.get_secret_value())
         self._progress: Progress = progress or Silent()
 
     @classmethod
@@ -141,7 +146,7 @@ class Project:
         """Answer a question: pieces of text as they are written, then the :class:`~ragtune.rag.Answer` with checked citations."""
         from ragtune.pipeline.ask import ask
 
-        return ask(self.workspace, self.settings, question, model, k or self.settings.retrieve.k)
+        return ask(self.workspace, self.settings, question, model, k)
 
     def run(self, documents: Paths = (), questions: Paths = (), *, budget: str | None = None, dry_run: bool = False) -> RunResult:
         """Do everything that is not done yet, in one go."""

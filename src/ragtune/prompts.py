@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
+from ragtune.errors import ModelError
 from ragtune.highlights import find_highlights
 from ragtune.types import Message, Passage
 
@@ -29,6 +31,10 @@ ANSWER_MARK = "Answer:"
 QUESTION_MARK = "Question:"
 HIGHLIGHTS_MARK = "Closest sentences:"
 
+_ANSWER = re.compile(re.escape(ANSWER_MARK))
+_QUOTED = re.compile(r'(?m)^[ \t]*["“][^"“”\n]*["”]')
+_CONTROL = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
+"""How tokens look that mean something to a model; a tokenizer's other added tokens (runs of spaces, say) are plain text."""
 _ABSTAINED = re.compile(
     r"^\W*(?:not (?:in|found in|given in|stated in|mentioned in) (?:the|these|any) passages?|the passages? (?:do|does) not\b"
     r"|(?:i )?(?:do not|don't) know\b|unanswerable\b|no answer\b|not (?:mentioned|stated|specified|provided)\b)",
@@ -40,6 +46,10 @@ class Tokenizer(Protocol):
     """What of a Hugging Face tokenizer is used here."""
 
     eos_token: str | None
+    all_special_tokens: list[str]
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """Tokens beside the vocabulary, with their ids."""
 
     def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> Any:
         """Render messages with the model's chat template."""
@@ -122,8 +132,10 @@ def build_completion(answer: str | None, quotes: Sequence[str] = ()) -> str:
 
 def parse_answer(raw: str) -> ParsedAnswer:
     """Take what a model wrote apart: quotes before the answer mark, the answer after it; without a mark all of it is the answer."""
-    head, mark, tail = raw.rpartition(ANSWER_MARK)
-    if mark:
+    # A mark inside of a quote is the document's, not the model's.
+    marks = list(_ANSWER.finditer(_QUOTED.sub(lambda match: " " * len(match[0]), raw)))
+    if marks:
+        head, tail = raw[: marks[-1].start()], raw[marks[-1].end() :]
         answer = tail.strip().splitlines()[0].strip() if tail.strip() else ""
         quotes = _quotes(head)
     else:
@@ -137,14 +149,15 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> PromptId
     """Token ids of the context and the branch of a chat, rendered with the model's own template.
 
     Raises:
-        ValueError: the template does not show the last user message as it is.
+        ModelError: the model has no template for such a chat, or one that does not show the last user message as it is.
     """
-    rendered: str = tokenizer.apply_chat_template(_dicts(messages), tokenize=False, add_generation_prompt=True)
-    branch = _branch(messages[-1].content)
+    defused = [Message(message.role, _defuse(tokenizer, message.content)) for message in messages]
+    rendered = _render(tokenizer, defused, ask=True)
+    branch = _branch(defused[-1].content)
     at = rendered.rfind(branch)
     if at < 0:
-        raise ValueError("the chat template changes the user's message: ragtune cannot find the question in what it renders")
-    turns: str = tokenizer.apply_chat_template(_dicts(messages[:-1]), tokenize=False) if len(messages) > 1 else ""
+        raise ModelError("the model's chat template changes the user's message, so that the question is not found in it: choose another")
+    turns = _render(tokenizer, defused[:-1]) if len(messages) > 1 else ""
     if not rendered[:at].startswith(turns):
         turns = ""  # a template that writes earlier turns otherwise once another follows: nothing is known to be shared
     prefix = tokenizer.encode(turns, add_special_tokens=False) if turns else []
@@ -154,13 +167,13 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> PromptId
 
 def encode_completion(tokenizer: Tokenizer, completion: str) -> tuple[int, ...]:
     """Token ids of a completion with the template's end of turn, which the model must learn to write."""
-    return tuple(tokenizer.encode(completion + end_of_turn(tokenizer), add_special_tokens=False))
+    return tuple(tokenizer.encode(_defuse(tokenizer, completion) + end_of_turn(tokenizer), add_special_tokens=False))
 
 
 def end_of_turn(tokenizer: Tokenizer) -> str:
     """The text with which the chat template closes the assistant's turn, e.g. ``<|im_end|>``."""
     probe = "ragtune probe"
-    rendered: str = tokenizer.apply_chat_template(_dicts([Message("user", "x"), Message("assistant", probe)]), tokenize=False)
+    rendered = _render(tokenizer, [Message("user", "x"), Message("assistant", probe)])
     tail = rendered[rendered.rfind(probe) + len(probe) :].strip()
     return tail or tokenizer.eos_token or ""
 
@@ -196,5 +209,37 @@ def _quotes(text: str) -> tuple[str, ...]:
     return tuple(quotes)
 
 
-def _dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
+def _render(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = False) -> str:
+    """The chat as the template writes it; ``ask`` begins the assistant's turn. Models that think first are told not to."""
+    try:
+        return _apply(tokenizer, messages, ask)
+    except Exception as error:
+        if not type(error).__module__.startswith("jinja2"):
+            raise
+        if messages[0].role != "system":
+            raise ModelError(f"the model's chat template fails ({error}): choose another model") from error
+    # Some templates know no system turn: then the instruction opens the user's.
+    system, rest = messages[0], messages[1:]
+    first = rest[0].content if rest else ""
+    return _render(tokenizer, [Message("user", f"{system.content}\n\n{first}".rstrip()), *rest[1:]], ask=ask)
+
+
+def _apply(tokenizer: Tokenizer, messages: Sequence[Message], ask: bool) -> str:
+    conversation = [{"role": message.role, "content": message.content} for message in messages]
+    rendered: str = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask, enable_thinking=False)
+    return rendered
+
+
+def _defuse(tokenizer: Tokenizer, text: str) -> str:
+    """Text in which no document can end a turn or open another: an invisible character parts what the tokenizer would take for control.
+
+    :mod:`ragtune.quotes` passes over that character, so quotes are still found.
+    """
+    pattern = _controls(tokenizer)
+    return pattern.sub(lambda match: f"{match[0][0]}\u200b{match[0][1:]}", text) if pattern else text
+
+
+@lru_cache(maxsize=8)
+def _controls(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+    tokens = {*tokenizer.all_special_tokens, *filter(_CONTROL.fullmatch, tokenizer.get_added_vocab())}
+    return re.compile("|".join(sorted(map(re.escape, tokens), key=len, reverse=True))) if tokens else None

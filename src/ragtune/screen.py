@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -44,12 +45,13 @@ class LiveProgress:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._totals: dict[str, float | None] = {}
-        self._started: dict[str, float] = {}
+        self._began: dict[str, tuple[float, float]] = {}
         self._said: dict[str, float] = {}
 
     def start(self, stage: str, total: float | None = None) -> None:
         """Draw a bar."""
-        self._started[stage] = self._said[stage] = time.monotonic()
+        self._said[stage] = time.monotonic()
+        self._began.pop(stage, None)
         self._totals[stage] = total
         if not err.is_terminal:
             return
@@ -66,17 +68,22 @@ class LiveProgress:
                 transient=True,
             )
             self._bars.start()
+            atexit.register(self._bars.stop)  # an error or Ctrl-C must not leave the cursor hidden
         self._tasks[stage] = self._bars.add_task(stage, total=total, detail="")
 
     def update(self, stage: str, done: float, detail: str = "") -> None:
-        """Move a bar."""
-        if self._bars is not None and stage in self._tasks:
+        """Move a bar. The rate is counted from the first call, as a stage that goes on from an earlier sitting starts with work done."""
+        if stage not in self._began:
+            self._began[stage] = (time.monotonic(), done)
+            if self._bars is not None and stage in self._tasks:
+                self._bars.reset(self._tasks[stage], completed=int(done), detail=detail)
+        elif self._bars is not None and stage in self._tasks:
             self._bars.update(self._tasks[stage], completed=done, detail=detail)
         elif stage in self._said and time.monotonic() - self._said[stage] > _EVERY_S:
             self._said[stage] = time.monotonic()
             total = self._totals[stage]
-            elapsed = time.monotonic() - self._started[stage]
-            left = f", {elapsed / done * (total - done):.0f} s left" if total and done else ""
+            began, before = self._began[stage]
+            left = f", {(time.monotonic() - began) / (done - before) * (total - done):.0f} s left" if total and done > before else ""
             err.print(
                 f"  {stage}: {done:g}{f' of {total:g}' if total else ''}{left}{f' ({detail})' if detail else ''}",
                 markup=False,

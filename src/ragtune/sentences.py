@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -27,7 +28,7 @@ def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
 def split_sentences(text: str) -> list[str]:
     """The sentences of a text in order, without outer white space; joined they hold all that is not white space."""
     cuts = [0, *_ends(text), len(text)]
-    spans = (_trim(text, first, last) for first, last in zip(cuts, cuts[1:], strict=False))
+    spans = (_trim(text, first, last) for first, last in itertools.pairwise(cuts))
     return [text[first:last] for first, last in spans if first < last]
 
 

@@ -254,6 +254,50 @@ def test_a_budget_samples_questions_and_the_report_says_so(tmp_path, tiny_chat, 
     assert "longer than the budget" in result.forecast.note
 
 
+def test_a_question_that_was_read_stays_read_whatever_is_changed_around_it(first, finished):
+    changed = Project(finished, overrides=["retrieve.dense_weight=0.9", "dataset.quote_words=9", "train.epochs=1",
+                                           "evaluate.contexts=['retrieved']", "evaluate.arms=['tuned']"])  # fmt: skip
+    result = changed.run()
+    assert result.dataset.made
+    assert result.evaluation.report.test_readings == 2
+    assert any("has been read 2 times" in note for note in result.evaluation.report.notes)
+
+
+def test_single_commands_go_on_with_what_a_run_overrode(tmp_path, tiny_chat, tiny_embedder, cache):
+    sources = write_sources(tmp_path / "sources", places=4, facts=3)
+    overrides = [f"embed.model={tiny_embedder}", f"model.base={tiny_chat}", "train.epochs=1", "train.max_answers=5", "train.rank=2",
+                 "generate.max_new_tokens=2", "evaluate.arms=['tuned']", "evaluate.contexts=['retrieved']"]  # fmt: skip
+    made = Project(tmp_path / "new", overrides=overrides, create=True).run([sources.documents], [sources.questions])
+    later = Project(tmp_path / "new")
+    assert (later.settings.train.max_answers, later.settings.evaluate.arms) == (5, ("tuned",))
+    assert (later.train().made, later.evaluate().made) == (False, False)
+    assert later.train().name == made.model.name
+
+
+def test_the_control_without_context_learns_as_the_tuned_model_did_and_answers_nobody(first, finished):
+    few = Project(finished, overrides=["train.max_answers=6", "train.epochs=1"])
+    tuned = few.train(name="few")
+    arms = ["evaluate.arms=['tuned', 'dsf']", "evaluate.contexts=['retrieved']"]
+    result = Project(finished, overrides=arms).evaluate(model="few", split="validation")
+    control = next(name for name in result.report.models.values() if name.startswith("dsf-"))
+    manifest = Workspace(finished).find("models", control)
+    assert manifest.settings["train"] == Workspace(finished).find("models", "few").settings["train"]
+    assert manifest.figures["questions"] == 6
+    *_, answer = Project(finished).ask("Who built the mill of Calder?")
+    assert tuned.name in answer.model, "the newest model is the control, which answers nobody"
+    with pytest.raises(ProjectError, match="tuned without passages"):
+        Project(finished).evaluate(model=control)
+
+
+def test_a_model_of_another_prompt_is_not_served(first, finished):
+    path = Path(finished, ".ragtune", "models", first[1].model.name, "manifest.json")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["settings"]["prompt"] = 0
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ProjectError, match="prompts of version 0"):
+        list(Project(finished).ask("Who built the mill of Calder?"))
+
+
 def test_the_tuned_model_answers_and_the_base_too(first, finished):
     question = "Who built the mill of Calder?"
     for model in (None, "base", first[1].model.name):

@@ -103,6 +103,12 @@ def test_questions_together_are_answered_as_alone_and_equal_chunks_come_by_row(c
     assert retriever.retrieve([], 5) == []
 
 
+@pytest.mark.parametrize("candidates", [2, 50])
+def test_more_ranks_asked_for_change_none_of_the_first(corpus: Corpus, store: ExactStore, candidates: int) -> None:
+    retriever = HybridRetriever(corpus, WordCounts(), store, candidates=candidates)
+    assert found(retriever, "when does the cabin leave", 2) == found(retriever, "when does the cabin leave", 5)[:2]
+
+
 def test_a_chunk_that_went_after_the_store_was_made_is_passed_over(corpus: Corpus, store: ExactStore) -> None:
     retriever = HybridRetriever(corpus, WordCounts(), store)
     corpus.remove_files(["2.md"])

@@ -16,6 +16,11 @@ from ragtune.dataset.raft import ABSTAINING, Assembled, assemble, draw_present, 
 from ragtune.types import Branch, ContextGroup, Example, Passage
 
 
+_CONTEXTS_TRIED = 8
+"""Near questions whose contexts are tried for a group. Of the training questions of squadshifts, served three passages, 1.42 share a context
+with none, 1.55 with four, 1.56 with eight and with twenty."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Admission:
     """What decides whether a question may join a context: passages it may see, must see and must not see."""
@@ -147,20 +152,31 @@ def _group(
         for passage in served[example.id].passages:
             asking[passage].append(example.id)
     uncovered = set(by_id)
+
+    def near(context: Sequence[str]) -> list[str]:
+        """Questions that ask for enough of these passages, those closest to their own served context first."""
+        own = Counter(id_ for passage in context for id_ in asking[passage] if id_ in uncovered)
+        return sorted((id_ for id_, count in own.items() if count >= min_own), key=lambda id_: (-own[id_], place[id_]))
+
+    def members(owner: str, first: str) -> list[str]:
+        """Who would share the context that ``owner`` is served, ``owner`` and ``first`` before the others; nobody if ``first`` may not."""
+        context = served[owner].passages
+        shown = frozenset(context)
+        admitted = [id_ for id_ in near(context) if _admits(admission[id_], shown)]
+        if first not in (owner, *admitted):
+            return []
+        return list(dict.fromkeys((owner, first, *admitted)))[:max_branches]
+
     groups = []
     for first in order:
         if first.id not in uncovered:
             continue
-        uncovered.discard(first.id)
-        context = served[first.id].passages
-        shown = frozenset(context)
-        own = Counter(id_ for passage in context for id_ in asking[passage] if id_ in uncovered)
-        # Those closest to their own served context first.
-        likely = sorted((id_ for id_, count in own.items() if count >= min_own), key=lambda id_: (-own[id_], place[id_]))
-        joined = [id_ for id_ in likely if _admits(admission[id_], shown)][: max_branches - 1]
+        # The question's own context or a near question's, whichever is shared by more.
+        owners = [first.id, *(near(served[first.id].passages)[:_CONTEXTS_TRIED] if max_branches > 1 else ())]
+        joined = max((members(owner, first.id) for owner in dict.fromkeys(owners)), key=len)
         uncovered.difference_update(joined)
-        branches = tuple(_branch(by_id[id_], served[id_]) for id_ in (first.id, *joined))
-        groups.append(ContextGroup(tuple(passages[id_] for id_ in context), branches))
+        branches = tuple(_branch(by_id[id_], served[id_]) for id_ in joined)
+        groups.append(ContextGroup(tuple(passages[id_] for id_ in served[joined[0]].passages), branches))
     return groups
 
 

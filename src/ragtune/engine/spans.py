@@ -55,7 +55,7 @@ class SpanConstraint:
         """Ids that may come next; ``None`` where all may."""
         vocabulary = self._vocabulary
         text = b"".join(vocabulary.texts[id_] for id_ in ids)
-        if ANSWER_MARK.encode() in text:
+        if any(line.lstrip().startswith(ANSWER_MARK.encode()) for line in text.split(b"\n")):
             return None
         line = text[text.rfind(b"\n") + 1 :]
         head, opened, quote = line.partition(_QUOTE)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ragtune import build
-from ragtune.config import Settings
+from ragtune.config import Settings, TrainSettings
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
@@ -21,7 +23,7 @@ from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
 from ragtune.pipeline.records import EvaluationResult
-from ragtune.pipeline.train import train
+from ragtune.pipeline.train import find_tuned, train
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, Shot, build_messages, parse_answer
 from ragtune.quotes import check_quote
@@ -75,13 +77,15 @@ def evaluate(
     started = time.monotonic()
     if split not in ("test", "validation"):
         raise EvaluationError(f"there is no split {split!r} to evaluate on: use test or validation")
-    tuned = _tuned(workspace, model)
+    tuned = find_tuned(workspace, model)
     settings = build.with_base(settings, str(tuned.settings["model"]["base"]))
     source = workspace.find("datasets", str(tuned.inputs["dataset"]))
     folder = workspace.artifact("datasets", source.name)
     models = {"tuned": tuned}
     if "dsf" in settings.evaluate.arms:
-        made = train(workspace, settings, source.name, None, progress, without_context=True)
+        # The control differs in its passages alone: it learns as much, as fast and from the same questions.
+        alike = settings.model_copy(update={"train": TrainSettings(**tuned.settings["train"])})
+        made = train(workspace, alike, source.name, None, progress, without_context=True)
         models["dsf"] = workspace.find("models", made.name)
     key, read, inputs = _key(settings, source, folder, models, split)
     found = workspace.find_key("evaluations", key)
@@ -96,7 +100,7 @@ def evaluate(
     examples = _sample(data.test if split == "test" else data.validation, settings.evaluate.max_questions, settings.evaluate.seed)
     if not examples:
         raise EvaluationError(f"the {split} split of {source.name} is empty: add questions, or change dataset.{split}_share")
-    readings = _count_reading(workspace, inputs["questions"], key) if split == "test" else 0
+    readings = _count_reading(workspace, examples, key) if split == "test" else 0
     k = int(source.settings["retrieve"]["k"])
     cells = plan_cells(data, examples, settings, k)
     predictions = _predict(workspace, settings, cells, models, progress, data.passages)
@@ -255,13 +259,6 @@ def _write(
     write_manifest(output, manifest)
 
 
-def _tuned(workspace: Workspace, name: str | None) -> Manifest:
-    if name is not None:
-        return workspace.find("models", name)
-    with_context = [manifest for manifest in workspace.manifests("models") if not manifest.settings.get("without_context")]
-    return with_context[-1] if with_context else workspace.find("models", None)
-
-
 def _key(
     settings: Settings, source: Manifest, folder: Path, models: Mapping[str, Manifest], split: str
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -300,15 +297,20 @@ def _sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[E
     return [example for example in examples if example.id in kept]
 
 
-def _count_reading(workspace: Workspace, test: str, key: str) -> int:
-    """How often this test split has been read, this evaluation included; going on with an interrupted one is no new reading."""
+def _count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -> int:
+    """How often these test questions have been read, this evaluation included; going on with an interrupted one is no new reading.
+
+    What counts is the question and its answers, not the dataset: other passages, settings or splits do not make a read question unread. Of
+    several questions the one that was read most often counts.
+    """
     path = workspace.folder / "test_readings.json"
     readings: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    keys = readings.setdefault(test, [])
-    if key not in keys:
-        keys.append(key)
+    if key not in readings:
+        readings[key] = sorted(hashlib.sha256(json.dumps([each.question, *each.answers]).encode()).hexdigest()[:16] for each in examples)
         write_json(path, readings)
-    return keys.index(key) + 1
+    upto = list(readings)[: list(readings).index(key) + 1]
+    times = Counter(question for earlier in upto for question in set(readings[earlier]))
+    return max(times[question] for question in readings[key])
 
 
 def _notes(settings: Settings, source: Manifest, data: Dataset, examples: Sequence[Example], split: str) -> Iterator[str]:

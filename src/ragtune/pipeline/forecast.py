@@ -18,7 +18,7 @@ from ragtune.errors import ConfigError
 from ragtune.models.pull import cache_dir
 from ragtune.pipeline.records import Forecast
 from ragtune.prepare import Source
-from ragtune.prompts import build_completion, build_messages
+from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages
 from ragtune.protocols import Engine
 from ragtune.types import Branch, Chunk, ContextGroup, Message, Passage, Span
 from ragtune.workspace import stage_key, write_json
@@ -51,6 +51,8 @@ FEWEST = 24
 """A sample of fewer questions decides nothing."""
 ANSWER_TOKENS = 32
 """Tokens of an answer with its quote, on average."""
+DSF_SHARE = 0.2
+"""Time of an answer trained without passages, as a share of one with three."""
 _STEPS = 12
 TRAINING_SHARE = 0.5
 """Share of a budget that training gets where it does not suffice for both training and evaluation."""
@@ -123,8 +125,9 @@ def measure_rates(settings: Settings) -> Rates:
         "chunk": settings.prepare.chunk_size,
         "tokens": settings.generate.max_new_tokens,
         "step": settings.train.answers_per_step,
+        "prompt": PROMPT_VERSION,
     }
-    key = stage_key("rates", 4, read, _machine())
+    key = stage_key("rates", 5, read, _machine())
     path = cache_dir() / "rates.json"
     known: dict[str, Any] = {}
     if path.is_file():
@@ -155,7 +158,9 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
     }
     n_train = min(sizes.train, settings.train.max_answers or sizes.train)
     n_test = min(sizes.test, settings.evaluate.max_questions or sizes.test)
-    answer = settings.train.epochs / rates.answers
+    # The control without context is trained on the same answers without the passages, which are most of a sequence.
+    runs = 1 + DSF_SHARE * ("dsf" in settings.evaluate.arms)
+    answer = settings.train.epochs * runs / rates.answers
     note = ""
     max_answers = max_questions = None
     if budget is not None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ragtune.config import SETTINGS_FILE, Settings, render_toml
+from ragtune.config import SETTINGS_FILE, Settings, changed_settings, load_settings, render_toml
 from ragtune.dataset.questions import RawQuestion, load_questions
 from ragtune.dataset.squad import is_squad, squad_documents
 from ragtune.errors import ProjectError, QuestionError
@@ -35,7 +35,7 @@ def run(
     """Run every stage.
 
     Args:
-        workspace: of the project; a ragtune.toml that names documents and questions is written where there is none.
+        workspace: of the project; a ragtune.toml with documents, questions and overrides is written where there is none.
         settings: of the project.
         documents: files and folders; empty takes the setting, else what was ingested last.
         questions: files and folders; empty takes the setting.
@@ -58,7 +58,7 @@ def run(
     plan = _plan(workspace, settings, paths, files, asked, budget, progress)
     if dry_run:
         return RunResult(plan)
-    _write_settings(workspace, documents, questions)
+    _write_settings(workspace, settings, documents, questions)
     settings = _within(settings, plan)
     ingested = ingest(workspace, settings, paths, progress)
     indexed = build_index(workspace, settings, progress)
@@ -130,11 +130,12 @@ def _within(settings: Settings, plan: Forecast) -> Settings:
     return settings.model_copy(update=update)
 
 
-def _write_settings(workspace: Workspace, documents: Sequence[Path], questions: Sequence[Path]) -> None:
+def _write_settings(workspace: Workspace, settings: Settings, documents: Sequence[Path], questions: Sequence[Path]) -> None:
+    """A ragtune.toml where there is none, with what this run overrides, so that single commands go on from the same settings."""
     path = workspace.project / SETTINGS_FILE
     if path.exists():
         return
-    values: dict[str, object] = {}
+    values: dict[str, object] = changed_settings(settings, load_settings(workspace.project))
     if documents:
         values["documents"] = [str(item) for item in documents]
     if questions:

@@ -75,6 +75,32 @@ def train(
     return ModelResult(name, str(output), True, figures)
 
 
+def find_tuned(workspace: Workspace, name: str | None) -> Manifest:
+    """A model that was tuned to answer from passages, by name, or the newest.
+
+    Raises:
+        ProjectError: there is none, or it was tuned on another prompt than this ragtune would show it, or without passages.
+    """
+    if name is None:
+        fitting = [manifest for manifest in workspace.manifests("models") if not _unfit(manifest)]
+        if fitting:
+            return fitting[-1]
+    manifest = workspace.find("models", name)
+    reason = _unfit(manifest)
+    if reason:
+        raise ProjectError(f"model {manifest.name} {reason}")
+    return manifest
+
+
+def _unfit(manifest: Manifest) -> str | None:
+    if manifest.settings.get("without_context"):
+        return "was tuned without passages, as a control for evaluations: run 'ragtune train' for one that answers from them"
+    if manifest.settings.get("prompt") != PROMPT_VERSION:
+        version = manifest.settings.get("prompt")
+        return f"was tuned on prompts of version {version}, and this ragtune writes version {PROMPT_VERSION}: run 'ragtune train'"
+    return None
+
+
 def model_key(settings: Settings, source: Manifest, folder: Path, without_context: bool) -> tuple[str, dict[str, Any]]:
     """A model's key and the settings that went into it: equal bytes to train on and equal settings make an equal model."""
     read = {
@@ -82,10 +108,10 @@ def model_key(settings: Settings, source: Manifest, folder: Path, without_contex
         "model": settings.model.model_dump(mode="json"),
         "without_context": without_context,
         "prompt": PROMPT_VERSION,
+        "k": source.settings["retrieve"]["k"],
     }
     inputs = {
         **{part: hash_file(folder / f"{part}.jsonl") for part in ("train", "validation", "passages")},
-        "k": source.settings["retrieve"]["k"],
         "p": source.figures["p_oracle"],
         "base": build.model_fingerprint(settings),
     }

@@ -10,6 +10,9 @@ from ragtune.protocols import Embedder, VectorStore
 from ragtune.retrieve.fuse import ordered, reciprocal_rank_fusion, zscore_fusion
 from ragtune.types import Hit
 
+MOST = 20
+"""Ranks that may be asked for without each list being searched deeper: as many as a dataset keeps."""
+
 
 class HybridRetriever:
     """Fulfils the retriever's contract over a corpus and its vector store.
@@ -42,7 +45,8 @@ class HybridRetriever:
 
     def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
         """For each question its ``k`` best chunks."""
-        depth = max(self._candidates, k)
+        # The same whatever k is: z-scores depend on how deep the lists are, and a dataset keeps more ranks than are served.
+        depth = max(self._candidates, MOST, k)
         dense = self._dense(questions, depth)
         found = []
         for question, near in zip(questions, dense, strict=True):

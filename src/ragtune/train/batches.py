@@ -100,6 +100,17 @@ class Encoder:
         self._tokenizer = tokenizer
         self._max_positions = max_positions
 
+    def check(self, group: ContextGroup) -> None:
+        """Raise before a run what would end it in its midst; a text has no more tokens than bytes, so few need to be encoded.
+
+        Raises:
+            TrainError: a branch does not fit the model's positions.
+        """
+        shown = sum(len(f"{passage.prefix} {passage.text}".encode()) for passage in group.passages or ())
+        asked = max(len(f"{branch.question} {branch.completion}".encode()) for branch in group.branches)
+        if 2 * shown + asked > self._max_positions:  # highlights repeat some of what is shown
+            self(group)
+
     def __call__(self, group: ContextGroup) -> TokenSequence:
         """One group.
 

@@ -107,6 +107,9 @@ class TorchTrainer:
         plan = self._plan(epoch_groups)
         loaded = self._load()
         held_out = [loaded.encode(group) for group in validation]
+        for _, step in plan:
+            for group in step:
+                loaded.encode.check(group)
         output.mkdir(parents=True, exist_ok=True)
         progress = load_checkpoint(output, loaded.layers, loaded.optimizer, self._settings(len(plan)))
         with contextlib.closing(Metrics(output, progress.step)) as metrics:
