@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,19 @@ pytest.importorskip("faiss", reason="faiss is not installed")
 
 def forbidden(*arguments: Any, **named: Any) -> Any:
     raise AssertionError("this must not be called")
+
+
+class Notes:
+    """What an ingest says on the way."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def start(self, stage: str, total: float | None = None) -> None: ...
+    def update(self, stage: str, done: float, detail: str = "") -> None: ...
+    def finish(self, stage: str, message: str) -> None: ...
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def names(reasons: Any) -> set[str]:
@@ -154,19 +168,11 @@ def test_what_is_kept_does_not_depend_on_the_order_of_arrival(project, sources, 
 
 
 def test_changed_chunk_settings_read_again_and_say_so(ingested):
-    notes: list[str] = []
-
-    class Recorder:
-        def start(self, stage: str, total: float | None = None) -> None: ...
-        def update(self, stage: str, done: float, detail: str = "") -> None: ...
-        def finish(self, stage: str, message: str) -> None: ...
-        def note(self, message: str) -> None:
-            notes.append(message)
-
+    notes = Notes()
     before = corpus_state(ingested)
-    made = Project(ingested, overrides=["prepare.chunk_size=60"], progress=Recorder()).ingest()
+    made = Project(ingested, overrides=["prepare.chunk_size=60"], progress=notes).ingest()
     assert {each.reason for each in made.read} == {"settings changed"}
-    assert any("8 unchanged files are read again" in note for note in notes)
+    assert any("8 unchanged files are read again" in note for note in notes.notes)
     assert corpus_state(ingested)[2] != before[2]
     Project(ingested).ingest()
     assert corpus_state(ingested) == before
@@ -246,3 +252,17 @@ def test_another_embedder_embeds_again_and_the_first_ones_vectors_stay(ingested,
     Project(ingested).ingest()
     back = Project(ingested).index()
     assert (back.embedded, back.action) == (0, "built")
+
+
+def test_question_files_among_the_documents_are_not_ingested(project, sources):
+    inside = sources.documents / "questions.jsonl"
+    shutil.copy(sources.questions, inside)
+    shutil.copy(sources.questions, sources.documents / "squad.json")
+    notes = Notes()
+    asked = json.dumps([str(inside), str(sources.documents / "squad.json")])
+    made = Project(project, overrides=[f"questions={asked}"], progress=notes).ingest()
+    assert (made.documents, names(made.skipped)) == (8, set())
+    assert "left out of the documents, as they hold the questions: questions.jsonl, squad.json" in notes.notes
+    unnamed = Project(project).ingest()
+    assert unnamed.documents == 8
+    assert "holds questions, not documents" in {each.source: each.reason for each in unnamed.skipped}["questions.jsonl"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ragtune import Project
+from ragtune.corpus import Corpus
 from ragtune.errors import ConfigError, ProjectError, QuestionError
 from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, parse_budget
 from ragtune.pipeline.records import RunResult
@@ -150,6 +151,28 @@ def test_the_articles_of_squad_questions_are_the_documents_where_none_are_given(
     assert sum(result.dataset.figures["questions"].values()) == 24
     assert not result.dataset.left_out
     assert project.run([], [questions]).ingest.unchanged == len(articles)
+
+
+class StoppedError(Exception):
+    """A run was ended on purpose, behind the stage that a test looks at."""
+
+
+def stop(*_: Any, **__: Any) -> Any:
+    raise StoppedError
+
+
+def test_the_questions_of_a_run_are_no_documents_where_they_lie_among_them(tmp_path, tiny_chat, tiny_embedder, cache, monkeypatch):
+    sources = write_sources(tmp_path / "sources")
+    inside = shutil.move(sources.questions, sources.documents / "questions.jsonl")
+    project = write_project(tmp_path / "project", sources, tiny_chat, tiny_embedder)
+    recorder = Recorder()
+    monkeypatch.setattr("ragtune.pipeline.run.build_index", stop)
+    with pytest.raises(StoppedError):
+        Project(project, overrides=["questions=[]"], progress=recorder).run([sources.documents], [inside])
+    assert any("as they hold the questions: questions.jsonl" in note for note in recorder.notes)
+    corpus = Corpus(project / ".ragtune" / "corpus.db")
+    assert set(corpus.files()) == {f"{place.lower()}.md" for place in PLACES[:8]}
+    corpus.close()
 
 
 def test_manifests_carry_the_lineage(first):

@@ -122,3 +122,11 @@ def test_every_format_has_a_version_of_its_own() -> None:
     assert reader_version("a/b.PDF") == reader_version("c.pdf") != reader_version("c.html")
     assert reader_version("c.htm") == reader_version("c.html")
     assert reader_version("c.xyz")
+
+
+def test_a_file_of_questions_is_refused_as_a_document(tmp_path: Path) -> None:
+    asked = '{"id": "q1", "question": "Who?", "answers": ["Ann"], "evidence": "Ann did."}'
+    with pytest.raises(ReadError, match=r"sub/a\.jsonl holds questions, not documents \(line 2 has"):
+        read(tmp_path, "a.jsonl", '{"text": "A note."}\n' + asked)
+    (entry,) = read(tmp_path, "faq.jsonl", '{"question": "Who?", "answer": "Ann"}')
+    assert "answer: Ann" in entry.text

@@ -12,6 +12,7 @@ from ragtune import build
 from ragtune.config import Settings
 from ragtune.corpus import Corpus, FileState
 from ragtune.errors import ProjectError
+from ragtune.pipeline.dataset import question_files
 from ragtune.pipeline.records import IngestResult
 from ragtune.prepare import Source, chunk_document, find_duplicates, find_sources, read_sources, reader_version
 from ragtune.progress import Progress
@@ -23,7 +24,9 @@ _SOURCES = "sources"
 _DEDUPED = "deduped"
 
 
-def ingest(workspace: Workspace, settings: Settings, paths: Sequence[Path], progress: Progress) -> IngestResult:
+def ingest(
+    workspace: Workspace, settings: Settings, paths: Sequence[Path], progress: Progress, *, questions: Sequence[Path] = ()
+) -> IngestResult:
     """Sync the corpus with files and folders.
 
     Each file is one transaction, so a killed ingest keeps what it read and the next one goes on from there.
@@ -33,6 +36,7 @@ def ingest(workspace: Workspace, settings: Settings, paths: Sequence[Path], prog
         settings: prepare and embed are read.
         paths: what to ingest; empty takes the setting ``documents``, else what was ingested last.
         progress: told what goes on.
+        questions: files that hold questions, besides those of the setting ``questions``; they are never documents.
 
     Raises:
         ProjectError: nothing was named and nothing was ingested before.
@@ -42,7 +46,11 @@ def ingest(workspace: Workspace, settings: Settings, paths: Sequence[Path], prog
     roots = source_paths(workspace, settings, paths)
     if not roots:
         raise ProjectError("nothing to ingest: name files or folders, or set documents in ragtune.toml")
-    sources = find_sources(roots)
+    found = find_sources(roots)
+    sources = without_questions(workspace, settings, found, questions)
+    asking = sorted({source.name for source in found} - {source.name for source in sources})
+    if asking:
+        progress.note(f"left out of the documents, as they hold the questions: {', '.join(asking)}")
     keys = {source.name: _key(settings, source.name) for source in sources}
     with contextlib.closing(build.open_corpus(workspace, create=True)) as corpus:
         corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots]))
@@ -88,6 +96,21 @@ def source_paths(workspace: Workspace, settings: Settings, paths: Sequence[Path]
         return []
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         return [Path(item) for item in json.loads(corpus.meta(_SOURCES) or "[]")]
+
+
+def without_questions(workspace: Workspace, settings: Settings, sources: Sequence[Source], given: Sequence[Path]) -> list[Source]:
+    """The sources that are no question files: those would put the answers of the test into the index.
+
+    Args:
+        workspace: of the project.
+        settings: the files of ``questions`` count whatever is given, so that one command keeps to what another did.
+        sources: found under the documents.
+        given: question files and folders of this run.
+    """
+    named = [workspace.project / item for item in settings.questions]
+    paths = [*given, *(path for path in named if path.exists())]
+    asking = {path.resolve() for path in question_files(workspace, settings, paths)} if paths else set()
+    return [source for source in sources if source.path.resolve() not in asking]
 
 
 def _read(

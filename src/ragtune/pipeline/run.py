@@ -15,7 +15,7 @@ from ragtune.pipeline.dataset import build_dataset, question_files
 from ragtune.pipeline.evaluate import evaluate
 from ragtune.pipeline.forecast import forecast, measure_rates, measure_sizes, parse_budget
 from ragtune.pipeline.index import build_index
-from ragtune.pipeline.ingest import ingest, source_paths
+from ragtune.pipeline.ingest import ingest, source_paths, without_questions
 from ragtune.pipeline.records import Forecast, RunResult
 from ragtune.pipeline.train import train
 from ragtune.prepare import find_sources
@@ -60,7 +60,7 @@ def run(
         return RunResult(plan)
     _write_settings(workspace, documents, questions)
     settings = _within(settings, plan)
-    ingested = ingest(workspace, settings, paths, progress)
+    ingested = ingest(workspace, settings, paths, progress, questions=files)
     indexed = build_index(workspace, settings, progress)
     dataset = build_dataset(workspace, settings, files, [], None, progress)
     model = train(workspace, settings, dataset.name, None, progress)
@@ -100,7 +100,8 @@ def _plan(
         if kept["key"] == key:
             return Forecast(**kept["forecast"])
     progress.note("measuring this machine, to predict how long the run will take …")
-    plan = forecast(settings, measure_sizes(settings, find_sources(paths), asked), measure_rates(settings), seconds)
+    sources = without_questions(workspace, settings, find_sources(paths), files)
+    plan = forecast(settings, measure_sizes(settings, sources, asked), measure_rates(settings), seconds)
     stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
     progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
     write_json(
