@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ragtune import Project
 from ragtune.corpus import Corpus
 from ragtune.index.exact import ExactStore
 from ragtune.pipeline.records import IngestResult
+from ragtune.workspace import hash_file
 from tiny_project import PLACES, document
 
 pytest.importorskip("faiss", reason="faiss is not installed")
@@ -266,3 +268,56 @@ def test_question_files_among_the_documents_are_not_ingested(project, sources):
     unnamed = Project(project).ingest()
     assert unnamed.documents == 8
     assert "holds questions, not documents" in {each.source: each.reason for each in unnamed.skipped}["questions.jsonl"]
+
+
+def test_what_cannot_be_opened_is_listed_and_what_was_read_of_it_stays(project, sources, monkeypatch):
+    (sources.documents / "deep").mkdir()
+    shutil.move(sources.documents / "calder.md", sources.documents / "deep" / "calder.md")
+    Project(project).ingest()
+    before = corpus_state(project)
+    scandir = os.scandir
+
+    def deny_folder(path: Any) -> Any:
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    def deny_file(path: Path) -> str:
+        if path.name == "farrow.md":
+            raise PermissionError(13, "Permission denied")
+        return hash_file(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.scandir", deny_folder)
+        patch.setattr("ragtune.pipeline.ingest.hash_file", deny_file)
+        made = Project(project).ingest()
+    assert {each.source: each.reason for each in made.skipped} == {
+        "deep": "the folder cannot be read: Permission denied",
+        "farrow.md": "it cannot be opened: Permission denied",
+    }
+    assert (made.removed, made.unchanged, made.documents) == ((), 6, 8)
+    assert corpus_state(project) == before
+    again = Project(project).ingest()
+    assert (again.skipped, again.unchanged) == ((), 8)
+
+
+def test_a_file_that_vanishes_while_it_is_ingested_ends_nothing(project, sources, monkeypatch):
+    def lose(path: Path) -> str:
+        if path.name == "farrow.md":
+            path.unlink()
+        return hash_file(path)
+
+    monkeypatch.setattr("ragtune.pipeline.ingest.hash_file", lose)
+    made = Project(project).ingest()
+    assert [(each.source, each.reason) for each in made.skipped] == [("farrow.md", "it vanished before it was read")]
+    assert made.documents == 7
+
+
+def test_a_name_that_is_not_unicode_is_listed_as_skipped(project, sources):
+    try:
+        Path(os.fsdecode(os.fsencode(sources.documents) + b"/caf\xe9.md")).write_text("Text.")
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    made = Project(project).ingest()
+    assert names(made.skipped) == {"caf\ufffd.md"}
+    assert made.documents == 8
