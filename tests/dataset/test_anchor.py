@@ -6,6 +6,8 @@ from ragtune.dataset.anchor import AnchorReport, anchor
 from ragtune.dataset.questions import RawEvidence, RawQuestion
 from ragtune.types import Document
 
+_RECORDS = "application/jsonl"
+
 
 def row(file: str, id_: str, **cells: str) -> Document:
     text = f"# {cells['name']}\n\n" + "\n".join(f"{name}: {value}" for name, value in {"id": id_, **cells}.items())
@@ -18,6 +20,9 @@ DOCUMENTS = {
         Document("rules/shares.md", "Shares", "# Shares\n\nA person may hold **40** shares,\nand no more.\n\n| Beds | 25 % | 10 % |\n"),
         Document("old/shares.md", "Shares", "Once a person might hold 12 shares."),
         Document("guide.pdf", "Guide", "The “upper” hut – closed in May –\nopens in June."),
+        Document("C# guide.md", "C# guide", "# C# guide\n\nA long line of prose in which await gives a task back, and more of it."),
+        Document("log.jsonl#7", "Log 7", "The winter was long. The ferry stood still for nine weeks. Then it ran.", _RECORDS, {"year": 1}),
+        Document("log.jsonl#8", "Log 8", "# Log 8\n\nferry: stands still for eleven weeks\nyear: 2", _RECORDS),
         row("huts/huts.csv", "H1", name="Lantern Hut", beds="24", height="1,640", keeper="Ina Moll"),
         row("huts/huts.csv", "H2", name="Corrie Hut", beds="24", height="2,116", keeper="Per Aust"),
         row("huts/huts.csv", "H3", name="Saddle Hut", beds="6", height="1,640", keeper="Ina Moll"),
@@ -73,6 +78,13 @@ def test_a_cell_that_stands_in_many_rows_is_taken_from_the_row_that_the_question
     assert found("Ina Moll", "huts.csv", "Who keeps the Saddle Hut?") == ("huts/huts.csv#H3", "keeper: Ina Moll")
     # 6 is a cell of H3; it is not in 1,640 nor in 2,116.
     assert found("6", "huts.csv", "How many beds has the Lantern Hut?") == ("huts/huts.csv#H3", "beds: 6")
+
+
+def test_only_of_rows_and_written_out_records_the_whole_line_is_evidence() -> None:
+    assert found("await gives a task back", "C# guide.md") == ("C# guide.md", "await gives a task back")
+    assert found("The ferry stood still for nine weeks.", "log.jsonl")[1] == "The ferry stood still for nine weeks."
+    assert found("eleven weeks", "log.jsonl#8")[1] == "ferry: stands still for eleven weeks"
+    assert len(ask("await gives a task back", "C").stale) == 1, "what stands before a # is no file of its own"
 
 
 def test_evidence_that_is_not_there_makes_the_question_stale_with_its_place_in_the_file() -> None:

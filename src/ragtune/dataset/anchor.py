@@ -12,6 +12,9 @@ from ragtune.quotes import find_span
 from ragtune.types import Document, Evidence, Question, Reason
 
 _WORD = re.compile(r"\w{2,}")
+_TABLES = frozenset({"text/csv", "text/tab-separated-values"})
+_RECORDS = "application/jsonl"
+_WRITTEN_OUT = re.compile(r"# [^\n]*\n\n[^\n:]+: ")  # a record without a text field: its title, then its fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,8 @@ def _anchor_one(question: RawQuestion, documents: Mapping[str, Document], ending
 def _endings(documents: Mapping[str, Document]) -> dict[str, list[str]]:
     """Every ending of every source (whole path components; a row's also without its ``#id``) to the sources that have it."""
     endings: dict[str, list[str]] = {}
-    for source in documents:
-        for path in dict.fromkeys((source, source.rpartition("#")[0] or source)):
+    for source, document in documents.items():
+        for path in dict.fromkeys((source, _file(document))):
             parts = path.split("/")
             for first in range(len(parts)):
                 endings.setdefault("/".join(parts[first:]), []).append(source)
@@ -107,11 +110,24 @@ def _resolve(name: str, documents: Mapping[str, Document], endings: Mapping[str,
     sources = endings.get(wanted, [])
     if not sources:
         raise _NoDocumentError(f"no ingested document is called {name}: check the path, or ingest it")
-    rows = [source for source in sources if source.rpartition("#")[0] == wanted]
-    files = sorted({source if source.endswith(wanted) else source.rpartition("#")[0] for source in sources})
+    rows = [source for source in sources if _file(documents[source]) == wanted]
+    files = sorted({source if source.endswith(wanted) else _file(documents[source]) for source in sources})
     if len(files) > 1 and not rows:
         raise _NotFoundError(f"{name} could be any of {', '.join(files[:4])}: write more of its path")
     return [documents[source] for source in rows or sources]
+
+
+def _file(document: Document) -> str:
+    """The file that a row or record came from; of any other document its source, which may hold a ``#`` of its own."""
+    of_many = document.media_type in _TABLES or document.media_type == _RECORDS
+    return document.source.rpartition("#")[0] if of_many else document.source
+
+
+def _is_row(document: Document) -> bool:
+    """Whether the text is a row's or record's fields, a line each."""
+    if document.media_type == _RECORDS:
+        return not document.metadata and _WRITTEN_OUT.match(document.text) is not None
+    return document.media_type in _TABLES
 
 
 def _exact(span: RawEvidence, document: Document | None) -> Evidence | None:
@@ -139,7 +155,7 @@ def _words(document: Document) -> set[str]:
 
 
 def _place(text: str, document: Document) -> tuple[int, int] | None:
-    if "#" not in document.source:
+    if not _is_row(document):
         return find_span(text, document.text)
     place = _in_row(text, document.text) or _fields_place(text, document)
     # Of a row, the whole line is evidence: "24" alone says nothing, "beds: 24" does.
