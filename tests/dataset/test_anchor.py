@@ -113,3 +113,32 @@ def test_evidence_over_two_documents_is_anchored_in_both() -> None:
     assert [(each.document, each.text) for each in question.evidence] == [("rules/shares.md", "40"), ("old/shares.md", "12 shares")]
     (stale,) = anchor([replace(raw, evidence=(*raw.evidence, RawEvidence("gone")))], DOCUMENTS).stale
     assert "“gone”" in stale.reason
+
+
+def test_a_question_about_a_dropped_copy_is_anchored_in_the_document_that_is_kept() -> None:
+    text = "A lantern hangs at the pier."
+    documents = {
+        document.source: document
+        for document in (
+            Document("a/pier.md", "Pier", text),
+            Document("b/pier.md", "Pier", text),
+            Document("c/old.md", "Old", f"{text} It is red."),
+            Document("d/pier-rows.csv#1", "1", "# 1\n\nlamp: red", "text/csv"),
+            Document("d/pier-rows.csv#2", "2", "# 2\n\nlamp: blue", "text/csv"),
+            Document("e/rows.csv#1", "2", "# 2\n\nlamp: blue", "text/csv"),
+        )
+    }
+    copies = {"b/pier.md": "a/pier.md", "c/old.md": "b/pier.md", "e/rows.csv#1": "d/pier-rows.csv#2"}
+
+    def place(evidence: str, name: str | None) -> AnchorReport:
+        return anchor([RawQuestion("q", "Which?", ("x",), name, (RawEvidence(evidence),), where="q:1")], documents, copies)
+
+    for name in ("a/pier.md", "b/pier.md", "pier.md", "old.md", None):
+        (question,) = place("hangs at the pier", name).questions
+        assert [each.document for each in question.evidence] == ["a/pier.md"]
+    assert place("blue", "rows.csv").questions[0].evidence[0].document == "d/pier-rows.csv#2"
+    (reason,) = place("It is red.", "c/old.md").stale
+    assert "is not in a/pier.md, which is kept in place of its duplicate c/old.md" in reason.reason
+    assert place("It is red.", None).stale, "what is not in the index is not searched"
+    (question,) = anchor([RawQuestion("q", "Which?", ("x",), "b/pier.md", (RawEvidence(text, None, 0),))], documents, copies).questions
+    assert question.evidence[0].document == "a/pier.md"

@@ -24,13 +24,14 @@ from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError, QuestionError
 from ragtune.pipeline.index import build_index, open_retriever
 from ragtune.pipeline.records import DatasetResult, ExampleView
+from ragtune.prepare import kept_source
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, encode_completion, encode_prompt
 from ragtune.retrieve.passages import to_passage
 from ragtune.types import Chunk, Example, Reason
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
 
-VERSION = 1
+VERSION = 2
 CANDIDATES = 20
 """How deep the ranking is that a dataset keeps for each question."""
 
@@ -79,7 +80,7 @@ def build_dataset(
             raise QuestionError(
                 f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some (see docs/questions.md) and run this again"
             )
-        anchored = anchor(raw, {document.source: document for document in corpus.documents()})
+        anchored = anchor(raw, {document.source: document for document in corpus.all_documents()}, _copies(corpus))
         built, figures = _build(workspace, settings, corpus, raw, anchored)
         write_dataset(folder, built.examples, built.passages)
     left_out = [*anchored.stale, *anchored.unread, *built.problems]
@@ -152,11 +153,17 @@ def _key(
     }
     inputs = {
         "corpus": corpus_hash(corpus),
+        "duplicates": stage_key("duplicates", 1, None, _copies(corpus)),
         "embedder": build.embedder(settings).fingerprint,
         "questions": {path.name: hash_file(path) for path in files},
         "test_questions": {path.name: hash_file(path) for path in test_files},
     }
     return stage_key("dataset", VERSION, read, inputs), read, inputs
+
+
+def _copies(corpus: Corpus) -> dict[str, str]:
+    """Documents that were left out as duplicates, to the ones that they say the same as."""
+    return {reason.source: kept_source(reason.reason) for reason in corpus.duplicates()}
 
 
 def corpus_hash(corpus: Corpus) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ _FEWEST_SHINGLES = 40  # a shorter text passes any threshold by an accident of w
 _PERMUTATIONS = 128
 _BANDS = 32  # of 4 rows: a pair of similarity .8 is missed with probability 4e-8, so that the exact check decides
 _ROWS = frozenset({"text/csv", "text/tab-separated-values", "application/jsonl"})  # rows of a table look alike and are not the same
+
+_REASON = re.compile(r"(?s)nearly the same text as (?P<near>.*) \(\d+% alike\)|same text as (?P<same>.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,14 @@ class Duplicate:
     def reason(self) -> str:
         """In words."""
         return f"same text as {self.kept}" if self.similarity == 1 else f"nearly the same text as {self.kept} ({self.similarity:.0%} alike)"
+
+
+def kept_source(reason: str) -> str:
+    """The source of the document that was kept, from the reason of the one that was dropped."""
+    match = _REASON.fullmatch(reason)
+    if match is None:
+        raise ValueError(f"{reason!r} is no reason of a duplicate")
+    return match["near"] or match["same"]
 
 
 def find_duplicates(documents: Sequence[Document], threshold: float = 0.9) -> list[Duplicate]:
