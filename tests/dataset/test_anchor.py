@@ -94,9 +94,11 @@ def test_evidence_that_is_not_there_makes_the_question_stale_with_its_place_in_t
     assert report.stale[0].reason.startswith("questions.jsonl:7: the evidence “A person may hold 41 shares” is not in rules/shares.md")
 
 
-def test_a_question_without_evidence_is_kept_and_its_documents_name_is_still_checked() -> None:
-    assert ask(None, "rules/shares.md").questions[0].evidence == ()
-    assert ask(None, None).questions[0].answers == ("x",)
+def test_a_question_without_evidence_is_kept_with_the_document_that_it_names() -> None:
+    (question,) = ask(None, "./old/shares.md").questions
+    assert (question.evidence, question.documents) == ((), ("old/shares.md",))
+    assert ask(None, "huts.csv").questions[0].documents == tuple(f"huts/huts.csv#H{n}" for n in (1, 2, 3))
+    assert (ask(None, None).questions[0].answers, ask(None, None).questions[0].documents) == (("x",), ())
     assert len(ask(None, "gone.md").stale) == 1
 
 

@@ -73,6 +73,8 @@ def anchor(raw: Sequence[RawQuestion], documents: Mapping[str, Document], copies
     for question in raw:
         try:
             evidence = _anchor_one(question, sources)
+            # Without evidence, what it names still says which questions belong together.
+            named = () if evidence or question.document is None else _named(question.document, sources)
         except _NoDocumentError as error:
             if question.needs:
                 report.unread.append(Reason(question.id, f"needs {question.needs}: {error}"))
@@ -82,7 +84,16 @@ def anchor(raw: Sequence[RawQuestion], documents: Mapping[str, Document], copies
             report.stale.append(Reason(question.id, f"{question.where}: {error}"))
         else:
             report.questions.append(
-                Question(question.id, question.question, question.answers, evidence, question.split, question.kind, question.needs)
+                Question(
+                    id=question.id,
+                    question=question.question,
+                    answers=question.answers,
+                    evidence=evidence,
+                    split=question.split,
+                    kind=question.kind,
+                    needs=question.needs,
+                    documents=named,
+                )
             )
     return report
 
@@ -99,17 +110,14 @@ def _anchor_one(question: RawQuestion, sources: _Sources) -> tuple[Evidence, ...
             evidence.append(exact)
             continue
         try:
-            named = _resolve(name, sources)
+            within = [sources.documents[source] for source in _named(name, sources)]
         except _NoDocumentError:
             if span.start is None:
                 raise
             # SQuAD names an article, which the user's own documents need not know by that name.
             evidence.append(_search(span, question, sources.kept, "any document"))
         else:
-            within = [sources.documents[source] for source in dict.fromkeys(_kept(source, sources) for source in named)]
-            evidence.append(_search(span, question, within, _searched(name, named, sources)))
-    if question.document is not None and not question.evidence:
-        _resolve(question.document, sources)
+            evidence.append(_search(span, question, within, _place_name(name, sources)))
     return tuple(dict.fromkeys(evidence))
 
 
@@ -152,11 +160,17 @@ def _kept(source: str, sources: _Sources) -> str:
     return source
 
 
-def _searched(name: str, named: Sequence[str], sources: _Sources) -> str:
-    copy = next((source for source in named if source in sources.copies), None)
-    if copy is None or len(named) > 1:
+def _named(name: str, sources: _Sources) -> tuple[str, ...]:
+    """The documents in the index that a question means by a name."""
+    return tuple(dict.fromkeys(_kept(source, sources) for source in _resolve(name, sources)))
+
+
+def _place_name(name: str, sources: _Sources) -> str:
+    """Where evidence was looked for, in a message."""
+    named = _resolve(name, sources)
+    if len(named) > 1 or named[0] not in sources.copies:
         return name
-    return f"{_kept(copy, sources)}, which is kept in place of its duplicate {copy}"
+    return f"{_kept(named[0], sources)}, which is kept in place of its duplicate {named[0]}"
 
 
 def _file(document: Document) -> str:
