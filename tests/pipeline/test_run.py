@@ -119,8 +119,8 @@ def test_no_test_question_is_trained_on(first):
     assert sum(map(len, splits.values())) == 34
 
 
-def test_the_articles_of_squad_questions_are_the_documents_where_none_are_given(tmp_path, tiny_chat, tiny_embedder, cache):
-    articles = [
+def squad_articles(places: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
         {
             "title": place,
             "paragraphs": [
@@ -137,8 +137,12 @@ def test_the_articles_of_squad_questions_are_the_documents_where_none_are_given(
                 for thing in THINGS[:4]
             ],
         }
-        for place in PLACES[:6]
+        for place in places
     ]
+
+
+def test_the_articles_of_squad_questions_are_the_documents_where_none_are_given(tmp_path, tiny_chat, tiny_embedder, cache):
+    articles = squad_articles(PLACES[:6])
     questions = tmp_path / "squad.json"
     questions.write_text(json.dumps({"data": articles}), encoding="utf-8")
     overrides = [f"model.base={json.dumps(str(tiny_chat))}", f"embed.model={json.dumps(str(tiny_embedder))}", "generate.max_new_tokens=2",
@@ -173,6 +177,34 @@ def test_the_questions_of_a_run_are_no_documents_where_they_lie_among_them(tmp_p
     corpus = Corpus(project / ".ragtune" / "corpus.db")
     assert set(corpus.files()) == {f"{place.lower()}.md" for place in PLACES[:8]}
     corpus.close()
+
+
+def test_a_run_follows_the_articles_of_changed_squad_questions(tmp_path, tiny_chat, tiny_embedder, cache, monkeypatch):
+    monkeypatch.setattr("ragtune.pipeline.run.build_index", stop)
+    questions = tmp_path / "squad.json"
+    overrides = [f"model.base={json.dumps(str(tiny_chat))}", f"embed.model={json.dumps(str(tiny_embedder))}"]
+    project = Project(tmp_path / "project", overrides=overrides, create=True)
+    folder = project.workspace.folder / "articles"
+
+    def ingested(articles: list[dict[str, Any]]) -> dict[str, str]:
+        questions.write_text(json.dumps({"data": articles}), encoding="utf-8")
+        with pytest.raises(StoppedError):
+            project.run([], [questions])
+        corpus = Corpus(project.workspace.corpus)
+        texts = {document.source: document.text for document in corpus.documents()}
+        corpus.close()
+        return texts
+
+    articles = squad_articles(PLACES[:3])
+    questions.write_text(json.dumps({"data": articles}), encoding="utf-8")
+    assert project.run([], [questions], dry_run=True).forecast.total
+    assert not folder.exists(), "a dry run makes nothing"
+    assert set(ingested(articles)) == {f"{place}.md" for place in PLACES[:3]}
+    articles = squad_articles(PLACES[1:4])
+    articles[0]["paragraphs"][0]["context"] += " It was painted later."
+    texts = ingested(articles)
+    assert set(texts) == {f"{place}.md" for place in PLACES[1:4]} == {path.name for path in folder.iterdir()}
+    assert "It was painted later." in texts[f"{PLACES[1]}.md"]
 
 
 def test_manifests_carry_the_lineage(first):
