@@ -36,3 +36,17 @@ def test_questions_about_a_copy_that_was_left_out_are_used(project, sources):
     assert made.made, "what was left out counts among a dataset's inputs"
     assert made.left_out == ()
     assert made.figures["questions"] == before.figures["questions"]
+
+
+def test_a_change_in_any_of_two_question_files_of_one_name_makes_another_dataset(project, sources, tmp_path):
+    other = tmp_path / "more" / "questions.jsonl"
+    other.parent.mkdir()
+    add_questions(other, {"id": "more", "question": "Who painted ship 9?", "answers": []})
+    Project(project).ingest()
+    made = Project(project).dataset([sources.questions, other])
+    assert set(Workspace(project).find("datasets", made.name).inputs["questions"]) == {"questions.jsonl", "questions.jsonl 2"}
+    assert not Project(project).dataset([other, sources.questions]).made
+    add_questions(sources.questions, {"id": "new", "question": "Who painted ship 10?", "answers": []})
+    assert Project(project).dataset([sources.questions, other]).made
+    add_questions(other, {"id": "newer", "question": "Who painted ship 11?", "answers": []})
+    assert Project(project).dataset([sources.questions, other]).made

@@ -155,10 +155,22 @@ def _key(
         "corpus": corpus_hash(corpus),
         "duplicates": stage_key("duplicates", 1, None, _copies(corpus)),
         "embedder": build.embedder(settings).fingerprint,
-        "questions": {path.name: hash_file(path) for path in files},
-        "test_questions": {path.name: hash_file(path) for path in test_files},
+        "questions": _hashes(files),
+        "test_questions": _hashes(test_files),
     }
     return stage_key("dataset", VERSION, read, inputs), read, inputs
+
+
+def _hashes(files: Sequence[Path]) -> dict[str, str]:
+    """Hash by the file's name; files of one name are told apart by a number, in the order of their hashes, wherever they lie."""
+    hashes: dict[str, str] = {}
+    for name, hash_ in sorted((path.name, hash_file(path)) for path in files):
+        number, key = 1, name
+        while key in hashes:
+            number += 1
+            key = f"{name} {number}"
+        hashes[key] = hash_
+    return hashes
 
 
 def _copies(corpus: Corpus) -> dict[str, str]:
