@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,14 @@ def test_a_change_in_any_of_two_question_files_of_one_name_makes_another_dataset
     assert Project(project).dataset([sources.questions, other]).made
     add_questions(other, {"id": "newer", "question": "Who painted ship 11?", "answers": []})
     assert Project(project).dataset([sources.questions, other]).made
+
+
+def test_an_unchanged_dataset_is_told_as_it_was_when_it_was_made(project, sources):
+    add_questions(sources.questions, {"id": "a: b", "question": "Who?", "answers": ["Ann"], "document": "gone.md", "evidence": "Ann did."})
+    Project(project).ingest()
+    made = Project(project).dataset()
+    again = Project(project).dataset()
+    assert (made.made, again.made) == (True, False)
+    assert replace(again, made=True) == made
+    assert [reason.source for reason in again.left_out] == ["a: b"]
+    assert "audit" not in again.figures

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def build_dataset(
         found = workspace.find_key("datasets", key)
         if found is not None and name in (None, found.name):
             progress.note(f"dataset: unchanged, {found.name} is as these inputs make it")
-            return DatasetResult(found.name, str(workspace.artifact("datasets", found.name)), False, found.figures)
+            return _result(workspace, found, made=False)
         name = name or f"data-{key[:8]}"
         folder = workspace.artifact("datasets", name)
         if read_manifest(folder) is not None:
@@ -83,8 +83,7 @@ def build_dataset(
         anchored = anchor(raw, {document.source: document for document in corpus.all_documents()}, _copies(corpus))
         built, figures = _build(workspace, settings, corpus, raw, anchored)
         write_dataset(folder, built.examples, built.passages)
-    left_out = [*anchored.stale, *anchored.unread, *built.problems]
-    figures["left_out"] = [f"{reason.source}: {reason.reason}" for reason in left_out]
+    figures["left_out"] = [asdict(reason) for reason in (*anchored.stale, *anchored.unread, *built.problems)]
     manifest = Manifest("datasets", name, key, inputs, read, figures, now(), round(time.monotonic() - started, 3), library_versions())
     write_manifest(folder, manifest)
     counts = figures["questions"]
@@ -93,7 +92,7 @@ def build_dataset(
         f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test questions, "
         f"recall@{settings.retrieve.k} {figures['recall']['validation']:.2f} on validation: {name}",
     )
-    return DatasetResult(name, str(folder), True, _brief(figures), tuple(left_out))
+    return _result(workspace, manifest, made=True)
 
 
 def question_files(workspace: Workspace, settings: Settings, given: Sequence[Path]) -> list[Path]:
@@ -244,6 +243,12 @@ def _elsewhere(examples: Sequence[Example], k: int) -> float:
     """Share of the questions with evidence for which another passage of the top k also holds the answer's words."""
     known = [example for example in examples if example.oracles]
     return round(sum(any(c.holds_answer for c in e.candidates[:k]) for e in known) / len(known), 4) if known else 0.0
+
+
+def _result(workspace: Workspace, manifest: Manifest, made: bool) -> DatasetResult:
+    """The same of a dataset that was just made and of one that was there."""
+    left_out = tuple(Reason(**reason) for reason in manifest.figures["left_out"])
+    return DatasetResult(manifest.name, str(workspace.artifact("datasets", manifest.name)), made, _brief(manifest.figures), left_out)
 
 
 def _brief(figures: Mapping[str, Any]) -> dict[str, Any]:
