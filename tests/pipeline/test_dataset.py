@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,13 @@ from typing import Any
 import pytest
 
 from ragtune import Project
+from ragtune.dataset.raft import draw_present
+from ragtune.dataset.store import read_dataset
+from ragtune.pipeline.records import ExampleView
+from ragtune.pipeline.train import sample_training
+from ragtune.types import Example
 from ragtune.workspace import Workspace
+from tiny_project import Sources
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 
@@ -62,3 +69,36 @@ def test_an_unchanged_dataset_is_told_as_it_was_when_it_was_made(project, source
     assert replace(again, made=True) == made
     assert [reason.source for reason in again.left_out] == ["a: b"]
     assert "audit" not in again.figures
+
+
+@pytest.fixture
+def built(project: Path, sources: Sources) -> Path:
+    """A project with questions whose evidence retrieval misses, and a dataset that leaves it out of half of the training contexts."""
+    text = sources.questions.read_text(encoding="utf-8")
+    sources.questions.write_text(re.sub(r"Who built the (mill|tower) of \w+\?", "Who built it?", text), encoding="utf-8")
+    Project(project).ingest()
+    Project(project, overrides=["dataset.p_oracle=0.5", "retrieve.k=1"]).dataset(name="half")
+    return project
+
+
+def shows_evidence(view: ExampleView, example: Example) -> bool:
+    return all(evidence.text in view.messages[-1].content for evidence in example.evidence)
+
+
+def test_an_example_is_said_to_show_its_evidence_only_where_it_does(built):
+    data = read_dataset(built / ".ragtune" / "datasets" / "half")
+    held = [example for example in (*data.validation, *data.test) if example.oracles]
+    views = {example.id: Project(built).dataset_show(example.id) for example in held}
+    assert {view.oracle_present for view in views.values()} == {True, False}, "the test proves nothing otherwise"
+    for example in held:
+        assert views[example.id].oracle_present == shows_evidence(views[example.id], example)
+
+
+def test_training_examples_are_shown_as_the_sample_that_is_trained_on_draws_them(built):
+    data = read_dataset(built / ".ragtune" / "datasets" / "half")
+    limited = Project(built, overrides=["train.max_answers=4"])
+    sample = sample_training(data.train, limited.settings)
+    present = draw_present(sample, epoch=0, seed=0, p=0.5)
+    assert limited.dataset_show().id == sample[0].id
+    assert {example.id for example in sample if limited.dataset_show(example.id).oracle_present} == present
+    assert len(present) == round(sum(bool(example.oracles) for example in sample) / 2)

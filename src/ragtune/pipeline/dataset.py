@@ -17,13 +17,14 @@ from ragtune.corpus import Corpus
 from ragtune.dataset.anchor import AnchorReport, anchor
 from ragtune.dataset.audit import audit
 from ragtune.dataset.questions import RawQuestion, load_questions
-from ragtune.dataset.raft import Built, build_examples, by_split, draw_present, recall_at_k
+from ragtune.dataset.raft import Built, build_examples, by_split, draw_present, evaluation_context, recall_at_k
 from ragtune.dataset.show import render_example
 from ragtune.dataset.split import assign_splits, sections_of
 from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError, QuestionError
 from ragtune.pipeline.index import build_index, open_retriever
 from ragtune.pipeline.records import DatasetResult, ExampleView
+from ragtune.pipeline.train import sample_training
 from ragtune.prepare import kept_source
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, encode_completion, encode_prompt
@@ -113,18 +114,24 @@ def question_files(workspace: Workspace, settings: Settings, given: Sequence[Pat
 
 
 def show_example(workspace: Workspace, settings: Settings, example: str | None, name: str | None, epoch: int) -> ExampleView:
-    """One example of a dataset as the model sees it, tokens counted with the base model's tokenizer."""
+    """One example of a dataset as the model sees it, tokens counted with the base model's tokenizer.
+
+    The first is one that is trained on; a training example beyond ``train.max_answers`` is shown as it would be without that limit.
+    """
     manifest = workspace.find("datasets", name)
     data = read_dataset(workspace.artifact("datasets", manifest.name))
-    everything = {each.id: each for each in (*data.train, *data.validation, *data.test)}
+    trained = sample_training(data.train, settings)
+    everything = {each.id: each for each in (*trained, *data.train, *data.validation, *data.test)}
     chosen = everything.get(example) if example else next(iter(everything.values()), None)
     if chosen is None:
         some = ", ".join(list(everything)[:5])
         raise ProjectError(f"dataset {manifest.name} has no example {example!r}; some that it has: {some}")
-    present = bool(chosen.oracles)
-    if chosen.split == "train":
-        present = chosen.id in draw_present(data.train, epoch=epoch, seed=settings.train.seed, p=manifest.figures["p_oracle"])
     k = int(manifest.settings["retrieve"]["k"])
+    if chosen.split == "train":
+        among = trained if chosen in trained else data.train
+        present = chosen.id in draw_present(among, epoch=epoch, seed=settings.train.seed, p=manifest.figures["p_oracle"])
+    else:
+        present = evaluation_context(chosen, "retrieved", k).answerable
     rendered = render_example(chosen, data.passages, k=k, present=present, epoch=epoch, seed=settings.train.seed)
     tokenizer = build.tokenizer(settings)
     prompt = encode_prompt(tokenizer, rendered.messages).ids
