@@ -102,3 +102,13 @@ def test_training_examples_are_shown_as_the_sample_that_is_trained_on_draws_them
     assert limited.dataset_show().id == sample[0].id
     assert {example.id for example in sample if limited.dataset_show(example.id).oracle_present} == present
     assert len(present) == round(sum(bool(example.oracles) for example in sample) / 2)
+
+
+def test_the_audit_keeps_the_nearest_training_question_of_every_test_question(project):
+    Project(project).ingest()
+    made = Project(project, overrides=["dataset.test_share=0.8"]).dataset()
+    data = read_dataset(Path(made.folder))
+    nearest = figures(project, made.name)["audit"]["nearest"]
+    assert len(data.test) > 20
+    assert {test for test, _, _ in nearest} == {example.id for example in data.test}
+    assert {train for _, train, _ in nearest} <= {example.id for example in data.train}

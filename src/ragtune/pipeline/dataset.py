@@ -229,7 +229,7 @@ def _build(
         "answer_elsewhere": _elsewhere(built.examples, k),
         "audit": {
             "near_identical_test_questions": audited.near_identical,
-            "nearest": [[each.test, each.train, each.similarity] for each in audited.nearest[:20]],
+            "nearest": [[each.test, each.train, each.similarity] for each in audited.nearest],
             "counts": dict(audited.counts),
         },
         "stale": len(anchored.stale),
