@@ -94,6 +94,11 @@ def test_other_delimiters_captions_and_ragged_rows_are_read(tmp_path: Path) -> N
     assert "column 3: c" in read(tmp_path, "c.csv", "x,y\na,b,c\n")[0].text
 
 
+def test_columns_of_one_name_keep_their_cells_under_numbered_names(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "a.csv", "phone,phone,phone 2,phone,column 6,\n1,2,3,4,5,6\n")
+    assert row.text.split("\n")[2:] == ["phone: 1", "phone 3: 2", "phone 2: 3", "phone 4: 4", "column 6: 5", "column 6 2: 6"]
+
+
 def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="no rows found"):
         read(tmp_path, "a.csv", "a,b\n")
