@@ -112,3 +112,20 @@ def test_the_audit_keeps_the_nearest_training_question_of_every_test_question(pr
     assert len(data.test) > 20
     assert {test for test, _, _ in nearest} == {example.id for example in data.test}
     assert {train for _, train, _ in nearest} <= {example.id for example in data.train}
+
+
+def test_near_duplicates_that_stay_in_the_index_are_one_group(project, sources):
+    text = (sources.documents / "calder.md").read_text(encoding="utf-8")
+    (sources.documents / "farrow.md").write_text(f"{text}\n\nFarrow is elsewhere.\n", encoding="utf-8")
+    asked = sources.questions.read_text(encoding="utf-8")
+    kept = [line for line in asked.splitlines(keepends=True) if '"farrow.md"' not in line]
+    copied = [line.replace('"calder-', '"farrow-').replace('"calder.md"', '"farrow.md"') for line in kept if '"calder.md"' in line]
+    sources.questions.write_text("".join([*kept, *copied]), encoding="utf-8")
+    overrides = ["prepare.near_duplicates=1"]
+    Project(project, overrides=overrides).ingest()
+    made = Project(project, overrides=overrides).dataset()
+    assert made.left_out == ()
+    data = read_dataset(Path(made.folder))
+    pair = [each for each in (*data.train, *data.validation, *data.test) if each.id.startswith(("calder-", "farrow-"))]
+    assert len(pair) == 8
+    assert len({each.group for each in pair}) == 1

@@ -25,7 +25,7 @@ from ragtune.errors import ProjectError, QuestionError
 from ragtune.pipeline.index import build_index, open_retriever
 from ragtune.pipeline.records import DatasetResult, ExampleView
 from ragtune.pipeline.train import sample_training
-from ragtune.prepare import kept_source
+from ragtune.prepare import kept_source, near_pairs
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, encode_completion, encode_prompt
 from ragtune.retrieve.passages import to_passage
@@ -155,6 +155,7 @@ def _key(
         "dataset": settings.dataset.model_dump(mode="json"),
         "retrieve": settings.retrieve.model_dump(mode="json"),
         "embed": settings.embed.model,
+        "near_duplicates": settings.prepare.near_duplicates,
         "prompt": PROMPT_VERSION,
     }
     inputs = {
@@ -201,6 +202,7 @@ def _build(
     splits = assign_splits(
         anchored.questions,
         sections=sections_of(chunks),
+        near_duplicates=near_pairs(corpus.documents(), settings.prepare.near_duplicates),
         seed=settings.dataset.seed,
         test_fraction=settings.dataset.test_share,
         validation_fraction=settings.dataset.validation_share,

@@ -2,7 +2,7 @@
 
 from ragtune.prepare.chunk import chunk_document
 from ragtune.prepare.clean import clean_document
-from ragtune.prepare.dedupe import Duplicate, find_duplicates, kept_source
+from ragtune.prepare.dedupe import Duplicate, find_duplicates, kept_source, near_pairs
 from ragtune.prepare.isolate import ReadResult, read_sources
 from ragtune.prepare.read import reader_version
 from ragtune.prepare.sources import Source, Unreadable, find_sources
@@ -17,6 +17,7 @@ __all__ = [
     "find_duplicates",
     "find_sources",
     "kept_source",
+    "near_pairs",
     "read_sources",
     "reader_version",
 ]
