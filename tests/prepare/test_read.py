@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,14 @@ def test_other_delimiters_captions_and_ragged_rows_are_read(tmp_path: Path) -> N
     assert "y: 2" in read(tmp_path, "a.tsv", "x\ty\n1,5\t2\n")[0].text
     assert "Team: Oilers" in read(tmp_path, "b.csv", "Stanley Cups,,\nTeam,City,Cups\nOilers,Edmonton,5\n")[0].text
     assert "column 3: c" in read(tmp_path, "c.csv", "x,y\na,b,c\n")[0].text
+
+
+def test_a_small_table_does_not_lower_the_size_of_cells_for_others(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    read(tmp_path, "a.csv", "a,b\n1,2\n")
+    assert csv.field_size_limit() == before
+    assert f"b: {'x' * before}x" in read(tmp_path, "b.csv", f"a,b\n1,{'x' * before}x\n")[0].text
+    csv.field_size_limit(before)
 
 
 def test_columns_of_one_name_keep_their_cells_under_numbered_names(tmp_path: Path) -> None:

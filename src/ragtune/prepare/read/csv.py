@@ -19,7 +19,7 @@ _DELIMITERS = ",;\t|"
 def read(source: Source) -> list[Document]:
     """A document for each row, ``file.csv#ID``: the ``id`` column's value where it tells rows apart, else the row number from 1."""
     text = decode(source.path.read_bytes()).replace("\0", "")
-    csv.field_size_limit(max(len(text), 1))
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # of the whole process, so it is only ever raised
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, source)) if any(map(str.strip, row))]
     except csv.Error as error:
