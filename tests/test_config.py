@@ -103,6 +103,11 @@ def test_an_unknown_name_is_an_error_that_names_the_nearest(tmp_path, monkeypatc
     [
         ("[train]\nepochs = 0\n", r"train\.epochs = 0: .*greater than or equal to 1"),
         ('[index]\nbackend = "milvus"\n', r"index\.backend = 'milvus': .*'faiss'"),
+        (
+            "[prepare]\nchunk_overlap = 96\n",
+            r"prepare\.chunk_overlap = 96: it must be less than prepare\.chunk_size, which is 96",
+        ),
+        ("[prepare]\nchunk_overlap = 40\nchunk_size = 32\n", r"less than prepare\.chunk_size, which is 32"),
         ("[train\n", "ragtune.toml is not valid TOML"),
         ("train = 3\n", "train = 3"),
     ],

@@ -5,7 +5,9 @@ import pytest
 from ragtune import screen
 
 
-def test_the_time_left_is_counted_from_where_this_sitting_began(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_time_left_is_counted_from_where_this_sitting_began(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     now = [1000.0]
     monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
     progress = screen.LiveProgress()

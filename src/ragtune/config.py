@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from ragtune.errors import ConfigError
@@ -45,7 +46,15 @@ class PrepareSettings(Section):
     chunk_size: int = Field(96, ge=32)
     """Tokens in a chunk, heading prefix not counted; prefix and chunk together stay within the embedder's window."""
     chunk_overlap: int = Field(0, ge=0)
-    """Tokens that neighbouring chunks of one section share."""
+    """Tokens that neighbouring chunks of one section share; fewer than chunk_size."""
+
+    @field_validator("chunk_overlap")
+    @classmethod
+    def _overlap_leaves_something_new(cls, overlap: int, known: ValidationInfo) -> int:
+        size = known.data.get("chunk_size")
+        if size is not None and overlap >= size:
+            raise PydanticCustomError("overlap", "it must be less than prepare.chunk_size, which is {size}", {"size": size})
+        return overlap
 
 
 class EmbedSettings(Section):
@@ -81,7 +90,7 @@ class DatasetSettings(Section):
     """Questions to examples."""
 
     seed: int = 0
-    """Seed of splits, oracle draws and grouping."""
+    """Seed of the splits."""
     test_share: float = Field(0.3, gt=0, lt=1)
     """Share of the questions that is locked away for the test."""
     validation_share: float = Field(0.1, gt=0, lt=1)
@@ -128,7 +137,7 @@ class TrainSettings(Section):
     shared_contexts: bool = True
     """Train questions with overlapping contexts in one sequence."""
     seed: int = 0
-    """Seed of initial weights and order."""
+    """Seed of initial weights, of the sample of questions, and of each epoch's order, shared contexts and contexts without evidence."""
     max_answers: int | None = Field(None, ge=1)
     """Training questions used, a seeded sample; unset: all."""
 

@@ -129,6 +129,7 @@ class Question:
         split: where the user fixed it; else ``None``.
         kind: a free label (``numeric``, ``table``, ...), used for strata.
         needs: a capability without which the question's document cannot be read (``ocr``).
+        documents: sources of what the question names where no evidence is known: its document, or the rows of its table.
     """
 
     id: str
@@ -138,6 +139,7 @@ class Question:
     split: Split | None = None
     kind: str | None = None
     needs: str | None = None
+    documents: tuple[str, ...] = ()
 
     @property
     def answerable(self) -> bool:

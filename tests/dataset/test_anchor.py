@@ -6,6 +6,8 @@ from ragtune.dataset.anchor import AnchorReport, anchor
 from ragtune.dataset.questions import RawEvidence, RawQuestion
 from ragtune.types import Document
 
+_RECORDS = "application/jsonl"
+
 
 def row(file: str, id_: str, **cells: str) -> Document:
     text = f"# {cells['name']}\n\n" + "\n".join(f"{name}: {value}" for name, value in {"id": id_, **cells}.items())
@@ -18,6 +20,9 @@ DOCUMENTS = {
         Document("rules/shares.md", "Shares", "# Shares\n\nA person may hold **40** shares,\nand no more.\n\n| Beds | 25 % | 10 % |\n"),
         Document("old/shares.md", "Shares", "Once a person might hold 12 shares."),
         Document("guide.pdf", "Guide", "The “upper” hut – closed in May –\nopens in June."),
+        Document("C# guide.md", "C# guide", "# C# guide\n\nA long line of prose in which await gives a task back, and more of it."),
+        Document("log.jsonl#7", "Log 7", "The winter was long. The ferry stood still for nine weeks. Then it ran.", _RECORDS, {"year": 1}),
+        Document("log.jsonl#8", "Log 8", "# Log 8\n\nferry: stands still for eleven weeks\nyear: 2", _RECORDS),
         row("huts/huts.csv", "H1", name="Lantern Hut", beds="24", height="1,640", keeper="Ina Moll"),
         row("huts/huts.csv", "H2", name="Corrie Hut", beds="24", height="2,116", keeper="Per Aust"),
         row("huts/huts.csv", "H3", name="Saddle Hut", beds="6", height="1,640", keeper="Ina Moll"),
@@ -75,6 +80,13 @@ def test_a_cell_that_stands_in_many_rows_is_taken_from_the_row_that_the_question
     assert found("6", "huts.csv", "How many beds has the Lantern Hut?") == ("huts/huts.csv#H3", "beds: 6")
 
 
+def test_only_of_rows_and_written_out_records_the_whole_line_is_evidence() -> None:
+    assert found("await gives a task back", "C# guide.md") == ("C# guide.md", "await gives a task back")
+    assert found("The ferry stood still for nine weeks.", "log.jsonl")[1] == "The ferry stood still for nine weeks."
+    assert found("eleven weeks", "log.jsonl#8")[1] == "ferry: stands still for eleven weeks"
+    assert len(ask("await gives a task back", "C").stale) == 1, "what stands before a # is no file of its own"
+
+
 def test_evidence_that_is_not_there_makes_the_question_stale_with_its_place_in_the_file() -> None:
     report = ask("A person may hold 41 shares", "rules/shares.md")
     assert not report.questions
@@ -82,9 +94,11 @@ def test_evidence_that_is_not_there_makes_the_question_stale_with_its_place_in_t
     assert report.stale[0].reason.startswith("questions.jsonl:7: the evidence “A person may hold 41 shares” is not in rules/shares.md")
 
 
-def test_a_question_without_evidence_is_kept_and_its_documents_name_is_still_checked() -> None:
-    assert ask(None, "rules/shares.md").questions[0].evidence == ()
-    assert ask(None, None).questions[0].answers == ("x",)
+def test_a_question_without_evidence_is_kept_with_the_document_that_it_names() -> None:
+    (question,) = ask(None, "./old/shares.md").questions
+    assert (question.evidence, question.documents) == ((), ("old/shares.md",))
+    assert ask(None, "huts.csv").questions[0].documents == tuple(f"huts/huts.csv#H{n}" for n in (1, 2, 3))
+    assert (ask(None, None).questions[0].answers, ask(None, None).questions[0].documents) == (("x",), ())
     assert len(ask(None, "gone.md").stale) == 1
 
 
@@ -101,3 +115,32 @@ def test_evidence_over_two_documents_is_anchored_in_both() -> None:
     assert [(each.document, each.text) for each in question.evidence] == [("rules/shares.md", "40"), ("old/shares.md", "12 shares")]
     (stale,) = anchor([replace(raw, evidence=(*raw.evidence, RawEvidence("gone")))], DOCUMENTS).stale
     assert "“gone”" in stale.reason
+
+
+def test_a_question_about_a_dropped_copy_is_anchored_in_the_document_that_is_kept() -> None:
+    text = "A lantern hangs at the pier."
+    documents = {
+        document.source: document
+        for document in (
+            Document("a/pier.md", "Pier", text),
+            Document("b/pier.md", "Pier", text),
+            Document("c/old.md", "Old", f"{text} It is red."),
+            Document("d/pier-rows.csv#1", "1", "# 1\n\nlamp: red", "text/csv"),
+            Document("d/pier-rows.csv#2", "2", "# 2\n\nlamp: blue", "text/csv"),
+            Document("e/rows.csv#1", "2", "# 2\n\nlamp: blue", "text/csv"),
+        )
+    }
+    copies = {"b/pier.md": "a/pier.md", "c/old.md": "b/pier.md", "e/rows.csv#1": "d/pier-rows.csv#2"}
+
+    def place(evidence: str, name: str | None) -> AnchorReport:
+        return anchor([RawQuestion("q", "Which?", ("x",), name, (RawEvidence(evidence),), where="q:1")], documents, copies)
+
+    for name in ("a/pier.md", "b/pier.md", "pier.md", "old.md", None):
+        (question,) = place("hangs at the pier", name).questions
+        assert [each.document for each in question.evidence] == ["a/pier.md"]
+    assert place("blue", "rows.csv").questions[0].evidence[0].document == "d/pier-rows.csv#2"
+    (reason,) = place("It is red.", "c/old.md").stale
+    assert "is not in a/pier.md, which is kept in place of its duplicate c/old.md" in reason.reason
+    assert place("It is red.", None).stale, "what is not in the index is not searched"
+    (question,) = anchor([RawQuestion("q", "Which?", ("x",), "b/pier.md", (RawEvidence(text, None, 0),))], documents, copies).questions
+    assert question.evidence[0].document == "a/pier.md"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from made_corpus import Corpus, make_corpus
 
-from ragtune.dataset.split import Splits, assign_splits, planned_sizes, sections_of
+from ragtune.dataset.split import Assignment, Splits, assign_splits, planned_sizes, sections_of
 from ragtune.types import Question
 
 CORPUS = make_corpus()
@@ -158,6 +158,25 @@ def test_questions_without_evidence_are_tested_and_never_trained_on() -> None:
     bare = [Question(f"b{n}", "Who?", ("Ann",)) for n in range(5)]
     splits = assign_splits([*CORPUS.questions, *bare])
     assert {splits.assignments[question.id].split for question in bare} == {"test"}
+
+
+def test_a_question_without_evidence_belongs_to_the_document_that_it_names() -> None:
+    known = [f"valley/place-{n:02d}.md" for n in range(4)]
+    bare = [Question(f"b{n}-{of}", "Who?", ("Ann",), documents=(document,)) for n, document in enumerate(known) for of in range(2)]
+    unasked = [Question(f"c{of}", "Who?", ("Ann",), documents=("unasked.md",)) for of in range(2)]
+    rows = [Question(f"r{of}", "Who?", ("Ann",), documents=("huts.csv#1", "huts.csv#2")) for of in range(2)]
+    without = Question("none", "Who?", (), documents=("unasked.md",))
+    splits = assign_splits([*CORPUS.questions, *bare, *unasked, *rows, without], seed=3)
+    trained = documents_of(CORPUS, splits, "train", None)
+    group_of = {e.document: splits.assignments[q.id].group for q in CORPUS.questions for e in q.evidence}
+    for question in bare:
+        (document,) = question.documents
+        stratum = "new_questions" if document in trained else "new_documents"
+        assert splits.assignments[question.id] == Assignment("test", stratum, group_of[document])
+    assert {splits.assignments[question.id] for question in unasked} == {Assignment("test", "new_documents", "unasked.md")}
+    assert {splits.assignments[question.id] for question in rows} == {Assignment("test", "new_documents", "huts.csv")}
+    assert splits.assignments["none"].group == "question:none"
+    assert {"unasked.md", "huts.csv#1", "huts.csv#2"} <= set(splits.held_out), "they are no distractors in training either"
 
 
 def test_one_document_or_no_question_is_no_error() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from ragtune import Project
 from ragtune.corpus import Corpus
 from ragtune.index.exact import ExactStore
 from ragtune.pipeline.records import IngestResult
+from ragtune.workspace import hash_file
 from tiny_project import PLACES, document
 
 pytest.importorskip("faiss", reason="faiss is not installed")
@@ -20,6 +23,19 @@ pytest.importorskip("faiss", reason="faiss is not installed")
 
 def forbidden(*arguments: Any, **named: Any) -> Any:
     raise AssertionError("this must not be called")
+
+
+class Notes:
+    """What an ingest says on the way."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def start(self, stage: str, total: float | None = None) -> None: ...
+    def update(self, stage: str, done: float, detail: str = "") -> None: ...
+    def finish(self, stage: str, message: str) -> None: ...
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def names(reasons: Any) -> set[str]:
@@ -154,19 +170,11 @@ def test_what_is_kept_does_not_depend_on_the_order_of_arrival(project, sources, 
 
 
 def test_changed_chunk_settings_read_again_and_say_so(ingested):
-    notes: list[str] = []
-
-    class Recorder:
-        def start(self, stage: str, total: float | None = None) -> None: ...
-        def update(self, stage: str, done: float, detail: str = "") -> None: ...
-        def finish(self, stage: str, message: str) -> None: ...
-        def note(self, message: str) -> None:
-            notes.append(message)
-
+    notes = Notes()
     before = corpus_state(ingested)
-    made = Project(ingested, overrides=["prepare.chunk_size=60"], progress=Recorder()).ingest()
+    made = Project(ingested, overrides=["prepare.chunk_size=60"], progress=notes).ingest()
     assert {each.reason for each in made.read} == {"settings changed"}
-    assert any("8 unchanged files are read again" in note for note in notes)
+    assert any("8 unchanged files are read again" in note for note in notes.notes)
     assert corpus_state(ingested)[2] != before[2]
     Project(ingested).ingest()
     assert corpus_state(ingested) == before
@@ -246,3 +254,70 @@ def test_another_embedder_embeds_again_and_the_first_ones_vectors_stay(ingested,
     Project(ingested).ingest()
     back = Project(ingested).index()
     assert (back.embedded, back.action) == (0, "built")
+
+
+def test_question_files_among_the_documents_are_not_ingested(project, sources):
+    inside = sources.documents / "questions.jsonl"
+    shutil.copy(sources.questions, inside)
+    shutil.copy(sources.questions, sources.documents / "squad.json")
+    notes = Notes()
+    asked = json.dumps([str(inside), str(sources.documents / "squad.json")])
+    made = Project(project, overrides=[f"questions={asked}"], progress=notes).ingest()
+    assert (made.documents, names(made.skipped)) == (8, set())
+    assert "left out of the documents, as they hold the questions: questions.jsonl, squad.json" in notes.notes
+    unnamed = Project(project).ingest()
+    assert unnamed.documents == 8
+    assert "holds questions, not documents" in {each.source: each.reason for each in unnamed.skipped}["questions.jsonl"]
+
+
+def test_what_cannot_be_opened_is_listed_and_what_was_read_of_it_stays(project, sources, monkeypatch):
+    (sources.documents / "deep").mkdir()
+    shutil.move(sources.documents / "calder.md", sources.documents / "deep" / "calder.md")
+    Project(project).ingest()
+    before = corpus_state(project)
+    scandir = os.scandir
+
+    def deny_folder(path: Any) -> Any:
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    def deny_file(path: Path) -> str:
+        if path.name == "farrow.md":
+            raise PermissionError(13, "Permission denied")
+        return hash_file(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.scandir", deny_folder)
+        patch.setattr("ragtune.pipeline.ingest.hash_file", deny_file)
+        made = Project(project).ingest()
+    assert {each.source: each.reason for each in made.skipped} == {
+        "deep": "the folder cannot be read: Permission denied",
+        "farrow.md": "it cannot be opened: Permission denied",
+    }
+    assert (made.removed, made.unchanged, made.documents) == ((), 6, 8)
+    assert corpus_state(project) == before
+    again = Project(project).ingest()
+    assert (again.skipped, again.unchanged) == ((), 8)
+
+
+def test_a_file_that_vanishes_while_it_is_ingested_ends_nothing(project, sources, monkeypatch):
+    def lose(path: Path) -> str:
+        if path.name == "farrow.md":
+            path.unlink()
+        return hash_file(path)
+
+    monkeypatch.setattr("ragtune.pipeline.ingest.hash_file", lose)
+    made = Project(project).ingest()
+    assert [(each.source, each.reason) for each in made.skipped] == [("farrow.md", "it vanished before it was read")]
+    assert made.documents == 7
+
+
+def test_a_name_that_is_not_unicode_is_listed_as_skipped(project, sources):
+    try:
+        Path(os.fsdecode(os.fsencode(sources.documents) + b"/caf\xe9.md")).write_text("Text.")
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    made = Project(project).ingest()
+    assert names(made.skipped) == {"caf\ufffd.md"}
+    assert made.documents == 8

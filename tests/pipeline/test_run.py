@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ragtune import Project
+from ragtune.corpus import Corpus
 from ragtune.errors import ConfigError, ProjectError, QuestionError
 from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, parse_budget
 from ragtune.pipeline.records import RunResult
@@ -118,8 +119,8 @@ def test_no_test_question_is_trained_on(first):
     assert sum(map(len, splits.values())) == 34
 
 
-def test_the_articles_of_squad_questions_are_the_documents_where_none_are_given(tmp_path, tiny_chat, tiny_embedder, cache):
-    articles = [
+def squad_articles(places: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
         {
             "title": place,
             "paragraphs": [
@@ -136,8 +137,12 @@ def test_the_articles_of_squad_questions_are_the_documents_where_none_are_given(
                 for thing in THINGS[:4]
             ],
         }
-        for place in PLACES[:6]
+        for place in places
     ]
+
+
+def test_the_articles_of_squad_questions_are_the_documents_where_none_are_given(tmp_path, tiny_chat, tiny_embedder, cache):
+    articles = squad_articles(PLACES[:6])
     questions = tmp_path / "squad.json"
     questions.write_text(json.dumps({"data": articles}), encoding="utf-8")
     overrides = [f"model.base={json.dumps(str(tiny_chat))}", f"embed.model={json.dumps(str(tiny_embedder))}", "generate.max_new_tokens=2",
@@ -150,6 +155,56 @@ def test_the_articles_of_squad_questions_are_the_documents_where_none_are_given(
     assert sum(result.dataset.figures["questions"].values()) == 24
     assert not result.dataset.left_out
     assert project.run([], [questions]).ingest.unchanged == len(articles)
+
+
+class StoppedError(Exception):
+    """A run was ended on purpose, behind the stage that a test looks at."""
+
+
+def stop(*_: Any, **__: Any) -> Any:
+    raise StoppedError
+
+
+def test_the_questions_of_a_run_are_no_documents_where_they_lie_among_them(tmp_path, tiny_chat, tiny_embedder, cache, monkeypatch):
+    sources = write_sources(tmp_path / "sources")
+    inside = shutil.move(sources.questions, sources.documents / "questions.jsonl")
+    project = write_project(tmp_path / "project", sources, tiny_chat, tiny_embedder)
+    recorder = Recorder()
+    monkeypatch.setattr("ragtune.pipeline.run.build_index", stop)
+    with pytest.raises(StoppedError):
+        Project(project, overrides=["questions=[]"], progress=recorder).run([sources.documents], [inside])
+    assert any("as they hold the questions: questions.jsonl" in note for note in recorder.notes)
+    corpus = Corpus(project / ".ragtune" / "corpus.db")
+    assert set(corpus.files()) == {f"{place.lower()}.md" for place in PLACES[:8]}
+    corpus.close()
+
+
+def test_a_run_follows_the_articles_of_changed_squad_questions(tmp_path, tiny_chat, tiny_embedder, cache, monkeypatch):
+    monkeypatch.setattr("ragtune.pipeline.run.build_index", stop)
+    questions = tmp_path / "squad.json"
+    overrides = [f"model.base={json.dumps(str(tiny_chat))}", f"embed.model={json.dumps(str(tiny_embedder))}"]
+    project = Project(tmp_path / "project", overrides=overrides, create=True)
+    folder = project.workspace.folder / "articles"
+
+    def ingested(articles: list[dict[str, Any]]) -> dict[str, str]:
+        questions.write_text(json.dumps({"data": articles}), encoding="utf-8")
+        with pytest.raises(StoppedError):
+            project.run([], [questions])
+        corpus = Corpus(project.workspace.corpus)
+        texts = {document.source: document.text for document in corpus.documents()}
+        corpus.close()
+        return texts
+
+    articles = squad_articles(PLACES[:3])
+    questions.write_text(json.dumps({"data": articles}), encoding="utf-8")
+    assert project.run([], [questions], dry_run=True).forecast.total
+    assert not folder.exists(), "a dry run makes nothing"
+    assert set(ingested(articles)) == {f"{place}.md" for place in PLACES[:3]}
+    articles = squad_articles(PLACES[1:4])
+    articles[0]["paragraphs"][0]["context"] += " It was painted later."
+    texts = ingested(articles)
+    assert set(texts) == {f"{place}.md" for place in PLACES[1:4]} == {path.name for path in folder.iterdir()}
+    assert "It was painted later." in texts[f"{PLACES[1]}.md"]
 
 
 def test_manifests_carry_the_lineage(first):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ragtune.prepare import find_duplicates
+from ragtune.prepare import find_duplicates, kept_source, near_pairs
 from ragtune.types import Document
 
 
@@ -72,3 +72,29 @@ def test_rows_and_short_texts_are_duplicates_only_when_equal() -> None:
 def test_threshold_one_finds_equal_texts_only() -> None:
     text = words(400, 7)
     assert find_duplicates([document("a.md", text), document("b.md", [*text, "x"])], threshold=1.0) == []
+
+
+def test_a_reason_gives_back_what_was_kept() -> None:
+    texts = [words(200, 1), words(200, 1), [*words(200, 1)[:-1], "other"]]
+    found = find_duplicates([document(f"{n} (9% alike)\n#{n}", text) for n, text in enumerate(texts)])
+    assert [duplicate.similarity == 1 for duplicate in found] == [True, False]
+    assert [kept_source(duplicate.reason) for duplicate in found] == [duplicate.kept for duplicate in found]
+    with pytest.raises(ValueError, match="no reason of a duplicate"):
+        kept_source("it is too long")
+
+
+def test_near_pairs_join_rows_and_what_was_not_dropped() -> None:
+    text = words(400, 3)
+    chain = [text, [*text[:200], "x", *text[200:]], [*text[:100], "y", *text[100:200], "x", *text[200:]]]
+    rows = [document(f"a.jsonl#{n}", own, "application/jsonl") for n, own in enumerate(chain)]
+    other = [document("b.md", words(400, 4)), document("c.md", [*words(400, 4), "z"]), document("d.md", words(400, 5))]
+    short = [document(f"e.csv#{n}", ["the", "same"] * 15, "text/csv") for n in range(2)]
+    pairs = near_pairs([*rows, *other, *short], 1)
+    assert len(pairs) == 3, "no more than it takes to join them"
+    joined = {source for pair in pairs for source in pair}
+    assert joined == {"a.jsonl#0", "a.jsonl#1", "a.jsonl#2", "b.md", "c.md"}
+    assert ("b.md", "c.md") in pairs
+    assert ("b.md", "c.md") in near_pairs([*rows, *other], 0.9), "a row may be near to a document"
+    assert near_pairs(other[::2], 0.9) == []
+    table = [document(f"t.csv#{n:02d}", [*text, str(n)], "text/csv") for n in range(40)]
+    assert len(near_pairs(table)) == 39

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,19 @@ def test_other_delimiters_captions_and_ragged_rows_are_read(tmp_path: Path) -> N
     assert "column 3: c" in read(tmp_path, "c.csv", "x,y\na,b,c\n")[0].text
 
 
+def test_a_small_table_does_not_lower_the_size_of_cells_for_others(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    read(tmp_path, "a.csv", "a,b\n1,2\n")
+    assert csv.field_size_limit() == before
+    assert f"b: {'x' * before}x" in read(tmp_path, "b.csv", f"a,b\n1,{'x' * before}x\n")[0].text
+    csv.field_size_limit(before)
+
+
+def test_columns_of_one_name_keep_their_cells_under_numbered_names(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "a.csv", "phone,phone,phone 2,phone,column 6,\n1,2,3,4,5,6\n")
+    assert row.text.split("\n")[2:] == ["phone: 1", "phone 3: 2", "phone 2: 3", "phone 4: 4", "column 6: 5", "column 6 2: 6"]
+
+
 def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="no rows found"):
         read(tmp_path, "a.csv", "a,b\n")
@@ -122,3 +136,11 @@ def test_every_format_has_a_version_of_its_own() -> None:
     assert reader_version("a/b.PDF") == reader_version("c.pdf") != reader_version("c.html")
     assert reader_version("c.htm") == reader_version("c.html")
     assert reader_version("c.xyz")
+
+
+def test_a_file_of_questions_is_refused_as_a_document(tmp_path: Path) -> None:
+    asked = '{"id": "q1", "question": "Who?", "answers": ["Ann"], "evidence": "Ann did."}'
+    with pytest.raises(ReadError, match=r"sub/a\.jsonl holds questions, not documents \(line 2 has"):
+        read(tmp_path, "a.jsonl", '{"text": "A note."}\n' + asked)
+    (entry,) = read(tmp_path, "faq.jsonl", '{"question": "Who?", "answer": "Ann"}')
+    assert "answer: Ann" in entry.text

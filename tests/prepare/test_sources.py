@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ragtune.errors import ReadError
-from ragtune.prepare import find_sources
+from ragtune.prepare import Unreadable, find_sources
 
 
 def make(root: Path, *names: str) -> None:
@@ -70,3 +72,49 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         find_sources([tmp_path / "nothing"])
     with pytest.raises(ReadError, match="does not exist"):
         find_sources([tmp_path / "*.md"])
+
+
+def test_a_folder_that_cannot_be_read_is_reported_with_what_it_may_hide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "a/secret/b.md", "a/c.md", "secret.md")
+    scandir = os.scandir
+
+    def deny(path: Any) -> Any:
+        if Path(path).name == "secret":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", deny)
+    found: list[Unreadable] = []
+    assert [source.name for source in find_sources([tmp_path], found.append)] == ["a/c.md", "secret.md"]
+    assert names(tmp_path) == ["a/c.md", "secret.md"]
+    assert found == [Unreadable("a/secret", "the folder cannot be read: Permission denied")]
+    hidden = ("a/secret/b.md", "a/secret/deep/b.md", "root/a/secret/b.md", "root-2/a/secret/b.md")
+    assert all(found[0].hides(name) for name in hidden)
+    assert not any(found[0].hides(name) for name in ("a/c.md", "a/secret.md", "secret.md", "secret/b.md"))
+    assert Unreadable(".", "").hides("any.md")
+
+
+def test_a_file_that_cannot_be_looked_at_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "a.md", "b.md")
+    is_file = Path.is_file
+
+    def deny(path: Path) -> bool:
+        if path.name == "a.md":
+            raise PermissionError(13, "Permission denied")
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", deny)
+    found: list[Unreadable] = []
+    assert [source.name for source in find_sources([tmp_path], found.append)] == ["b.md"]
+    assert found == [Unreadable("a.md", "it cannot be looked at: Permission denied")]
+
+
+def test_a_name_that_is_not_unicode_is_reported_and_passed_over(tmp_path: Path) -> None:
+    make(tmp_path, "a.md")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.md")).write_text("x")
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    found: list[Unreadable] = []
+    assert [source.name for source in find_sources([tmp_path], found.append)] == ["a.md"]
+    assert found == [Unreadable("caf\ufffd.md", "its name is not valid UTF-8: rename it")]

@@ -12,6 +12,9 @@ from ragtune.quotes import find_span
 from ragtune.types import Document, Evidence, Question, Reason
 
 _WORD = re.compile(r"\w{2,}")
+_TABLES = frozenset({"text/csv", "text/tab-separated-values"})
+_RECORDS = "application/jsonl"
+_WRITTEN_OUT = re.compile(r"# [^\n]*\n\n[^\n:]+: ")  # a record without a text field: its title, then its fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +40,41 @@ class _NoDocumentError(_NotFoundError):
     """The document is not there at all."""
 
 
-def anchor(raw: Sequence[RawQuestion], documents: Mapping[str, Document]) -> AnchorReport:
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What a question may name, and where its evidence is then looked for.
+
+    Args:
+        documents: by source, copies included.
+        copies: documents that are left out of the index, to the one that is kept in their place.
+        endings: every ending of every source to the sources that have it.
+        kept: the documents that are in the index.
+    """
+
+    documents: Mapping[str, Document]
+    copies: Mapping[str, str]
+    endings: Mapping[str, list[str]]
+    kept: Sequence[Document]
+
+
+def anchor(raw: Sequence[RawQuestion], documents: Mapping[str, Document], copies: Mapping[str, str] | None = None) -> AnchorReport:
     """Find each question's evidence in the documents.
 
     Args:
         raw: as :func:`ragtune.dataset.questions.load_questions` gives them.
-        documents: the corpus by source. A row or record is a document ``file#id``; a question may name the plain file.
+        documents: the corpus by source, copies included. A row or record is a document ``file#id``; a question may name the plain file.
+        copies: the documents that are left out since they say the same as another, to that other, where evidence is looked for instead.
     """
     report = AnchorReport()
-    endings = _endings(documents)
+    # An ingest that was killed may have removed what is kept, and not yet taken the copy in again.
+    copies = {source: other for source, other in (copies or {}).items() if other in documents}
+    kept = [document for source, document in documents.items() if source not in copies]
+    sources = _Sources(documents, copies, _endings(documents), kept)
     for question in raw:
         try:
-            evidence = _anchor_one(question, documents, endings)
+            evidence = _anchor_one(question, sources)
+            # Without evidence, what it names still says which questions belong together.
+            named = () if evidence or question.document is None else _named(question.document, sources)
         except _NoDocumentError as error:
             if question.needs:
                 report.unread.append(Reason(question.id, f"needs {question.needs}: {error}"))
@@ -58,60 +84,106 @@ def anchor(raw: Sequence[RawQuestion], documents: Mapping[str, Document]) -> Anc
             report.stale.append(Reason(question.id, f"{question.where}: {error}"))
         else:
             report.questions.append(
-                Question(question.id, question.question, question.answers, evidence, question.split, question.kind, question.needs)
+                Question(
+                    id=question.id,
+                    question=question.question,
+                    answers=question.answers,
+                    evidence=evidence,
+                    split=question.split,
+                    kind=question.kind,
+                    needs=question.needs,
+                    documents=named,
+                )
             )
     return report
 
 
-def _anchor_one(question: RawQuestion, documents: Mapping[str, Document], endings: Mapping[str, list[str]]) -> tuple[Evidence, ...]:
+def _anchor_one(question: RawQuestion, sources: _Sources) -> tuple[Evidence, ...]:
     evidence = []
     for span in question.evidence:
         name = span.document or question.document
         if name is None:
-            evidence.append(_search(span, question, list(documents.values()), "any document"))
+            evidence.append(_search(span, question, sources.kept, "any document"))
             continue
-        exact = _exact(span, documents.get(name))
+        exact = _exact(span, sources.documents.get(_kept(name, sources)))
         if exact is not None:
             evidence.append(exact)
             continue
         try:
-            within = _resolve(name, documents, endings)
+            within = [sources.documents[source] for source in _named(name, sources)]
         except _NoDocumentError:
             if span.start is None:
                 raise
             # SQuAD names an article, which the user's own documents need not know by that name.
-            evidence.append(_search(span, question, list(documents.values()), "any document"))
+            evidence.append(_search(span, question, sources.kept, "any document"))
         else:
-            evidence.append(_search(span, question, within, name))
-    if question.document is not None and not question.evidence:
-        _resolve(question.document, documents, endings)
+            evidence.append(_search(span, question, within, _place_name(name, sources)))
     return tuple(dict.fromkeys(evidence))
 
 
 def _endings(documents: Mapping[str, Document]) -> dict[str, list[str]]:
     """Every ending of every source (whole path components; a row's also without its ``#id``) to the sources that have it."""
     endings: dict[str, list[str]] = {}
-    for source in documents:
-        for path in dict.fromkeys((source, source.rpartition("#")[0] or source)):
+    for source, document in documents.items():
+        for path in dict.fromkeys((source, _file(document))):
             parts = path.split("/")
             for first in range(len(parts)):
                 endings.setdefault("/".join(parts[first:]), []).append(source)
     return endings
 
 
-def _resolve(name: str, documents: Mapping[str, Document], endings: Mapping[str, list[str]]) -> list[Document]:
-    """The document of that name, or the rows of the file of that name."""
+def _resolve(name: str, sources: _Sources) -> list[str]:
+    """The source of the document of that name, or those of the rows of the file of that name; they may be copies."""
     wanted = name.replace("\\", "/").removeprefix("./").strip("/")
-    if wanted in documents:
-        return [documents[wanted]]
-    sources = endings.get(wanted, [])
-    if not sources:
+    if wanted in sources.documents:
+        return [wanted]
+    found = sources.endings.get(wanted, [])
+    if not found:
         raise _NoDocumentError(f"no ingested document is called {name}: check the path, or ingest it")
-    rows = [source for source in sources if source.rpartition("#")[0] == wanted]
-    files = sorted({source if source.endswith(wanted) else source.rpartition("#")[0] for source in sources})
-    if len(files) > 1 and not rows:
-        raise _NotFoundError(f"{name} could be any of {', '.join(files[:4])}: write more of its path")
-    return [documents[source] for source in rows or sources]
+    rows = [source for source in found if _file(sources.documents[source]) == wanted]
+    if rows:
+        return rows
+    by_file: dict[str, list[str]] = {}
+    for source in found:
+        by_file.setdefault(source if source.endswith(wanted) else _file(sources.documents[source]), []).append(source)
+    # Copies of one text are one document under several names, and no reason to ask which is meant.
+    indexed = {file: own for file, own in by_file.items() if not all(source in sources.copies for source in own)}
+    if len({_kept(source, sources) for source in found}) > 1 and len(indexed or by_file) > 1:
+        raise _NotFoundError(f"{name} could be any of {', '.join(sorted(indexed or by_file)[:4])}: write more of its path")
+    return next(iter(indexed.values()), found)
+
+
+def _kept(source: str, sources: _Sources) -> str:
+    """The document that stands in the index for this one: itself, or what it is a copy of."""
+    while source in sources.copies:
+        source = sources.copies[source]
+    return source
+
+
+def _named(name: str, sources: _Sources) -> tuple[str, ...]:
+    """The documents in the index that a question means by a name."""
+    return tuple(dict.fromkeys(_kept(source, sources) for source in _resolve(name, sources)))
+
+
+def _place_name(name: str, sources: _Sources) -> str:
+    """Where evidence was looked for, in a message."""
+    named = _resolve(name, sources)
+    if len(named) > 1 or named[0] not in sources.copies:
+        return name
+    return f"{_kept(named[0], sources)}, which is kept in place of its duplicate {named[0]}"
+
+
+def _file(document: Document) -> str:
+    """The file that a row or record came from; of any other document its source, which may hold a ``#`` of its own."""
+    of_many = document.media_type in _TABLES or document.media_type == _RECORDS
+    return document.source.rpartition("#")[0] if of_many else document.source
+
+
+def _is_row(document: Document) -> bool:
+    """Whether the text is a row's or record's fields, a line each."""
+    if document.media_type == _RECORDS:
+        return not document.metadata and _WRITTEN_OUT.match(document.text) is not None
+    return document.media_type in _TABLES
 
 
 def _exact(span: RawEvidence, document: Document | None) -> Evidence | None:
@@ -139,7 +211,7 @@ def _words(document: Document) -> set[str]:
 
 
 def _place(text: str, document: Document) -> tuple[int, int] | None:
-    if "#" not in document.source:
+    if not _is_row(document):
         return find_span(text, document.text)
     place = _in_row(text, document.text) or _fields_place(text, document)
     # Of a row, the whole line is evidence: "24" alone says nothing, "beds: 24" does.

@@ -15,7 +15,6 @@ from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import ABSTAINING, Assembled, assemble, draw_present, evaluation_context
 from ragtune.types import Branch, ContextGroup, Example, Passage
 
-
 _CONTEXTS_TRIED = 8
 """Near questions whose contexts are tried for a group. Of the training questions of squadshifts, served three passages, 1.42 share a context
 with none, 1.55 with four, 1.56 with eight and with twenty."""

@@ -22,7 +22,10 @@ Unit = Literal["document", "section"]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Where one question goes; ``stratum`` is ``None`` in training and for a question without known documents."""
+    """Where one question goes; ``stratum`` is ``None`` in training and for a question without known documents.
+
+    A question without evidence belongs to the document that it names.
+    """
 
     split: Split
     stratum: Stratum | None
@@ -269,12 +272,28 @@ def _splits(questions: Sequence[Question], split: Mapping[str, Split], groups: _
         if name not in trained:
             for stretch in groups.units[name]:
                 held_out[stretch.document].add(stretch)
+    in_training = {stretch.document for name in trained for stretch in groups.units[name]}
     assignments = {}
     for question in questions:
         group = groups.group_of.get(question.id)
         stratum: Stratum | None = None
         if group is not None and split[question.id] != "train":
             stratum = "new_questions" if group in trained else "new_documents"
+        elif group is None and question.answerable and question.documents:
+            group = _bare_group(question, groups)
+            if split[question.id] != "train":
+                stratum = "new_documents" if in_training.isdisjoint(question.documents) else "new_questions"
+            if stratum == "new_documents":
+                for document in question.documents:
+                    held_out[document].add(_document(document))
         assignments[question.id] = Assignment(split[question.id], stratum, group or f"question:{question.id}")
     stretches = {document: tuple(sorted(spans, key=lambda span: span.start)) for document, spans in sorted(held_out.items())}
     return Splits(assignments, stretches, unit, len(groups.members))
+
+
+def _bare_group(question: Question, groups: _Groups) -> str:
+    """The group of a question without evidence: that of its document, or the table that its rows are of."""
+    if len(question.documents) > 1:
+        return question.documents[0].rpartition("#")[0]
+    (document,) = question.documents
+    return next((name for name, stretches in groups.units.items() if _document(document) in stretches), document)

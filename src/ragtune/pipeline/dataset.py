@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,22 @@ from ragtune.corpus import Corpus
 from ragtune.dataset.anchor import AnchorReport, anchor
 from ragtune.dataset.audit import audit
 from ragtune.dataset.questions import RawQuestion, load_questions
-from ragtune.dataset.raft import Built, build_examples, by_split, draw_present, recall_at_k
+from ragtune.dataset.raft import Built, build_examples, by_split, draw_present, evaluation_context, recall_at_k
 from ragtune.dataset.show import render_example
 from ragtune.dataset.split import assign_splits, sections_of
 from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError, QuestionError
 from ragtune.pipeline.index import build_index, open_retriever
 from ragtune.pipeline.records import DatasetResult, ExampleView
+from ragtune.pipeline.train import sample_training
+from ragtune.prepare import kept_source, near_pairs
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, encode_completion, encode_prompt
 from ragtune.retrieve.passages import to_passage
 from ragtune.types import Chunk, Example, Reason
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
 
-VERSION = 1
+VERSION = 2
 CANDIDATES = 20
 """How deep the ranking is that a dataset keeps for each question."""
 
@@ -67,7 +69,7 @@ def build_dataset(
         found = workspace.find_key("datasets", key)
         if found is not None and name in (None, found.name):
             progress.note(f"dataset: unchanged, {found.name} is as these inputs make it")
-            return DatasetResult(found.name, str(workspace.artifact("datasets", found.name)), False, found.figures)
+            return _result(workspace, found, made=False)
         name = name or f"data-{key[:8]}"
         folder = workspace.artifact("datasets", name)
         if read_manifest(folder) is not None:
@@ -79,11 +81,10 @@ def build_dataset(
             raise QuestionError(
                 f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some (see docs/questions.md) and run this again"
             )
-        anchored = anchor(raw, {document.source: document for document in corpus.documents()})
+        anchored = anchor(raw, {document.source: document for document in corpus.all_documents()}, _copies(corpus))
         built, figures = _build(workspace, settings, corpus, raw, anchored)
         write_dataset(folder, built.examples, built.passages)
-    left_out = [*anchored.stale, *anchored.unread, *built.problems]
-    figures["left_out"] = [f"{reason.source}: {reason.reason}" for reason in left_out]
+    figures["left_out"] = [asdict(reason) for reason in (*anchored.stale, *anchored.unread, *built.problems)]
     manifest = Manifest("datasets", name, key, inputs, read, figures, now(), round(time.monotonic() - started, 3), library_versions())
     write_manifest(folder, manifest)
     counts = figures["questions"]
@@ -92,7 +93,7 @@ def build_dataset(
         f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test questions, "
         f"recall@{settings.retrieve.k} {figures['recall']['validation']:.2f} on validation: {name}",
     )
-    return DatasetResult(name, str(folder), True, _brief(figures), tuple(left_out))
+    return _result(workspace, manifest, made=True)
 
 
 def question_files(workspace: Workspace, settings: Settings, given: Sequence[Path]) -> list[Path]:
@@ -113,18 +114,24 @@ def question_files(workspace: Workspace, settings: Settings, given: Sequence[Pat
 
 
 def show_example(workspace: Workspace, settings: Settings, example: str | None, name: str | None, epoch: int) -> ExampleView:
-    """One example of a dataset as the model sees it, tokens counted with the base model's tokenizer."""
+    """One example of a dataset as the model sees it, tokens counted with the base model's tokenizer.
+
+    The first is one that is trained on; a training example beyond ``train.max_answers`` is shown as it would be without that limit.
+    """
     manifest = workspace.find("datasets", name)
     data = read_dataset(workspace.artifact("datasets", manifest.name))
-    everything = {each.id: each for each in (*data.train, *data.validation, *data.test)}
+    trained = sample_training(data.train, settings)
+    everything = {each.id: each for each in (*trained, *data.train, *data.validation, *data.test)}
     chosen = everything.get(example) if example else next(iter(everything.values()), None)
     if chosen is None:
         some = ", ".join(list(everything)[:5])
         raise ProjectError(f"dataset {manifest.name} has no example {example!r}; some that it has: {some}")
-    present = bool(chosen.oracles)
-    if chosen.split == "train":
-        present = chosen.id in draw_present(data.train, epoch=epoch, seed=settings.train.seed, p=manifest.figures["p_oracle"])
     k = int(manifest.settings["retrieve"]["k"])
+    if chosen.split == "train":
+        among = trained if chosen in trained else data.train
+        present = chosen.id in draw_present(among, epoch=epoch, seed=settings.train.seed, p=manifest.figures["p_oracle"])
+    else:
+        present = evaluation_context(chosen, "retrieved", k).answerable
     rendered = render_example(chosen, data.passages, k=k, present=present, epoch=epoch, seed=settings.train.seed)
     tokenizer = build.tokenizer(settings)
     prompt = encode_prompt(tokenizer, rendered.messages).ids
@@ -148,15 +155,34 @@ def _key(
         "dataset": settings.dataset.model_dump(mode="json"),
         "retrieve": settings.retrieve.model_dump(mode="json"),
         "embed": settings.embed.model,
+        "near_duplicates": settings.prepare.near_duplicates,
         "prompt": PROMPT_VERSION,
     }
     inputs = {
         "corpus": corpus_hash(corpus),
+        "duplicates": stage_key("duplicates", 1, None, _copies(corpus)),
         "embedder": build.embedder(settings).fingerprint,
-        "questions": {path.name: hash_file(path) for path in files},
-        "test_questions": {path.name: hash_file(path) for path in test_files},
+        "questions": _hashes(files),
+        "test_questions": _hashes(test_files),
     }
     return stage_key("dataset", VERSION, read, inputs), read, inputs
+
+
+def _hashes(files: Sequence[Path]) -> dict[str, str]:
+    """Hash by the file's name; files of one name are told apart by a number, in the order of their hashes, wherever they lie."""
+    hashes: dict[str, str] = {}
+    for name, hash_ in sorted((path.name, hash_file(path)) for path in files):
+        number, key = 1, name
+        while key in hashes:
+            number += 1
+            key = f"{name} {number}"
+        hashes[key] = hash_
+    return hashes
+
+
+def _copies(corpus: Corpus) -> dict[str, str]:
+    """Documents that were left out as duplicates, to the ones that they say the same as."""
+    return {reason.source: kept_source(reason.reason) for reason in corpus.duplicates()}
 
 
 def corpus_hash(corpus: Corpus) -> str:
@@ -176,6 +202,7 @@ def _build(
     splits = assign_splits(
         anchored.questions,
         sections=sections_of(chunks),
+        near_duplicates=near_pairs(corpus.documents(), settings.prepare.near_duplicates),
         seed=settings.dataset.seed,
         test_fraction=settings.dataset.test_share,
         validation_fraction=settings.dataset.validation_share,
@@ -204,7 +231,7 @@ def _build(
         "answer_elsewhere": _elsewhere(built.examples, k),
         "audit": {
             "near_identical_test_questions": audited.near_identical,
-            "nearest": [[each.test, each.train, each.similarity] for each in audited.nearest[:20]],
+            "nearest": [[each.test, each.train, each.similarity] for each in audited.nearest],
             "counts": dict(audited.counts),
         },
         "stale": len(anchored.stale),
@@ -225,6 +252,12 @@ def _elsewhere(examples: Sequence[Example], k: int) -> float:
     """Share of the questions with evidence for which another passage of the top k also holds the answer's words."""
     known = [example for example in examples if example.oracles]
     return round(sum(any(c.holds_answer for c in e.candidates[:k]) for e in known) / len(known), 4) if known else 0.0
+
+
+def _result(workspace: Workspace, manifest: Manifest, made: bool) -> DatasetResult:
+    """The same of a dataset that was just made and of one that was there."""
+    left_out = tuple(Reason(**reason) for reason in manifest.figures["left_out"])
+    return DatasetResult(manifest.name, str(workspace.artifact("datasets", manifest.name)), made, _brief(manifest.figures), left_out)
 
 
 def _brief(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from ragtune.dataset.split import planned_sizes
 from ragtune.errors import ConfigError
 from ragtune.models.pull import cache_dir
 from ragtune.pipeline.records import Forecast
-from ragtune.prepare import Source
 from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages
 from ragtune.protocols import Engine
 from ragtune.types import Branch, Chunk, ContextGroup, Message, Passage, Span
@@ -103,9 +102,14 @@ def parse_budget(text: str) -> float:
     return total
 
 
-def measure_sizes(settings: Settings, sources: Sequence[Source], questions: Sequence[RawQuestion]) -> Sizes:
-    """Count files and questions; chunks are estimated from the files' bytes, four to a token and half of a PDF or Word file being text."""
-    size = sum(_text_bytes(source.path) for source in sources)
+def measure_sizes(settings: Settings, documents: Sequence[int], questions: Sequence[RawQuestion]) -> Sizes:
+    """Count files and questions; chunks are estimated from the files' bytes of text, four to a token.
+
+    Args:
+        settings: of the project.
+        documents: of each file the bytes that are text, see :func:`text_bytes`.
+        questions: all of them.
+    """
     answerable = sum(bool(question.answers and question.evidence) for question in questions)
     train, validation, test = planned_sizes(
         len(questions), answerable, test_fraction=settings.dataset.test_share, validation_fraction=settings.dataset.validation_share
@@ -113,7 +117,16 @@ def measure_sizes(settings: Settings, sources: Sequence[Source], questions: Sequ
     if any(question.split == "test" for question in questions):
         test = sum(question.split == "test" for question in questions)
         train = len(questions) - test - validation
-    return Sizes(len(sources), max(1, size // (4 * settings.prepare.chunk_size)), train, validation, test)
+    return Sizes(len(documents), max(1, sum(documents) // (4 * settings.prepare.chunk_size)), train, validation, test)
+
+
+def text_bytes(path: Path) -> int:
+    """About how many bytes of a file are text: a twelfth of a PDF, say; none where it cannot be looked at, which the ingest reports."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return 0
+    return {".pdf": size // 12, ".docx": size // 8, ".html": size // 2, ".htm": size // 2}.get(path.suffix.lower(), size)
 
 
 def measure_rates(settings: Settings) -> Rates:
@@ -239,11 +252,6 @@ def _passage(number: int, size: int) -> Passage:
     text = " ".join(words[number : number + int(size * 0.85)])
     chunk = Chunk(f"probe{number}", "probe.md", 0, len(text), text)
     return Passage(chunk.id, chunk.document, "Probe", "Probe", text, (Span("probe.md", 0, len(text)),), (chunk.id,))
-
-
-def _text_bytes(path: Path) -> int:
-    size = path.stat().st_size
-    return {".pdf": size // 12, ".docx": size // 8, ".html": size // 2, ".htm": size // 2}.get(path.suffix.lower(), size)
 
 
 def _machine() -> list[Any]:

@@ -12,8 +12,9 @@ from ragtune import build
 from ragtune.config import Settings
 from ragtune.corpus import Corpus, FileState
 from ragtune.errors import ProjectError
+from ragtune.pipeline.dataset import question_files
 from ragtune.pipeline.records import IngestResult
-from ragtune.prepare import Source, chunk_document, find_duplicates, find_sources, read_sources, reader_version
+from ragtune.prepare import Source, Unreadable, chunk_document, find_duplicates, find_sources, read_sources, reader_version
 from ragtune.progress import Progress
 from ragtune.types import Chunk, Document, Reason
 from ragtune.workspace import Workspace, hash_file, stage_key
@@ -23,7 +24,9 @@ _SOURCES = "sources"
 _DEDUPED = "deduped"
 
 
-def ingest(workspace: Workspace, settings: Settings, paths: Sequence[Path], progress: Progress) -> IngestResult:
+def ingest(
+    workspace: Workspace, settings: Settings, paths: Sequence[Path], progress: Progress, *, questions: Sequence[Path] = ()
+) -> IngestResult:
     """Sync the corpus with files and folders.
 
     Each file is one transaction, so a killed ingest keeps what it read and the next one goes on from there.
@@ -33,6 +36,7 @@ def ingest(workspace: Workspace, settings: Settings, paths: Sequence[Path], prog
         settings: prepare and embed are read.
         paths: what to ingest; empty takes the setting ``documents``, else what was ingested last.
         progress: told what goes on.
+        questions: files that hold questions, besides those of the setting ``questions``; they are never documents.
 
     Raises:
         ProjectError: nothing was named and nothing was ingested before.
@@ -42,17 +46,24 @@ def ingest(workspace: Workspace, settings: Settings, paths: Sequence[Path], prog
     roots = source_paths(workspace, settings, paths)
     if not roots:
         raise ProjectError("nothing to ingest: name files or folders, or set documents in ragtune.toml")
-    sources = find_sources(roots)
+    unreadable: list[Unreadable] = []
+    found = find_sources(roots, unreadable.append)
+    sources = without_questions(workspace, settings, found, questions)
+    asking = sorted({source.name for source in found} - {source.name for source in sources})
+    if asking:
+        progress.note(f"left out of the documents, as they hold the questions: {', '.join(asking)}")
+    hashes, gone = _hashes(sources, unreadable)
+    sources = [source for source in sources if source.name in hashes]
     keys = {source.name: _key(settings, source.name) for source in sources}
     with contextlib.closing(build.open_corpus(workspace, create=True)) as corpus:
         corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots]))
         known = corpus.files()
-        hashes = {source.name: hash_file(source.path) for source in sources}
         changed = [source for source in sources if not _same(known.get(source.name), hashes[source.name], keys[source.name])]
         settings_changed = sum(source.name in known and known[source.name].hash == hashes[source.name] for source in changed)
         if settings_changed:
             progress.note(f"{settings_changed} unchanged files are read again, because readers or chunk settings changed")
-        vanished = sorted(known.keys() - hashes.keys())
+        # What cannot be looked at now has not vanished: its documents stay.
+        vanished = sorted(name for name in known.keys() - hashes.keys() if not any(each.hides(name) for each in unreadable))
         corpus.remove_files(vanished)
         reasons = _read(corpus, settings, changed, hashes, keys, known, progress)
         _dedupe(corpus, settings)
@@ -60,7 +71,7 @@ def ingest(workspace: Workspace, settings: Settings, paths: Sequence[Path], prog
         duplicates = corpus.duplicates()
         result = IngestResult(
             read=tuple(reasons),
-            skipped=tuple(corpus.skipped()),
+            skipped=_skipped(corpus, unreadable, gone),
             duplicates=tuple(duplicates),
             removed=tuple(Reason(name, "it is no longer among the sources") for name in vanished),
             unchanged=len(sources) - len(changed),
@@ -78,6 +89,27 @@ def ingest(workspace: Workspace, settings: Settings, paths: Sequence[Path], prog
     return result
 
 
+def _hashes(sources: Sequence[Source], unreadable: list[Unreadable]) -> tuple[dict[str, str], list[Reason]]:
+    """Hash by name, and what vanished since it was found; a file that cannot be opened joins the unreadable ones."""
+    hashes: dict[str, str] = {}
+    gone: list[Reason] = []
+    for source in sources:
+        try:
+            hashes[source.name] = hash_file(source.path)
+        except FileNotFoundError:
+            gone.append(Reason(source.name, "it vanished before it was read"))
+        except OSError as error:
+            unreadable.append(Unreadable(source.name, f"it cannot be opened: {error.strerror or error}"))
+    return hashes, gone
+
+
+def _skipped(corpus: Corpus, unreadable: Sequence[Unreadable], gone: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Files skipped as the corpus knows them, and what could not even be opened, which the next ingest tries again."""
+    reasons = {reason.source: reason for reason in corpus.skipped()}
+    reasons |= {reason.source: reason for reason in [*gone, *(Reason(each.name, each.reason) for each in unreadable)]}
+    return tuple(reasons[name] for name in sorted(reasons))
+
+
 def source_paths(workspace: Workspace, settings: Settings, paths: Sequence[Path]) -> list[Path]:
     """What to ingest: the paths given, else the setting ``documents``, else what was ingested last."""
     if paths:
@@ -88,6 +120,21 @@ def source_paths(workspace: Workspace, settings: Settings, paths: Sequence[Path]
         return []
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         return [Path(item) for item in json.loads(corpus.meta(_SOURCES) or "[]")]
+
+
+def without_questions(workspace: Workspace, settings: Settings, sources: Sequence[Source], given: Sequence[Path]) -> list[Source]:
+    """The sources that are no question files: those would put the answers of the test into the index.
+
+    Args:
+        workspace: of the project.
+        settings: the files of ``questions`` count whatever is given, so that one command keeps to what another did.
+        sources: found under the documents.
+        given: question files and folders of this run.
+    """
+    named = [workspace.project / item for item in settings.questions]
+    paths = [*given, *(path for path in named if path.exists())]
+    asking = {path.resolve() for path in question_files(workspace, settings, paths)} if paths else set()
+    return [source for source in sources if source.path.resolve() not in asking]
 
 
 def _read(

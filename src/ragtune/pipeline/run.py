@@ -8,19 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ragtune.config import SETTINGS_FILE, Settings, changed_settings, load_settings, render_toml
-from ragtune.dataset.questions import RawQuestion, load_questions
+from ragtune.dataset.questions import load_questions
 from ragtune.dataset.squad import is_squad, squad_documents
 from ragtune.errors import ProjectError, QuestionError
 from ragtune.pipeline.dataset import build_dataset, question_files
 from ragtune.pipeline.evaluate import evaluate
-from ragtune.pipeline.forecast import forecast, measure_rates, measure_sizes, parse_budget
+from ragtune.pipeline.forecast import Sizes, forecast, measure_rates, measure_sizes, parse_budget, text_bytes
 from ragtune.pipeline.index import build_index
-from ragtune.pipeline.ingest import ingest, source_paths
+from ragtune.pipeline.ingest import ingest, source_paths, without_questions
 from ragtune.pipeline.records import Forecast, RunResult
 from ragtune.pipeline.train import train
 from ragtune.prepare import find_sources
 from ragtune.progress import Progress
+from ragtune.types import Document
 from ragtune.workspace import Workspace, hash_file, stage_key, write_bytes, write_json
+
+_NO_DOCUMENTS = "there are no documents: give --documents DIR, or set documents in ragtune.toml"
 
 
 def run(
@@ -48,19 +51,29 @@ def run(
         QuestionError: there are no questions, or a file of them is malformed.
     """
     started = time.monotonic()
+    paths = source_paths(workspace, settings, documents)
+    if not (paths or questions or any((workspace.project / item).exists() for item in settings.questions)):
+        raise ProjectError(_NO_DOCUMENTS)
     files = question_files(workspace, settings, questions)
-    paths = source_paths(workspace, settings, documents) or _squad_articles(workspace, files, progress)
+    folder = workspace.folder / "articles"
+    articles = _squad_articles(files) if paths in ([], [folder]) else []
+    if articles:
+        progress.note(f"no documents given: the {len(articles)} articles of the SQuAD questions are the documents")
+        paths = [folder]
     if not paths:
-        raise ProjectError("there are no documents: give --documents DIR, or set documents in ragtune.toml")
+        raise ProjectError(_NO_DOCUMENTS)
     asked = load_questions(files)
     if not asked:
         raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some, or give --questions FILE")
-    plan = _plan(workspace, settings, paths, files, asked, budget, progress)
+    sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, paths, files)
+    plan = _plan(workspace, settings, paths, files, measure_sizes(settings, sizes, asked), budget, progress)
     if dry_run:
         return RunResult(plan)
+    if articles:
+        _write_articles(folder, articles)
     _write_settings(workspace, settings, documents, questions)
     settings = _within(settings, plan)
-    ingested = ingest(workspace, settings, paths, progress)
+    ingested = ingest(workspace, settings, paths, progress, questions=files)
     indexed = build_index(workspace, settings, progress)
     dataset = build_dataset(workspace, settings, files, [], None, progress)
     model = train(workspace, settings, dataset.name, None, progress)
@@ -68,16 +81,25 @@ def run(
     return RunResult(plan, ingested, indexed, dataset, model, evaluation, time.monotonic() - started)
 
 
-def _squad_articles(workspace: Workspace, files: Sequence[Path], progress: Progress) -> list[Path]:
-    """Where no documents are given, the articles of SQuAD files are the documents: as Markdown files in the workspace."""
-    articles = [document for path in files if is_squad(path) for document in squad_documents(path)]
-    if not articles:
-        return []
-    folder = workspace.folder / "articles"
+def _squad_articles(files: Sequence[Path]) -> list[Document]:
+    """Where no documents are given, the articles of SQuAD files are the documents."""
+    return [document for path in files if is_squad(path) for document in squad_documents(path)]
+
+
+def _write_articles(folder: Path, articles: Sequence[Document]) -> None:
+    """Make a folder of the workspace hold these articles as Markdown, and no others: they changed if their questions' file did."""
     for article in articles:
-        write_bytes(folder / article.source, article.text.encode())
-    progress.note(f"no documents given: the {len(articles)} articles of the SQuAD questions are the documents")
-    return [folder]
+        path, data = folder / article.source, article.text.encode()
+        if not path.is_file() or path.read_bytes() != data:
+            write_bytes(path, data)
+    names = {article.source for article in articles}
+    for path in folder.iterdir():
+        if path.name not in names:
+            path.unlink()
+
+
+def _text_sizes(workspace: Workspace, settings: Settings, paths: Sequence[Path], files: Sequence[Path]) -> list[int]:
+    return [text_bytes(source.path) for source in without_questions(workspace, settings, find_sources(paths), files)]
 
 
 def _plan(
@@ -85,7 +107,7 @@ def _plan(
     settings: Settings,
     paths: Sequence[Path],
     files: Sequence[Path],
-    asked: Sequence[RawQuestion],
+    sizes: Sizes,
     budget: str | None,
     progress: Progress,
 ) -> Forecast:
@@ -100,7 +122,7 @@ def _plan(
         if kept["key"] == key:
             return Forecast(**kept["forecast"])
     progress.note("measuring this machine, to predict how long the run will take …")
-    plan = forecast(settings, measure_sizes(settings, find_sources(paths), asked), measure_rates(settings), seconds)
+    plan = forecast(settings, sizes, measure_rates(settings), seconds)
     stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
     progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
     write_json(

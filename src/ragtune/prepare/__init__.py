@@ -2,19 +2,22 @@
 
 from ragtune.prepare.chunk import chunk_document
 from ragtune.prepare.clean import clean_document
-from ragtune.prepare.dedupe import Duplicate, find_duplicates
+from ragtune.prepare.dedupe import Duplicate, find_duplicates, kept_source, near_pairs
 from ragtune.prepare.isolate import ReadResult, read_sources
 from ragtune.prepare.read import reader_version
-from ragtune.prepare.sources import Source, find_sources
+from ragtune.prepare.sources import Source, Unreadable, find_sources
 
 __all__ = [
     "Duplicate",
     "ReadResult",
     "Source",
+    "Unreadable",
     "chunk_document",
     "clean_document",
     "find_duplicates",
     "find_sources",
+    "kept_source",
+    "near_pairs",
     "read_sources",
     "reader_version",
 ]

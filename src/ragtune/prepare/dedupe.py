@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragtune.types import Document
 
 _SHINGLE = 5
+_NEAR = 0.9  # where only equal texts are dropped, those that are nearly the same are still kept on one side of a split
 _FEWEST_SHINGLES = 40  # a shorter text passes any threshold by an accident of wording
 _PERMUTATIONS = 128
 _BANDS = 32  # of 4 rows: a pair of similarity .8 is missed with probability 4e-8, so that the exact check decides
 _ROWS = frozenset({"text/csv", "text/tab-separated-values", "application/jsonl"})  # rows of a table look alike and are not the same
+
+_REASON = re.compile(r"(?s)nearly the same text as (?P<near>.*) \(\d+% alike\)|same text as (?P<same>.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,14 @@ class Duplicate:
     def reason(self) -> str:
         """In words."""
         return f"same text as {self.kept}" if self.similarity == 1 else f"nearly the same text as {self.kept} ({self.similarity:.0%} alike)"
+
+
+def kept_source(reason: str) -> str:
+    """The source of the document that was kept, from the reason of the one that was dropped."""
+    match = _REASON.fullmatch(reason)
+    if match is None:
+        raise ValueError(f"{reason!r} is no reason of a duplicate")
+    return match["near"] or match["same"]
 
 
 def find_duplicates(documents: Sequence[Document], threshold: float = 0.9) -> list[Duplicate]:
@@ -61,6 +73,49 @@ def find_duplicates(documents: Sequence[Document], threshold: float = 0.9) -> li
     if threshold < 1:
         found += _near(distinct, threshold)
     return sorted(found, key=lambda duplicate: duplicate.source)
+
+
+def near_pairs(documents: Sequence[Document], threshold: float = 0.9) -> list[tuple[str, str]]:
+    """Pairs of documents that say nearly the same, rows and records among them: what must not be parted though both stay.
+
+    Very short texts are in none. Of documents that many pairs join, only as many are given as it takes to join them.
+
+    Args:
+        documents: of distinct sources, those that are left out not among them.
+        threshold: from which similarity, as :func:`find_duplicates` was told; with less than 1 it left no two that are nearly the same,
+            but rows and records.
+    """
+    if threshold < 1 and not any(document.media_type in _ROWS for document in documents):
+        return []
+    import rensa  # here, as in _near
+
+    limit = threshold if threshold < 1 else _NEAR
+    lsh = rensa.RMinHashLSH(limit, _PERMUTATIONS, _BANDS)
+    compared: list[tuple[str, frozenset[str]]] = []
+    cluster: list[int] = []
+
+    def root(at: int) -> int:
+        while cluster[at] != at:
+            cluster[at] = cluster[cluster[at]]
+            at = cluster[at]
+        return at
+
+    pairs = []
+    for document in sorted(documents, key=lambda document: document.source):
+        shingles = _shingles(document.text)
+        if len(shingles) < _FEWEST_SHINGLES:
+            continue
+        sketch = rensa.RMinHash(_PERMUTATIONS, 0)
+        sketch.update(sorted(shingles))
+        at = len(compared)
+        cluster.append(at)
+        for other in sorted(lsh.query(sketch)):
+            if root(other) != root(at) and _jaccard(shingles, compared[other][1]) >= limit:
+                pairs.append((compared[other][0], document.source))
+                cluster[root(other)] = root(at)
+        lsh.insert(at, sketch)
+        compared.append((document.source, shingles))
+    return pairs
 
 
 def _near(documents: Sequence[Document], threshold: float) -> list[Duplicate]:

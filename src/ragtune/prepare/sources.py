@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,24 @@ class Source:
     name: str
 
 
-def find_sources(paths: Sequence[Path]) -> list[Source]:
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file or folder that could not be looked at.
+
+    Args:
+        name: as a source's; ``.`` is the ingested folder itself.
+        reason: why.
+    """
+
+    name: str
+    reason: str
+
+    def hides(self, source: str) -> bool:
+        """Whether a source of that name may lie there unseen; a name may be preceded by the name of its root."""
+        return self.name == "." or any(f"{name}/".startswith(f"{self.name}/") for name in (source, source.partition("/")[2]))
+
+
+def find_sources(paths: Sequence[Path], on_unreadable: Callable[[Unreadable], None] | None = None) -> list[Source]:
     """Find the files under folders, single files and glob patterns.
 
     Hidden files and folders are passed over, and so is every symbolic link that leads out of the folder it stands in.
@@ -35,30 +52,43 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
 
     Args:
         paths: in the order given; the order of the result depends on it only where names clash.
+        on_unreadable: called with every file and folder under them that cannot be looked at, or whose name is not Unicode.
 
     Returns:
         Sources in the order of their names.
 
     Raises:
-        ReadError: a path does not exist, or a pattern matches nothing.
+        ReadError: a path does not exist or cannot be looked at, or a pattern matches nothing.
     """
+
+    def report(name: str, reason: str) -> None:
+        if on_unreadable is not None:
+            on_unreadable(Unreadable(os.fsencode(name).decode("utf-8", "replace"), reason))
+
     named: dict[str, Source] = {}
     seen: set[Path] = set()
     for root in _expand(paths):
-        files = _walk(root) if root.is_dir() else iter([(root, root.name)])
+        files = _walk(root, report) if root.is_dir() else iter([(root, root.name)])
         for path, name in files:
             real = path.resolve()
             if real in seen:
                 continue
             seen.add(real)
             name = _distinguish(name, path, root, named)
+            if not _is_unicode(name):
+                report(name, "its name is not valid UTF-8: rename it")
+                continue
             named[name] = Source(path, name)
     return [named[name] for name in sorted(named)]
 
 
 def _expand(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.exists():
+        try:
+            there = path.exists()
+        except OSError as error:
+            raise ReadError(f"{path} cannot be looked at ({error.strerror or error}): check its permissions") from error
+        if there:
             yield path
             continue
         pattern = str(path)
@@ -68,18 +98,34 @@ def _expand(paths: Sequence[Path]) -> Iterator[Path]:
         yield from map(Path, matches)
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, str]]:
+def _walk(root: Path, report: Callable[[str, str], None]) -> Iterator[tuple[Path, str]]:
     """Files under ``root`` with their POSIX path; links to folders are never followed, links to files only within ``root``."""
     inside = root.resolve()
-    for folder, folders, files in os.walk(root, followlinks=False):
+
+    def on_error(error: OSError) -> None:
+        report(Path(error.filename).relative_to(root).as_posix(), f"the folder cannot be read: {error.strerror or error}")
+
+    for folder, folders, files in os.walk(root, onerror=on_error, followlinks=False):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(folder) / name
-            if name.startswith(".") or not path.is_file():  # sockets, pipes and dangling links are not documents
+            try:
+                # sockets, pipes and dangling links are not documents
+                document = not name.startswith(".") and path.is_file()
+            except OSError as error:  # a folder may be listed and yet not let its files be looked at
+                report(path.relative_to(root).as_posix(), f"it cannot be looked at: {error.strerror or error}")
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            if not document or (path.is_symlink() and not path.resolve().is_relative_to(inside)):
                 continue
             yield path, path.relative_to(root).as_posix()
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _distinguish(name: str, path: Path, root: Path, taken: dict[str, Source]) -> str:

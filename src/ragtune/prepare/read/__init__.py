@@ -21,8 +21,8 @@ _READERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys((".md", ".markdown"), ("markdown", 1)),
     **dict.fromkeys((".txt", ".text", ".rst"), ("text", 1)),
     **dict.fromkeys((".html", ".htm", ".xhtml"), ("html", 1)),
-    **dict.fromkeys((".csv", ".tsv"), ("csv", 1)),
-    **dict.fromkeys((".jsonl", ".ndjson"), ("jsonl", 1)),
+    **dict.fromkeys((".csv", ".tsv"), ("csv", 2)),
+    **dict.fromkeys((".jsonl", ".ndjson"), ("jsonl", 2)),
     ".pdf": ("pdf", 1),
     ".docx": ("docx", 1),
 }

@@ -19,7 +19,7 @@ _DELIMITERS = ",;\t|"
 def read(source: Source) -> list[Document]:
     """A document for each row, ``file.csv#ID``: the ``id`` column's value where it tells rows apart, else the row number from 1."""
     text = decode(source.path.read_bytes()).replace("\0", "")
-    csv.field_size_limit(max(len(text), 1))
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # of the whole process, so it is only ever raised
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, source)) if any(map(str.strip, row))]
     except csv.Error as error:
@@ -29,11 +29,25 @@ def read(source: Source) -> list[Document]:
     if len(rows) < 2:
         raise ReadError(f"no rows found in {source.name}: it needs a header and at least one row")
     width = max(map(len, rows))
-    header = [name.strip() or f"column {i}" for i, name in enumerate(rows[0] + [""] * (width - len(rows[0])), start=1)]
+    header = _distinct([name.strip() or f"column {i}" for i, name in enumerate(rows[0] + [""] * (width - len(rows[0])), start=1)])
     records = [dict(zip(header, (" ".join(cell.split()) for cell in row), strict=False)) for row in rows[1:]]
     ids = _ids(header, records)
     media_type = "text/tab-separated-values" if source.path.suffix.lower() == ".tsv" else "text/csv"
     return [_document(source, header, record, id_, media_type) for record, id_ in zip(records, ids, strict=True)]
+
+
+def _distinct(header: Sequence[str]) -> list[str]:
+    """Names of columns, the repeats numbered: under one name only the last one's cells would be kept."""
+    taken = set(header)
+    seen: set[str] = set()
+    distinct = []
+    for name in header:
+        unique, number = name, 2
+        while unique in seen or (unique != name and unique in taken):
+            unique, number = f"{name} {number}", number + 1
+        seen.add(unique)
+        distinct.append(unique)
+    return distinct
 
 
 def _delimiter(text: str, source: Source) -> str:

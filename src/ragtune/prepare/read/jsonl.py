@@ -18,9 +18,18 @@ _TEXTS = ("text", "content", "body", "contents", "markdown")
 
 
 def read(source: Source) -> list[Document]:
-    """A document for each line, ``file.jsonl#ID``; records without a text field are written out field by field."""
+    """A document for each line, ``file.jsonl#ID``; records without a text field are written out field by field.
+
+    Raises:
+        ReadError: a record is malformed, or a question: the answers of a test must not get into the index.
+    """
     documents: dict[str, Document] = {}
     for number, record in _records(source):
+        if isinstance(record.get("question"), str) and isinstance(record.get("answers"), list):
+            raise ReadError(
+                f'{source.name} holds questions, not documents (line {number} has "question" and "answers"): '
+                "give it with --questions, or rename these fields if it is to be read"
+            )
         used = [next((name for name in names if record.get(name) not in (None, "")), None) for names in (_IDS, _TITLES, _TEXTS)]
         id_, title, text = ("" if name is None else str(record[name]) for name in used)
         name = f"{source.name}#{id_ or number}"

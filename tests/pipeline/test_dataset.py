@@ -1,0 +1,131 @@
+"""Datasets: what goes in, what is left out and why, and that both are told the same way whenever they are asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragtune import Project
+from ragtune.dataset.raft import draw_present
+from ragtune.dataset.store import read_dataset
+from ragtune.pipeline.records import ExampleView
+from ragtune.pipeline.train import sample_training
+from ragtune.types import Example
+from ragtune.workspace import Workspace
+from tiny_project import Sources
+
+pytest.importorskip("faiss", reason="faiss is not installed")
+
+
+def figures(project: Path, name: str) -> dict[str, Any]:
+    return dict(Workspace(project).find("datasets", name).figures)
+
+
+def add_questions(path: Path, *questions: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(question) + "\n" for question in questions)
+
+
+def test_questions_about_a_copy_that_was_left_out_are_used(project, sources):
+    Project(project).ingest()
+    before = Project(project).dataset()
+    shutil.copy(sources.documents / "calder.md", sources.documents / "zz-copy.md")
+    text = sources.questions.read_text(encoding="utf-8").replace("calder.md", "zz-copy.md")
+    sources.questions.write_text(text, encoding="utf-8")
+    assert len(Project(project).dataset().left_out) == 4, "the copy is not ingested yet"
+    Project(project).ingest()
+    made = Project(project).dataset()
+    assert made.made, "what was left out counts among a dataset's inputs"
+    assert made.left_out == ()
+    assert made.figures["questions"] == before.figures["questions"]
+
+
+def test_a_change_in_any_of_two_question_files_of_one_name_makes_another_dataset(project, sources, tmp_path):
+    other = tmp_path / "more" / "questions.jsonl"
+    other.parent.mkdir()
+    add_questions(other, {"id": "more", "question": "Who painted ship 9?", "answers": []})
+    Project(project).ingest()
+    made = Project(project).dataset([sources.questions, other])
+    assert set(Workspace(project).find("datasets", made.name).inputs["questions"]) == {"questions.jsonl", "questions.jsonl 2"}
+    assert not Project(project).dataset([other, sources.questions]).made
+    add_questions(sources.questions, {"id": "new", "question": "Who painted ship 10?", "answers": []})
+    assert Project(project).dataset([sources.questions, other]).made
+    add_questions(other, {"id": "newer", "question": "Who painted ship 11?", "answers": []})
+    assert Project(project).dataset([sources.questions, other]).made
+
+
+def test_an_unchanged_dataset_is_told_as_it_was_when_it_was_made(project, sources):
+    add_questions(sources.questions, {"id": "a: b", "question": "Who?", "answers": ["Ann"], "document": "gone.md", "evidence": "Ann did."})
+    Project(project).ingest()
+    made = Project(project).dataset()
+    again = Project(project).dataset()
+    assert (made.made, again.made) == (True, False)
+    assert replace(again, made=True) == made
+    assert [reason.source for reason in again.left_out] == ["a: b"]
+    assert "audit" not in again.figures
+
+
+@pytest.fixture
+def built(project: Path, sources: Sources) -> Path:
+    """A project with questions whose evidence retrieval misses, and a dataset that leaves it out of half of the training contexts."""
+    text = sources.questions.read_text(encoding="utf-8")
+    sources.questions.write_text(re.sub(r"Who built the (mill|tower) of \w+\?", "Who built it?", text), encoding="utf-8")
+    Project(project).ingest()
+    Project(project, overrides=["dataset.p_oracle=0.5", "retrieve.k=1"]).dataset(name="half")
+    return project
+
+
+def shows_evidence(view: ExampleView, example: Example) -> bool:
+    return all(evidence.text in view.messages[-1].content for evidence in example.evidence)
+
+
+def test_an_example_is_said_to_show_its_evidence_only_where_it_does(built):
+    data = read_dataset(built / ".ragtune" / "datasets" / "half")
+    held = [example for example in (*data.validation, *data.test) if example.oracles]
+    views = {example.id: Project(built).dataset_show(example.id) for example in held}
+    assert {view.oracle_present for view in views.values()} == {True, False}, "the test proves nothing otherwise"
+    for example in held:
+        assert views[example.id].oracle_present == shows_evidence(views[example.id], example)
+
+
+def test_training_examples_are_shown_as_the_sample_that_is_trained_on_draws_them(built):
+    data = read_dataset(built / ".ragtune" / "datasets" / "half")
+    limited = Project(built, overrides=["train.max_answers=4"])
+    sample = sample_training(data.train, limited.settings)
+    present = draw_present(sample, epoch=0, seed=0, p=0.5)
+    assert limited.dataset_show().id == sample[0].id
+    assert {example.id for example in sample if limited.dataset_show(example.id).oracle_present} == present
+    assert len(present) == round(sum(bool(example.oracles) for example in sample) / 2)
+
+
+def test_the_audit_keeps_the_nearest_training_question_of_every_test_question(project):
+    Project(project).ingest()
+    made = Project(project, overrides=["dataset.test_share=0.8"]).dataset()
+    data = read_dataset(Path(made.folder))
+    nearest = figures(project, made.name)["audit"]["nearest"]
+    assert len(data.test) > 20
+    assert {test for test, _, _ in nearest} == {example.id for example in data.test}
+    assert {train for _, train, _ in nearest} <= {example.id for example in data.train}
+
+
+def test_near_duplicates_that_stay_in_the_index_are_one_group(project, sources):
+    text = (sources.documents / "calder.md").read_text(encoding="utf-8")
+    (sources.documents / "farrow.md").write_text(f"{text}\n\nFarrow is elsewhere.\n", encoding="utf-8")
+    asked = sources.questions.read_text(encoding="utf-8")
+    kept = [line for line in asked.splitlines(keepends=True) if '"farrow.md"' not in line]
+    copied = [line.replace('"calder-', '"farrow-').replace('"calder.md"', '"farrow.md"') for line in kept if '"calder.md"' in line]
+    sources.questions.write_text("".join([*kept, *copied]), encoding="utf-8")
+    overrides = ["prepare.near_duplicates=1"]
+    Project(project, overrides=overrides).ingest()
+    made = Project(project, overrides=overrides).dataset()
+    assert made.left_out == ()
+    data = read_dataset(Path(made.folder))
+    pair = [each for each in (*data.train, *data.validation, *data.test) if each.id.startswith(("calder-", "farrow-"))]
+    assert len(pair) == 8
+    assert len({each.group for each in pair}) == 1
