@@ -206,10 +206,10 @@ def test_a_token_in_dotenv_reaches_the_libraries_that_load_models(tmp_path: Path
     monkeypatch.setenv("HF_TOKEN", "the environment's")
     (tmp_path / ".env").write_text("HF_TOKEN=hf-of-dotenv\n", encoding="utf-8")
     Project(tmp_path, create=True)
-    assert os.environ["HF_TOKEN"] == "the environment's", "which comes first"
+    assert os.environ["HF_TOKEN"] == "the environment's", "which comes first"  # noqa: S105
     monkeypatch.delenv("HF_TOKEN")
     Project(tmp_path, create=True)
-    assert os.environ["HF_TOKEN"] == "hf-of-dotenv"
+    assert os.environ["HF_TOKEN"] == "hf-of-dotenv"  # noqa: S105
 
 
 def test_doctor_works_outside_a_project(run):

@@ -240,6 +240,6 @@ def _defuse(tokenizer: Tokenizer, text: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _controls(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+def _controls(tokenizer: Any) -> re.Pattern[str] | None:
     tokens = {*tokenizer.all_special_tokens, *filter(_CONTROL.fullmatch, tokenizer.get_added_vocab())}
     return re.compile("|".join(sorted(map(re.escape, tokens), key=len, reverse=True))) if tokens else None
