@@ -48,6 +48,9 @@ class Tokenizer(Protocol):
     eos_token: str | None
     all_special_tokens: list[str]
 
+    def __hash__(self) -> int:
+        """By identity: what is known of a tokenizer is remembered."""
+
     def get_added_vocab(self) -> dict[str, int]:
         """Tokens beside the vocabulary, with their ids."""
 
@@ -240,6 +243,6 @@ def _defuse(tokenizer: Tokenizer, text: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _controls(tokenizer: Any) -> re.Pattern[str] | None:
+def _controls(tokenizer: Tokenizer) -> re.Pattern[str] | None:
     tokens = {*tokenizer.all_special_tokens, *filter(_CONTROL.fullmatch, tokenizer.get_added_vocab())}
     return re.compile("|".join(sorted(map(re.escape, tokens), key=len, reverse=True))) if tokens else None

@@ -16,8 +16,10 @@ from ragtune.dataset.raft import ABSTAINING, Assembled, assemble, draw_present, 
 from ragtune.types import Branch, ContextGroup, Example, Passage
 
 _CONTEXTS_TRIED = 8
-"""Near questions whose contexts are tried for a group. Of the training questions of squadshifts, served three passages, 1.42 share a context
-with none, 1.55 with four, 1.56 with eight and with twenty."""  # noqa: E501
+"""Near questions whose contexts are tried for a group.
+
+Of the training questions of squadshifts, served three passages, 1.42 share a context with none tried, 1.55 with four, 1.56 with more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
