@@ -13,6 +13,7 @@ import pytest
 
 from ragtune import Project
 from ragtune.corpus import Corpus
+from ragtune.errors import ConfigError
 from ragtune.index.exact import ExactStore
 from ragtune.pipeline.records import IngestResult
 from ragtune.workspace import hash_file
@@ -60,6 +61,11 @@ def ingested(project: Path) -> Path:
     Project(project).ingest()
     Project(project).index()
     return project
+
+
+def test_chunks_that_the_embedder_cannot_read_whole_are_refused(project: Path) -> None:
+    with pytest.raises(ConfigError, match=r"chunk_size = 300: .* reads 256 tokens"):
+        Project(project, overrides=["prepare.chunk_size=300"]).ingest()
 
 
 def test_the_first_run_reads_and_embeds_everything(project, sources):

@@ -106,6 +106,16 @@ def test_predictions_hold_every_arm_in_every_context_with_what_was_shown(first):
         assert set(each["passages"]) <= passages.keys()
 
 
+def test_what_tuning_cost_on_general_text_is_reported(first):
+    _, result, _ = first
+    base, tuned = result.evaluation.report.forgetting
+    assert (base.arm, base.change, tuned.arm) == ("base", None, "tuned")
+    assert tuned.change.value == pytest.approx(tuned.nll.value - base.nll.value)
+    assert tuned.change.value != 0
+    page = (Path(result.evaluation.folder) / "report.html").read_text(encoding="utf-8")
+    assert "Likelihood of general text" in page
+
+
 def test_no_test_question_is_trained_on(first):
     _, result, _ = first
     folder = Path(result.dataset.folder)

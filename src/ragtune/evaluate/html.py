@@ -46,6 +46,11 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
     ),
     "Training": ("training", "The loss on the completions only."),
     "Cost": ("cost", "Means of an answer, on the machine and with the batch size of this evaluation."),
+    "Forgetting": (
+        "forgetting",
+        "How unlikely ten general answers, which have nothing to do with the documents, are to each model's weights. Lower is better; a "
+        "rise of some hundredths is usual.",
+    ),
     "Where this comes from": ("lineage", "What the figures were made from, so that they can be made again."),
 }
 
@@ -97,6 +102,7 @@ def render_html(
         "Abstention": parts.abstention(report),
         "Training": parts.loss(meta.training_loss, meta.validation_loss) if meta.training_loss or meta.validation_loss else "",
         "Cost": parts.cost(report),
+        "Forgetting": parts.forgetting(report),
         "Where this comes from": parts.lineage({"Models": {str(arm): name for arm, name in report.models.items()}, **meta.lineage}),
     }
     shown = {title: body for title, body in sections.items() if body}

@@ -141,6 +141,17 @@ def cost(report: Report) -> str:
     )
 
 
+def forgetting(report: Report) -> str:
+    """Likelihood of general text before and after tuning."""
+    if not report.forgetting:
+        return ""
+    rows: list[tuple[tuple[str, ...], Mapping[str, Estimate]]] = [
+        ((cell.arm,), {"nll": cell.nll} | ({} if cell.change is None else {"change": cell.change})) for cell in report.forgetting
+    ]
+    names = {"nll": "Nats a token", "change": "Less the base model's"}
+    return _table("Likelihood of general text", ("Model",), names, rows, {"nll": 3, "change": 3})
+
+
 def loss(points: Sequence[tuple[float, float]], validation: Sequence[tuple[float, float]]) -> str:
     """The loss of training over its steps."""
     series = {name: line for name, line in (("training", points), ("validation", validation)) if line}

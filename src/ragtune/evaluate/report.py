@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ragtune.evaluate.abstention import RiskPoint
+from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.types import Arm, Context, Estimate
 
 Slice = Literal["all", "new_questions", "new_documents"]
@@ -115,6 +116,7 @@ class Report:
         retrieval: by slice.
         abstention: by arm and context.
         cost: by arm and context.
+        forgetting: likelihood of general text, by arm with weights of its own; empty where it was not measured.
         models: the model behind each arm.
         questions: test questions counted in the grid.
         answerable: of those, the ones that the documents answer.
@@ -139,6 +141,7 @@ class Report:
     groups: int
     test_readings: int
     notes: tuple[str, ...] = field(default=())
+    forgetting: tuple[ForgettingCell, ...] = field(default=())
 
     def cell(self, arm: Arm, context: Context, stratum: Slice = "all") -> Cell | None:
         """The cell of the grid, where there is one."""

@@ -10,7 +10,8 @@ The format is stable; later versions may add fields::
      "kinds": [{"label", "arm", "f1": FIGURE}], "needs": [the same],
      "retrieval": [{"stratum", "metrics": {name: FIGURE}}],
      "abstention": [{"arm", "context", "metrics": {name: FIGURE}, "curve": [{"coverage", "risk"}]}],
-     "cost": [{"arm", "context", "metrics": {name: FIGURE}}]}
+     "cost": [{"arm", "context", "metrics": {name: FIGURE}}],
+     "forgetting": [{"arm", "nll": FIGURE, "change": FIGURE | null}]}
 
     FIGURE   = {"value": float, "low": float | null, "high": float | null, "n": int}     95 % interval
     CONTRAST = {"arm", "against", "context", "stratum", "metric", "value", "value_against",
@@ -28,6 +29,7 @@ from typing import Any
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.abstention import RiskPoint
+from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.evaluate.report import AbstentionCell, Cell, Contrast, CostCell, Labelled, Report, RetrievalCell
 from ragtune.types import JSON, Estimate
 
@@ -71,6 +73,10 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
         groups=data["groups"],
         test_readings=data["test_readings"],
         notes=tuple(data["notes"]),
+        forgetting=tuple(
+            ForgettingCell(d["arm"], Estimate(**d["nll"]), None if d["change"] is None else Estimate(**d["change"]))
+            for d in data.get("forgetting", ())
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.engine.cached import CachedEngine
 from ragtune.errors import EvaluationError, ProjectError
+from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
 from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
@@ -110,7 +111,11 @@ def evaluate(
     report = score(
         predictions, examples, retrieved, cuts=sorted({1, 3, 5, k, 10}), test_readings=max(readings, 1), seed=settings.evaluate.seed
     )
-    report = replace(report, notes=(*report.notes, *_notes(settings, source, data, examples, split)))
+    report = replace(
+        report,
+        notes=(*report.notes, *_notes(settings, source, data, examples, split)),
+        forgetting=_forgetting(workspace, settings, models),
+    )
     seconds = time.monotonic() - started
     manifest = Manifest(
         "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), _device(settings)
@@ -208,6 +213,15 @@ def _predict(
             progress.update("evaluate", done, arm)
     order = {(cell.arm, cell.context): number for number, cell in enumerate(cells)}
     return sorted(predictions, key=lambda each: (order[each.arm, each.context], each.id))
+
+
+def _forgetting(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> tuple[ForgettingCell, ...]:
+    """How likely general answers are to the base and to each model made of it."""
+    pairs = [([Message("user", question)], answer) for question, answer in GENERAL]
+    engine = build.engine(settings)
+    adapters: dict[Arm, Path | None] = {"base": None}
+    adapters |= {arm: workspace.artifact("models", manifest.name) / "adapter" for arm, manifest in models.items()}
+    return forgetting({arm: engine.nll(pairs, adapter=adapter) for arm, adapter in adapters.items()}, seed=settings.evaluate.seed)
 
 
 def _prediction(cell: Cell, index: int, generation: Generation, label: str, seed: int, passages: Mapping[str, Passage]) -> Prediction:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ragtune import build
 from ragtune.config import Settings
 from ragtune.corpus import Corpus, FileState
-from ragtune.errors import ProjectError
+from ragtune.errors import ConfigError, ProjectError
 from ragtune.pipeline.dataset import question_files
 from ragtune.pipeline.records import IngestResult
 from ragtune.prepare import Source, Unreadable, chunk_document, find_duplicates, find_sources, read_sources, reader_version
@@ -148,6 +148,12 @@ def _read(
 ) -> list[Reason]:
     if not changed:
         return []
+    window, size = build.embedder(settings).max_tokens, settings.prepare.chunk_size
+    if size > window:
+        raise ConfigError(
+            f"prepare.chunk_size = {size}: {settings.embed.model} reads {window} tokens, and what stands beyond would never be found; "
+            f"set it to {window} or less"
+        )
     progress.start("ingest", len(changed))
     reasons = []
     results = read_sources(
