@@ -292,6 +292,7 @@ def ask(
 def run(
     documents: Annotated[list[Path] | None, typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
     questions: Annotated[list[Path] | None, typer.Option("--questions", help="Question files or folders.")] = None,
+    test: Annotated[list[Path] | None, typer.Option("--test", help="Question files that are the whole test split.")] = None,
     budget: Annotated[
         str | None,
         typer.Option("--budget", help="Wall time for the whole run, e.g. 20m or 1h30m: training and test questions are sampled to fit."),
@@ -307,7 +308,7 @@ def run(
     Example: ragtune run --documents handbook --questions questions.jsonl
     """
     opened = _open(project, settings, quiet=quiet or as_json, create=True)
-    result = opened.run(documents or (), questions or (), budget=budget, dry_run=dry_run)
+    result = opened.run(documents or (), questions or (), test=test or (), budget=budget, dry_run=dry_run)
     _show(result, as_json, "show_run")
 
 

@@ -148,12 +148,15 @@ class Project:
 
         return ask(self.workspace, self.settings, question, model, k)
 
-    def run(self, documents: Paths = (), questions: Paths = (), *, budget: str | None = None, dry_run: bool = False) -> RunResult:
+    def run(
+        self, documents: Paths = (), questions: Paths = (), *, test: Paths = (), budget: str | None = None, dry_run: bool = False
+    ) -> RunResult:
         """Do everything that is not done yet, in one go."""
         from ragtune.pipeline.run import run
 
         with self.workspace.lock("run"):
-            return run(self.workspace, self.settings, self._resolve(documents), self._resolve(questions), budget, dry_run, self._progress)
+            given = self._resolve(documents), self._resolve(questions), self._resolve(test)
+            return run(self.workspace, self.settings, *given, budget, dry_run, self._progress)
 
     @staticmethod
     def _resolve(paths: Paths) -> list[Path]:

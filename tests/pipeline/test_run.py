@@ -328,6 +328,20 @@ def test_a_question_that_was_read_stays_read_whatever_is_changed_around_it(first
     assert any("has been read 2 times" in note for note in result.evaluation.report.notes)
 
 
+def test_a_test_file_is_the_test_split_and_no_document(tmp_path, tiny_chat, tiny_embedder, cache):
+    sources = write_sources(tmp_path / "sources", places=4, facts=4)
+    lines = sources.questions.read_text(encoding="utf-8").splitlines()
+    mine = sources.documents / "mine.jsonl"
+    mine.write_text("\n".join(lines[:4]), encoding="utf-8")
+    sources.questions.write_text("\n".join(lines[4:]), encoding="utf-8")
+    overrides = [f"embed.model={tiny_embedder}", f"model.base={tiny_chat}", "train.epochs=1", "train.rank=2", "generate.max_new_tokens=2",
+                 "evaluate.arms=['tuned']", "evaluate.contexts=['retrieved']"]  # fmt: skip
+    project = Project(tmp_path / "new", overrides=overrides, create=True)
+    result = project.run([sources.documents], [sources.questions], test=[mine])
+    assert result.ingest.documents == 4
+    assert result.evaluation.report.questions == result.dataset.figures["questions"]["test"] == 4
+
+
 def test_single_commands_go_on_with_what_a_run_overrode(tmp_path, tiny_chat, tiny_embedder, cache):
     sources = write_sources(tmp_path / "sources", places=4, facts=3)
     overrides = [f"embed.model={tiny_embedder}", f"model.base={tiny_chat}", "train.epochs=1", "train.max_answers=5", "train.rank=2",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ragtune.config import SETTINGS_FILE, Settings, changed_settings, load_settings, render_toml
@@ -31,6 +32,7 @@ def run(
     settings: Settings,
     documents: Sequence[Path],
     questions: Sequence[Path],
+    test: Sequence[Path],
     budget: str | None,
     dry_run: bool,
     progress: Progress,
@@ -42,6 +44,7 @@ def run(
         settings: of the project.
         documents: files and folders; empty takes the setting, else what was ingested last.
         questions: files and folders; empty takes the setting.
+        test: files that are the whole test split.
         budget: wall time such as ``20m``; questions are sampled to fit.
         dry_run: only predict.
         progress: told what goes on.
@@ -54,28 +57,29 @@ def run(
     paths = source_paths(workspace, settings, documents)
     if not (paths or questions or any((workspace.project / item).exists() for item in settings.questions)):
         raise ProjectError(_NO_DOCUMENTS)
-    files = question_files(workspace, settings, questions)
+    held_out = question_files(workspace, settings, test) if test else []
+    files = [path for path in question_files(workspace, settings, questions) if path not in held_out]
     folder = workspace.folder / "articles"
-    articles = _squad_articles(files) if paths in ([], [folder]) else []
+    articles = _squad_articles([*files, *held_out]) if paths in ([], [folder]) else []
     if articles:
         progress.note(f"no documents given: the {len(articles)} articles of the SQuAD questions are the documents")
         paths = [folder]
     if not paths:
         raise ProjectError(_NO_DOCUMENTS)
-    asked = load_questions(files)
+    asked = [*load_questions(files), *(replace(question, split="test") for question in load_questions(held_out))]
     if not asked:
         raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some, or give --questions FILE")
-    sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, paths, files)
-    plan = _plan(workspace, settings, paths, files, measure_sizes(settings, sizes, asked), budget, progress)
+    sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, paths, [*files, *held_out])
+    plan = _plan(workspace, settings, paths, [*files, *held_out], measure_sizes(settings, sizes, asked), budget, progress)
     if dry_run:
         return RunResult(plan)
     if articles:
         _write_articles(folder, articles)
     _write_settings(workspace, settings, documents, questions)
     settings = _within(settings, plan)
-    ingested = ingest(workspace, settings, paths, progress, questions=files)
+    ingested = ingest(workspace, settings, paths, progress, questions=[*files, *held_out])
     indexed = build_index(workspace, settings, progress)
-    dataset = build_dataset(workspace, settings, files, [], None, progress)
+    dataset = build_dataset(workspace, settings, files, held_out, None, progress)
     model = train(workspace, settings, dataset.name, None, progress)
     evaluation = evaluate(workspace, settings, model.name, None, "test", progress)
     return RunResult(plan, ingested, indexed, dataset, model, evaluation, time.monotonic() - started)
