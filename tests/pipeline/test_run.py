@@ -417,7 +417,10 @@ def test_artifacts_survive_a_sync_of_the_corpus(first, finished, tmp_path):
     project.ingest([empty])
     project.index()
     assert project.report().report.sentence == first[1].evaluation.report.sentence
-    assert project.evaluate(split="validation").made, "a dataset carries its own passages"
+    validated = project.evaluate(split="validation")
+    assert validated.made, "a dataset carries its own passages"
+    assert (validated.report.test_readings, validated.report.split) == (0, "validation")
+    assert "validation questions" in Path(validated.folder, "report.html").read_text(encoding="utf-8")
 
 
 def test_a_project_without_questions_says_what_to_do(tmp_path, tiny_chat, tiny_embedder, cache):

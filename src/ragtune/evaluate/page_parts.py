@@ -35,7 +35,7 @@ COST: Mapping[str, tuple[str, int]] = {
     "answers_per_second": ("Answers a second", 2),
 }
 SLICE_WORDS: Mapping[Slice, str] = {
-    "all": "All test questions",
+    "all": "All questions",
     "new_questions": "New questions, known documents",
     "new_documents": "New documents",
 }
@@ -45,8 +45,9 @@ def headline(report: Report) -> str:
     """The decision in one big sentence with the difference that decides."""
     named = report.named
     plot = "" if named is None else f"<figure>{difference_plot(named.difference, 'base with examples better', 'tuned better')}</figure>"
-    facts = [f"{report.questions} test questions", f"{report.groups} groups of documents"]
-    facts.append(f"test split read {'once' if report.test_readings == 1 else f'{report.test_readings} times'}")
+    facts = [f"{report.questions} {report.split} questions", f"{report.groups} groups of documents"]
+    if report.test_readings:
+        facts.append(f"test split read {'once' if report.test_readings == 1 else f'{report.test_readings} times'}")
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     return (
         f'<h1 class="decision {report.decision}">{_keep_figures(report.sentence)}</h1>{plot}'
@@ -89,7 +90,7 @@ def contrasts(report: Report) -> str:
 def retrieval(report: Report) -> str:
     """recall@k, nDCG and MRR by slice."""
     if not report.retrieval:
-        return "<p>No test question has known evidence, so retrieval was not measured.</p>"
+        return "<p>No question has known evidence, so retrieval was not measured.</p>"
     names = {
         name: name.replace("recall@", "Recall@").replace("ndcg@", "nDCG@").replace("mrr", "MRR") for name in report.retrieval[0].metrics
     }

@@ -121,7 +121,7 @@ class Report:
         questions: test questions counted in the grid.
         answerable: of those, the ones that the documents answer.
         groups: document groups among them.
-        test_readings: how often the test split has been read, this time included.
+        test_readings: how often the test split has been read, this time included; 0 where the questions are of the validation split.
         notes: what a reader must know before trusting the figures.
     """
 
@@ -149,6 +149,11 @@ class Report:
             if (cell.arm, cell.context, cell.stratum) == (arm, context, stratum):
                 return cell
         return None
+
+    @property
+    def split(self) -> Literal["test", "validation"]:
+        """Where the questions come from."""
+        return "test" if self.test_readings else "validation"
 
     @property
     def arms(self) -> tuple[Arm, ...]:

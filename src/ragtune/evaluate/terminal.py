@@ -15,7 +15,8 @@ _COLOURS = {"better": "green", "worse": "red", "undecided": "yellow"}
 
 def terminal_table(report: Report) -> RenderableType:
     """Arms as rows, contexts as columns with F1 and its interval; then the decision, retrieval, quotes and notes."""
-    table = Table(title=f"Answer F1 [95 % interval] on {report.answerable} answerable test questions", title_justify="left", box=None)
+    title = f"Answer F1 [95 % interval] on {report.answerable} answerable {report.split} questions"
+    table = Table(title=title, title_justify="left", box=None)
     table.add_column("arm", no_wrap=True)
     for context in report.contexts:
         table.add_column(context, justify="right")

@@ -108,9 +108,7 @@ def evaluate(
     retrieved = {
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
     }
-    report = score(
-        predictions, examples, retrieved, cuts=sorted({1, 3, 5, k, 10}), test_readings=max(readings, 1), seed=settings.evaluate.seed
-    )
+    report = score(predictions, examples, retrieved, cuts=sorted({1, 3, 5, k, 10}), test_readings=readings, seed=settings.evaluate.seed)
     report = replace(
         report,
         notes=(*report.notes, *_notes(settings, source, data, examples, split)),
@@ -345,7 +343,8 @@ def _notes(settings: Settings, source: Manifest, data: Dataset, examples: Sequen
         )
     controls = [context for context in CONTROLS if context in settings.evaluate.contexts]
     if controls and len(examples) > settings.evaluate.control_questions:
-        yield f"{' and '.join(controls)} are controls, asked on a sample of {settings.evaluate.control_questions} questions."
+        context = "is a control" if len(controls) == 1 else "are controls"
+        yield f"{' and '.join(controls)} {context}, asked on a sample of {settings.evaluate.control_questions} questions."
 
 
 def _figures(report: Report) -> dict[str, Any]:
