@@ -43,7 +43,7 @@ class Highlight:
 
     Args:
         text: a span of a passage, on one line.
-        above: what it stands under: document or section, nearest heading, head of its table; may be empty.
+        above: what it stands under: the nearest heading, else the document, and the head of its table; may be empty.
     """
 
     text: str
@@ -127,7 +127,7 @@ def _sentences(prefix: str, text: str) -> tuple[_Sentence, ...]:
         else:
             names = [*top, *(name for _, name in headings)]
             own = head if _ROW.match(line) else ""
-            shown = " > ".join(dict.fromkeys([*names[:1], *names[-1:]])) + (f" ({own})" if own else "")
+            shown = "".join(names[-1:]) + (f" ({own})" if own else "")
             above = frozenset(terms(" ".join([*names, own])))
             pieces = [piece for sentence in split_sentences(line) for piece in _pieces(bare(sentence))]
             found += [_Sentence(Highlight(piece, shown), Counter(terms(piece)), above) for piece in pieces]
