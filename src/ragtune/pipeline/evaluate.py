@@ -82,7 +82,7 @@ def evaluate(
     settings = build.with_base(settings, str(tuned.settings["model"]["base"]))
     source = workspace.find("datasets", str(tuned.inputs["dataset"]))
     folder = workspace.artifact("datasets", source.name)
-    models = {"tuned": tuned}
+    models: dict[Arm, Manifest] = {"tuned": tuned}
     if "dsf" in settings.evaluate.arms:
         # The control differs in its passages alone: it learns as much, as fast and from the same questions.
         alike = settings.model_copy(update={"train": TrainSettings(**tuned.settings["train"])})
@@ -176,7 +176,7 @@ def _predict(
     workspace: Workspace,
     settings: Settings,
     cells: Sequence[Cell],
-    models: Mapping[str, Manifest],
+    models: Mapping[Arm, Manifest],
     progress: Progress,
     passages: Mapping[str, Passage],
 ) -> list[Prediction]:
@@ -272,7 +272,7 @@ def _write(
 
 
 def _key(
-    settings: Settings, source: Manifest, folder: Path, models: Mapping[str, Manifest], split: str
+    settings: Settings, source: Manifest, folder: Path, models: Mapping[Arm, Manifest], split: str
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     read = {
         "evaluate": settings.evaluate.model_dump(mode="json"),
