@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ragtune.errors import CorpusError
-from ragtune.sqlite import use_wal
+from ragtune.sqlite import BUSY_SECONDS, use_wal
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x52414754  # "RAGT", in the file's header
-BUSY_SECONDS = 30
 _BUGS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 _SCHEMA = """
 CREATE TABLE files (
@@ -72,7 +71,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             _check(db, path)
-            use_wal(db, BUSY_SECONDS)
+            use_wal(db)
             # FULL: what was committed survives a power cut, so no derived file can be of a generation that the corpus has lost.
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")

@@ -72,8 +72,11 @@ def find_highlights(question: str, passages: Sequence[Passage], count: int = COU
     scores = _bm25(Counter(terms(question)), [sentence for sentence, _ in candidates])
     best = max(scores, default=0.0) or 1.0
     order = sorted(range(len(candidates)), key=lambda at: (_PER_RANK * candidates[at][1] - scores[at] / best, at))
-    distinct = {candidates[at][0].highlight.text: candidates[at][0].highlight for at in reversed(order)}
-    return tuple(list(distinct.values())[: -count - 1 : -1])
+    distinct: dict[str, Highlight] = {}
+    for at in order:
+        highlight = candidates[at][0].highlight
+        distinct.setdefault(highlight.text, highlight)
+    return tuple(distinct.values())[:count]
 
 
 def terms(text: str) -> list[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sqlite3
 import time
 
+BUSY_SECONDS = 30
+"""How long a connection waits for another one's writing."""
 
-def use_wal(db: sqlite3.Connection, seconds: float) -> None:
+
+def use_wal(db: sqlite3.Connection) -> None:
     """Switch a file to write-ahead logging, which it then keeps.
 
     SQLite's own time-out does not cover the switch: where two connections make it at once, one is told at once that the file is locked
@@ -14,12 +17,11 @@ def use_wal(db: sqlite3.Connection, seconds: float) -> None:
 
     Args:
         db: an open connection without a transaction.
-        seconds: how long to try.
 
     Raises:
-        sqlite3.OperationalError: the file stayed locked.
+        sqlite3.OperationalError: the file stayed locked for :data:`BUSY_SECONDS`.
     """
-    until = time.monotonic() + seconds
+    until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":

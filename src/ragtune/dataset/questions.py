@@ -89,10 +89,10 @@ def read_text(path: Path) -> str:
 def _read(path: Path) -> Iterator[RawQuestion]:
     text = read_text(path)
     if path.suffix == ".json":
-        from ragtune.dataset.squad import squad_questions  # squad builds on the records of this file
+        from ragtune.dataset.squad import looks_like_squad, squad_questions  # squad builds on the records of this file
 
         content = _parse(text, str(path))
-        if isinstance(content, dict) and isinstance(content.get("data"), list):
+        if looks_like_squad(content):
             yield from squad_questions(path)
         elif isinstance(content, list):
             for number, entry in enumerate(content, start=1):

@@ -30,9 +30,13 @@ def is_squad(path: Path) -> bool:
     if path.suffix != ".json":
         return False
     try:
-        content = json.loads(read_text(path))
+        return looks_like_squad(json.loads(read_text(path)))
     except json.JSONDecodeError:
         return False
+
+
+def looks_like_squad(content: Any) -> bool:
+    """Whether what a JSON file holds is meant to be SQuAD's format."""
     return isinstance(content, dict) and isinstance(content.get("data"), list)
 
 

@@ -17,11 +17,10 @@ from typing import Any
 
 from ragtune.prompts import encode_prompt
 from ragtune.protocols import Engine
-from ragtune.sqlite import use_wal
+from ragtune.sqlite import BUSY_SECONDS, use_wal
 from ragtune.types import Generation, Message, Passage
 
 _VERSION = 1
-_BUSY_SECONDS = 30
 
 
 class CachedEngine:
@@ -128,8 +127,8 @@ class CachedEngine:
         return self._adapters[adapter]
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
-        use_wal(connection, _BUSY_SECONDS)
+        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS)
+        use_wal(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 

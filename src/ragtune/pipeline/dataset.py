@@ -28,13 +28,12 @@ from ragtune.pipeline.train import sample_training
 from ragtune.prepare import kept_source, near_pairs
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, encode_completion, encode_prompt
+from ragtune.retrieve.hybrid import MOST
 from ragtune.retrieve.passages import to_passage
 from ragtune.types import Chunk, Example, Reason
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
 
 VERSION = 2
-CANDIDATES = 20
-"""How deep the ranking is that a dataset keeps for each question."""
 
 
 def build_dataset(
@@ -210,7 +209,7 @@ def _build(
     )
     with open_retriever(workspace, settings) as retriever:
         built = build_examples(
-            anchored.questions, splits, retriever, chunks, to_passage, candidates=CANDIDATES, quote_words=settings.dataset.quote_words
+            anchored.questions, splits, retriever, chunks, to_passage, candidates=MOST, quote_words=settings.dataset.quote_words
         )
     by = by_split(built.examples)
     k = settings.retrieve.k

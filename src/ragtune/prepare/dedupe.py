@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ragtune.types import Document
 
@@ -87,10 +88,8 @@ def near_pairs(documents: Sequence[Document], threshold: float = 0.9) -> list[tu
     """
     if threshold < 1 and not any(document.media_type in _ROWS for document in documents):
         return []
-    import rensa  # here, as in _near
-
     limit = threshold if threshold < 1 else _NEAR
-    lsh = rensa.RMinHashLSH(limit, _PERMUTATIONS, _BANDS)
+    lsh = _lsh(limit)
     compared: list[tuple[str, frozenset[str]]] = []
     cluster: list[int] = []
 
@@ -101,12 +100,7 @@ def near_pairs(documents: Sequence[Document], threshold: float = 0.9) -> list[tu
         return at
 
     pairs = []
-    for document in sorted(documents, key=lambda document: document.source):
-        shingles = _shingles(document.text)
-        if len(shingles) < _FEWEST_SHINGLES:
-            continue
-        sketch = rensa.RMinHash(_PERMUTATIONS, 0)
-        sketch.update(sorted(shingles))
+    for document, shingles, sketch in _sketched(sorted(documents, key=lambda document: document.source)):
         at = len(compared)
         cluster.append(at)
         for other in sorted(lsh.query(sketch)):
@@ -120,19 +114,10 @@ def near_pairs(documents: Sequence[Document], threshold: float = 0.9) -> list[tu
 
 def _near(documents: Sequence[Document], threshold: float) -> list[Duplicate]:
     """Each document is compared with those kept before it only, so a chain of small edits does not collapse into one."""
-    import rensa  # here, as it reserves 1 GiB of address space, which would count against the limit of the child processes that read
-
-    lsh = rensa.RMinHashLSH(threshold, _PERMUTATIONS, _BANDS)
+    lsh = _lsh(threshold)
     kept: list[tuple[str, frozenset[str]]] = []
     found: list[Duplicate] = []
-    for document in documents:
-        if document.media_type in _ROWS:
-            continue
-        shingles = _shingles(document.text)
-        if len(shingles) < _FEWEST_SHINGLES:
-            continue
-        sketch = rensa.RMinHash(_PERMUTATIONS, 0)
-        sketch.update(sorted(shingles))
+    for document, shingles, sketch in _sketched(document for document in documents if document.media_type not in _ROWS):
         similar = [(_jaccard(shingles, kept[key][1]), -key) for key in lsh.query(sketch)]
         best, key = max(similar, default=(0.0, 0))
         if best >= threshold:
@@ -141,6 +126,24 @@ def _near(documents: Sequence[Document], threshold: float) -> list[Duplicate]:
             lsh.insert(len(kept), sketch)
             kept.append((document.source, shingles))
     return found
+
+
+def _lsh(threshold: float) -> Any:
+    import rensa  # here, as it reserves 1 GiB of address space, which would count against the limit of the child processes that read
+
+    return rensa.RMinHashLSH(threshold, _PERMUTATIONS, _BANDS)
+
+
+def _sketched(documents: Iterable[Document]) -> Iterator[tuple[Document, frozenset[str], Any]]:
+    """Each document that is long enough to be compared, with its shingles and their MinHash."""
+    import rensa  # here, as in _lsh
+
+    for document in documents:
+        shingles = _shingles(document.text)
+        if len(shingles) >= _FEWEST_SHINGLES:
+            sketch = rensa.RMinHash(_PERMUTATIONS, 0)
+            sketch.update(sorted(shingles))
+            yield document, shingles, sketch
 
 
 def _shingles(text: str) -> frozenset[str]:

@@ -11,7 +11,7 @@ from ragtune.retrieve.fuse import ordered, reciprocal_rank_fusion, zscore_fusion
 from ragtune.types import Hit
 
 MOST = 20
-"""Ranks that may be asked for without each list being searched deeper: as many as a dataset keeps."""
+"""Ranks that a dataset keeps for each question, and that may be asked for without each list being searched deeper."""
 
 
 class HybridRetriever:
