@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ragtune.sentences import bare, split_sentences
+from ragtune.structure import find_blocks
 from ragtune.types import Passage
 
 COUNT = 3
@@ -32,7 +33,6 @@ _STEM = 5
 """Letters of a word that are compared: inflections differ at the end."""
 _TERM = re.compile(r"\w+")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-_HEADING_LINE = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)(?:\s+#+)?\s*$")
 _RULE = re.compile(r"[\s|:+=-]*")
 _ROW = re.compile(r"^\s*\|.*\|\s*$")
 
@@ -115,26 +115,28 @@ def _sentences(prefix: str, text: str) -> tuple[_Sentence, ...]:
     top = [part.strip() for part in path.split(" > ") if part.strip()]
     head = " ".join(bare(line) for line in table if _ROW.match(line) and not _RULE.fullmatch(line))
     headings: list[tuple[int, str]] = []  # those in the text, outermost first, with their levels
-    found = []
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        if not line.strip() or _RULE.fullmatch(line):
-            continue
-        heading = _HEADING_LINE.match(line)
-        if heading:
-            level = len(heading[1])
-            headings = [each for each in headings if each[0] < level] + [(level, heading[2].strip())]
+    found: list[_Sentence] = []
+    for block in find_blocks(text):
+        if block.kind == "heading":
+            headings = [each for each in headings if each[0] < block.level] + [(block.level, block.words)]
             head = ""
-        elif _ROW.match(line) and number + 1 < len(lines) and "-" in lines[number + 1] and _RULE.fullmatch(lines[number + 1]):
-            head = bare(line)
-        else:
-            names = [*top, *(name for _, name in headings)]
-            own = head if _ROW.match(line) else ""
-            shown = "".join(names[-1:]) + (f" ({own})" if own else "")
-            above = frozenset(terms(" ".join([*names, own])))
-            pieces = [piece for sentence in split_sentences(line) for piece in _pieces(bare(sentence))]
-            found += [_Sentence(Highlight(piece, shown), Counter(terms(piece)), above) for piece in pieces]
+            continue
+        if block.kind == "table":
+            head = bare(text[block.start : block.end].partition("\n")[0])
+        names = [*top, *(name for _, name in headings)]
+        start = block.start if block.kind != "table" else min(block.rows, default=block.end)
+        for line in text[start : block.end].splitlines():
+            if line.strip() and not _RULE.fullmatch(line):
+                found += _of_line(line, names, head if _ROW.match(line) else "")
     return tuple(found)
+
+
+def _of_line(line: str, names: Sequence[str], head: str) -> Iterator[_Sentence]:
+    shown = "".join(names[-1:]) + (f" ({head})" if head else "")
+    above = frozenset(terms(" ".join([*names, head])))
+    for sentence in split_sentences(line):
+        for piece in _pieces(bare(sentence)):
+            yield _Sentence(Highlight(piece, shown), Counter(terms(piece)), above)
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import semchunk
 
-from ragtune.prepare.structure import Block, find_blocks
+from ragtune.structure import Block, find_blocks
 from ragtune.types import Chunk, Document
 
 CountTokens = Callable[[Sequence[str]], list[int]]

@@ -17,7 +17,7 @@ from ragtune.errors import ReadError
 from ragtune.prepare.read.equations import write_out_equations
 from ragtune.prepare.read.html import to_markdown
 from ragtune.prepare.sources import Source
-from ragtune.prepare.structure import first_heading
+from ragtune.structure import first_heading
 from ragtune.types import JSON, Document
 
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"

@@ -15,7 +15,7 @@ from markdownify import MarkdownConverter
 from ragtune.prepare.read.tables import pipe_table
 from ragtune.prepare.read.text import decode
 from ragtune.prepare.sources import Source
-from ragtune.prepare.structure import first_heading
+from ragtune.structure import first_heading
 from ragtune.types import JSON, Document
 
 _CHARSET = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?([\w-]+)|^<\?xml[^>]+encoding=["']([\w-]+)""", re.IGNORECASE)

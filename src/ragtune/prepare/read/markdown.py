@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ragtune.prepare.read import text
 from ragtune.prepare.sources import Source
-from ragtune.prepare.structure import first_heading
+from ragtune.structure import first_heading
 from ragtune.types import JSON, Document
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
