@@ -1,8 +1,4 @@
-"""Has tuning cost the model what it knew before? Its negative log-likelihood of general text that no project trains on.
-
-A rise of a few hundredths of a nat a token is noise of training; a rise of tenths says that the adapter is poor company for questions that
-have nothing to do with the documents.
-"""
+"""Has tuning cost the model what it knew before? Its negative log-likelihood of general text that no project trains on."""
 
 from __future__ import annotations
 

@@ -48,8 +48,7 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
     "Cost": ("cost", "Means of an answer, on the machine and with the batch size of this evaluation."),
     "Forgetting": (
         "forgetting",
-        "How unlikely ten general answers, which have nothing to do with the documents, are to each model's weights. Lower is better; a "
-        "rise of some hundredths is usual.",
+        "How unlikely ten general answers, which have nothing to do with the documents, are to each model's weights. Lower is better.",
     ),
     "Where this comes from": ("lineage", "What the figures were made from, so that they can be made again."),
 }
