@@ -14,12 +14,12 @@ _COLOURS = {"better": "green", "worse": "red", "undecided": "yellow"}
 
 
 def terminal_table(report: Report) -> RenderableType:
-    """Arms as rows, contexts as columns with F1 and its interval; then the decision, retrieval, quotes and notes."""
+    """Arms as rows, contexts as columns with F1 and its interval below, so that 80 columns suffice; then the decision, retrieval, quotes and notes."""
     title = f"Answer F1 [95 % interval] on {report.answerable} answerable {report.split} questions"
     table = Table(title=title, title_justify="left", box=None)
     table.add_column("arm", no_wrap=True)
     for context in report.contexts:
-        table.add_column(context, justify="right")
+        table.add_column(context, justify="right", no_wrap=True)
     for arm in report.arms:
         row: list[RenderableType] = [Text(arm, style="bold" if arm == "tuned" else "")]
         for context in report.contexts:
@@ -37,7 +37,7 @@ def _figure(estimate: Estimate | None, *, bold: bool) -> Text:
         return Text("–", style="dim")
     text = Text(f"{estimate.value:.2f}", style="bold" if bold else "")
     if estimate.low is not None and estimate.high is not None:
-        text.append(f" [{estimate.low:.2f}, {estimate.high:.2f}]", style="not bold dim")
+        text.append(f"\n[{estimate.low:.2f}, {estimate.high:.2f}]", style="not bold dim")
     return text
 
 
