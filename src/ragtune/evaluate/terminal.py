@@ -14,7 +14,7 @@ _COLOURS = {"better": "green", "worse": "red", "undecided": "yellow"}
 
 
 def terminal_table(report: Report) -> RenderableType:
-    """Arms as rows, contexts as columns with F1 and its interval below, so that 80 columns suffice; then the decision, retrieval, quotes and notes."""
+    """Arms as rows, contexts as columns with F1 and its interval; then the decision, retrieval, quotes and notes. Fits 80 columns."""
     title = f"Answer F1 [95 % interval] on {report.answerable} answerable {report.split} questions"
     table = Table(title=title, title_justify="left", box=None)
     table.add_column("arm", no_wrap=True)
