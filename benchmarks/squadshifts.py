@@ -82,6 +82,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/squadshifts"))
     parser.add_argument("--answers", type=int, default=1200, help="training questions")
+    parser.add_argument("--only-dataset", action="store_true", help="stop at the dataset, and print its folder")
     parser.add_argument("--set", action="append", default=[], help="a setting, as in ragtune --set")
     options = parser.parse_args()
     data = os.environ.get("RAGTUNE_DATA")
@@ -100,6 +101,11 @@ def main() -> int:
     ]
     started = time.monotonic()
     project = Project(options.folder, overrides=settings, progress=LiveProgress(), create=True)
+    if options.only_dataset:
+        project.ingest()
+        project.index()
+        print(project.dataset().folder)
+        return 0
     result = project.run()
     seconds = time.monotonic() - started
     assert result.evaluation is not None
