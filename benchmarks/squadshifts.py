@@ -81,7 +81,7 @@ def _wall_seconds(project: Project, sitting: float) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/squadshifts"))
-    parser.add_argument("--answers", type=int, default=1200, help="training questions")
+    parser.add_argument("--answers", type=int, default=600, help="training questions")
     parser.add_argument("--only-dataset", action="store_true", help="stop at the dataset, and print its folder")
     parser.add_argument("--set", action="append", default=[], help="a setting, as in ragtune --set")
     options = parser.parse_args()
@@ -96,7 +96,7 @@ def main() -> int:
         'documents=["documents"]',
         f"train.max_answers={options.answers}",
         'evaluate.arms=["base", "base-fewshot", "tuned", "dsf"]',
-        "evaluate.control_questions=100",
+        "evaluate.control_questions=60",
         *options.set,
     ]
     started = time.monotonic()
