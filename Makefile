@@ -12,7 +12,7 @@ install: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install -c constraints.txt -e ".[local,examples,dev]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[local,hosted,langchain,examples,dev]"
 	touch $(READY)
 
 demo: $(READY)

@@ -151,7 +151,8 @@ def _first(command: Any) -> str:
 def _settings(fields: dict[str, FieldInfo], prefix: str) -> list[str]:
     lines = ["| setting | values | default | meaning |", "|---|---|---|---|"]
     for name, field in fields.items():
-        default = "unset" if field.default is None else f"`{_toml(field.default)}`"
+        value = field.get_default(call_default_factory=True)
+        default = "unset" if value is None else f"`{_toml(value)}`"
         lines.append(f"| `{prefix}{name}` | {_cell(_values(field))} | {_cell(default)} | {_cell(field.description or '')} |")
     return [*lines, ""]
 
@@ -168,6 +169,10 @@ def _kind(type_: Any) -> str:
         return " or ".join(f"`{_toml(value)}`" for value in inner)
     if origin in (UnionType, typing.Union):
         return _kind(next(each for each in inner if each is not type(None)))
+    if origin is dict:
+        return f"table of {_kind(inner[1])}"
+    if origin is tuple and Ellipsis not in inner:
+        return f"{len(inner)} {_kind(inner[0])}s"
     if origin is tuple:
         return f"list of {_kind(inner[0]).replace(' or ', ', ')}"
     return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}[type_]
@@ -180,6 +185,8 @@ def _toml(value: Any) -> str:
         return f'"{value}"'
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + "}"
     return repr(value)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ragtune.prompts import build_messages
 from ragtune.rag import Answer, answer_question, finish
-from ragtune.types import Chunk, Hit, Message, Passage, Span
+from ragtune.types import Chunk, Hit, Message, Passage, Reply, Span
 
 TEXTS = ("The crossing takes **forty** minutes.", "The pier is old.", "The crossing takes forty minutes.")
 
@@ -33,9 +33,12 @@ class Chat:
         self.pieces = pieces
         self.asked: list[tuple[list[Message], Sequence[Passage] | None, int]] = []
 
-    def stream(self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 256) -> Iterator[str]:
+    def stream(
+        self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 256
+    ) -> Iterator[str | Reply]:
         self.asked.append((list(messages), quotable, max_tokens))
         yield from self.pieces
+        yield Reply("".join(self.pieces), cost=0.25)
 
 
 def to_passage(chunk: Chunk) -> Passage:
@@ -51,6 +54,7 @@ def test_the_model_sees_the_k_best_passages_in_rank_order_and_its_words_are_stre
     assert answer.raw == "".join(chat.pieces)
     assert (answer.question, answer.answer, answer.model, answer.abstained) == ("How is the pier?", "old", "scripted", False)
     assert answer.passages == tuple(PASSAGES[:2])
+    assert answer.cost == 0.25
 
 
 def test_quotes_are_free_where_they_are_not_to_be_held_to_the_passages():

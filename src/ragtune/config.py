@@ -26,6 +26,7 @@ from ragtune.types import Arm, Context
 SETTINGS_FILE = "ragtune.toml"
 PREFIX = "RAGTUNE_"
 KEYS = ("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "HF_TOKEN")
+"""The keys that the doctor looks for; those of other providers are found by the same rules."""
 
 
 class Section(BaseModel):
@@ -168,6 +169,47 @@ class EvaluateSettings(Section):
     """Seed of samples and of the bootstrap."""
 
 
+class ChatSettings(Section):
+    """Calling hosted models: ``openai:…``, ``deepseek:…``, ``gemini:…``, ``langchain:…`` and others, wherever a model can be named."""
+
+    base_urls: dict[str, str] = Field(default_factory=dict)
+    """Addresses of servers by provider, e.g. {compatible = "http://localhost:8000/v1"}; OPENAI_BASE_URL and its like work too."""
+    timeout: float = Field(120.0, gt=0)
+    """Seconds to wait for a server's next bytes."""
+    retries: int = Field(5, ge=0)
+    """Further attempts where a server is busy, gone or cut off; what it asks to wait is waited."""
+    concurrency: int = Field(4, ge=1)
+    """Calls on their way at once."""
+    requests_per_minute: float | None = Field(None, gt=0)
+    """Most calls begun in a minute, to each provider; unset: no limit."""
+    max_cost: float = Field(5.0, ge=0)
+    """US dollars that all calls of the project together may cost; no call is made that could pass it. inf is no cap."""
+    prices: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """US dollars for a million prompt and completion tokens, by provider:model, above the built-in list: {"compatible:m" = [0.1, 0.4]}."""
+    thinking: bool = False
+    """Let models reason before they answer, where that can be chosen."""
+    cache: bool = True
+    """Give the answer that was given before to the same prompt, so that a run repeats exactly and is paid for once."""
+
+
+class TeacherSettings(Section):
+    """Writing questions from the documents."""
+
+    model: str | None = None
+    """provider:model that writes questions, or local:MODEL; unset: questions are only those that you bring."""
+    questions: int = Field(0, ge=0)
+    """Questions that are to come through the filters."""
+
+
+class JudgeSettings(Section):
+    """A model that grades answers."""
+
+    model: str | None = None
+    """provider:model that grades answers, or local:MODEL; unset: exact metrics alone."""
+    questions: int = Field(100, ge=1)
+    """Questions of the retrieved context whose answers are graded, a seeded sample."""
+
+
 class Settings(BaseSettings):
     """Everything that a project can set. Each section's fields say what they mean and in which unit."""
 
@@ -193,6 +235,9 @@ class Settings(BaseSettings):
     train: TrainSettings = TrainSettings()
     generate: GenerateSettings = GenerateSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    chat: ChatSettings = ChatSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    judge: JudgeSettings = JudgeSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -252,11 +297,11 @@ def setting_names() -> list[str]:
     return [name for name, _, _ in _fields()]
 
 
-def present_keys(project: Path) -> dict[str, str | None]:
+def present_keys(project: Path, names: Sequence[str] = KEYS) -> dict[str, str | None]:
     """Which vendors' keys are set, and where (``environment``, ``.env``, a file's name); values are never returned."""
     dotenv = _dotenv(project)
     found: dict[str, str | None] = {}
-    for name in KEYS:
+    for name in names:
         if os.environ.get(name):
             found[name] = "environment"
         elif dotenv.get(name):
@@ -269,7 +314,7 @@ def present_keys(project: Path) -> dict[str, str | None]:
 
 def read_key(project: Path, name: str) -> SecretStr | None:
     """A vendor's key from the environment, .env, or the file that ``NAME_FILE`` names."""
-    where = present_keys(project).get(name)
+    where = present_keys(project, [name])[name]
     if where is None:
         return None
     if where == "environment":
@@ -277,6 +322,18 @@ def read_key(project: Path, name: str) -> SecretStr | None:
     if where == ".env":
         return SecretStr(str(_dotenv(project)[name]))
     return SecretStr(Path(where).read_text(encoding="utf-8").strip())
+
+
+def read_variable(project: Path, name: str) -> str | None:
+    """A variable that is no secret, such as ``OPENAI_BASE_URL``, from the environment or .env."""
+    return os.environ.get(name) or _dotenv(project).get(name) or None
+
+
+def export_dotenv(project: Path) -> None:
+    """Put what .env holds beside ragtune's own settings into the environment, for libraries that look there alone; what is set stays."""
+    for name, value in _dotenv(project).items():
+        if value and not name.upper().startswith(PREFIX):
+            os.environ.setdefault(name, value)
 
 
 def render_toml(values: Mapping[str, Any] | None = None) -> str:
@@ -320,7 +377,7 @@ def _fields() -> Iterator[tuple[str, str, Any]]:
             yield name, info.description or "", info.default
     for section, value in nested:
         for name, info in type(value).model_fields.items():
-            yield f"{section}.{name}", info.description or "", info.default
+            yield f"{section}.{name}", info.description or "", info.get_default(call_default_factory=True)
 
 
 def _dotenv(project: Path) -> dict[str, str | None]:
@@ -334,6 +391,8 @@ def _dotenv(project: Path) -> dict[str, str | None]:
 def _toml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(name)} = {_toml(item)}" for name, item in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON lets stand and TOML does not
 
 

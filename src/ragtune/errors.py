@@ -12,7 +12,19 @@
     ├── QuestionError            a questions file is malformed
     ├── ModelError               a model cannot be found, fetched or loaded
     │   └── ChecksumError        what was fetched is not what the catalog promises
+    ├── ChatError                a chat model or hosted embedder did not answer
+    │   ├── KeyRefusedError      there is no key, or the server refuses it
+    │   ├── QuotaError           the account has no money or quota left
+    │   ├── RateLimitError       too many requests: worth another try, after a pause
+    │   ├── UnreachableError     no connection, no answer in time, or the server failed: worth another try
+    │   │   └── CutStreamError   the connection ended in the middle of an answer
+    │   ├── NoSuchModelError     the model is unknown or retired
+    │   ├── RefusalError         the model or a filter of its vendor declines to answer
+    │   ├── ContextOverflowError the prompt does not fit the model
+    │   ├── SpendingCapError     the next call could cost more than chat.max_cost leaves
+    │   └── StructureError       the answer is not the JSON that was asked for, repair included
     ├── TrainError               training cannot start or go on
+    │   └── TuningJobError       a hosted tuning job cannot be started, followed or used
     ├── EvaluationError          an evaluation cannot start or go on
     └── MissingExtraError        an optional dependency is not installed
 """
@@ -60,8 +72,76 @@ class ChecksumError(ModelError):
     """A fetched file differs from what the catalog promises."""
 
 
+class ChatError(RagtuneError):
+    """A chat model or hosted embedder did not answer."""
+
+
+class KeyRefusedError(ChatError):
+    """There is no key, or the server refuses it."""
+
+
+class QuotaError(ChatError):
+    """The account has no money or quota left."""
+
+
+class RateLimitError(ChatError):
+    """Too many requests.
+
+    Args:
+        message: what happened.
+        retry_after: seconds that the server asks to wait; ``None`` where it does not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UnreachableError(ChatError):
+    """No connection, no answer in time, or the server failed.
+
+    Args:
+        message: what happened.
+        retry_after: seconds that the server asks to wait; ``None`` where it does not say.
+        answered: the server said no before it worked on an answer, so nothing can have been charged.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None, *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.answered = answered
+
+
+class CutStreamError(UnreachableError):
+    """The connection ended in the middle of an answer."""
+
+
+class NoSuchModelError(ChatError):
+    """The model is unknown or retired."""
+
+
+class RefusalError(ChatError):
+    """The model, or a filter of its vendor, declines to answer."""
+
+
+class ContextOverflowError(ChatError):
+    """The prompt does not fit the model."""
+
+
+class SpendingCapError(ChatError):
+    """The next call could cost more than the cap leaves."""
+
+
+class StructureError(ChatError):
+    """The answer is not the JSON that was asked for, repair included."""
+
+
 class TrainError(RagtuneError):
     """Training cannot start or go on."""
+
+
+class TuningJobError(TrainError):
+    """A hosted tuning job cannot be started, followed or used."""
 
 
 class EvaluationError(RagtuneError):

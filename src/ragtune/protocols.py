@@ -5,14 +5,14 @@ Array shapes in names: ``n`` rows, ``q`` queries, ``d`` dimensions, ``k`` neighb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragtune.types import ContextGroup, Generation, Hit, Message, Passage, TrainResult
+from ragtune.types import ContextGroup, Generation, Hit, Message, Passage, Reply, TrainResult
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -111,14 +111,33 @@ class Engine(Protocol):
 
 
 class ChatModel(Protocol):
-    """A chat model, local or hosted."""
+    """A chat model, local or hosted.
+
+    Both methods raise a :class:`~ragtune.errors.ChatError` where there is no answer.
+    """
 
     @property
     def name(self) -> str:
         """``provider:model``."""
 
-    def stream(self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 256) -> Iterator[str]:
-        """Pieces of an answer as they are written; a model that can holds its quotes to the passages that are ``quotable``."""
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        schema: Mapping[str, Any] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Reply:
+        """A whole answer; a model that can holds it to a JSON schema. Temperature and seed are kept to where the model knows them."""
+
+    def stream(
+        self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 512
+    ) -> Iterator[str | Reply]:
+        """Pieces of an answer as they are written, then the whole reply.
+
+        A model that can holds its quotes to the passages that are ``quotable``.
+        """
 
 
 class Trainer(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
 from ragtune.quotes import check_quote
-from ragtune.types import Chunk, Passage, Quote
+from ragtune.types import Chunk, Passage, Quote, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Answer:
         passages: what the model was shown, in order.
         model: who answered.
         raw: what the model wrote.
+        cost: US dollars; ``None`` where no price is known.
     """
 
     question: str
@@ -45,6 +46,7 @@ class Answer:
     passages: tuple[Passage, ...]
     model: str
     raw: str
+    cost: float | None = None
 
 
 def answer_question(
@@ -66,13 +68,17 @@ def answer_question(
     passages = [to_passage(hit.chunk) for hit in hits]
     pieces: list[str] = []
     quotable = passages if constrained_quotes else None
+    cost = None
     for piece in chat.stream(build_messages(question, passages), quotable=quotable, max_tokens=max_tokens):
-        pieces.append(piece)
-        yield piece
-    yield finish(question, "".join(pieces), passages, chat.name)
+        if isinstance(piece, Reply):
+            cost = piece.cost
+        else:
+            pieces.append(piece)
+            yield piece
+    yield finish(question, "".join(pieces), passages, chat.name, cost)
 
 
-def finish(question: str, raw: str, passages: Sequence[Passage], model: str) -> Answer:
+def finish(question: str, raw: str, passages: Sequence[Passage], model: str, cost: float | None = None) -> Answer:
     """Take what a model wrote apart and check every quote against the passages it was shown."""
     parsed = parse_answer(raw)
     numbers = {passage.id: number for number, passage in enumerate(passages, start=1)}
@@ -94,6 +100,7 @@ def finish(question: str, raw: str, passages: Sequence[Passage], model: str) -> 
         passages=tuple(passages),
         model=model,
         raw=raw,
+        cost=cost,
     )
 
 

@@ -226,6 +226,37 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call as its server counts them; reasoning that is not shown counts as completion."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A chat model's whole answer.
+
+    Args:
+        text: what it wrote, without hidden reasoning.
+        usage: tokens.
+        finished: it stopped by itself, not at the token limit.
+        model: the model as the server names it, which may be a dated snapshot of what was asked for.
+        seconds: wall time of the call that made it.
+        cost: US dollars; ``None`` where no price is known.
+        cached: it was answered before and came from the project's own store: nothing was spent.
+    """
+
+    text: str
+    usage: Usage = Usage()
+    finished: bool = True
+    model: str = ""
+    seconds: float = 0.0
+    cost: float | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """What a model wrote for one prompt.
 
@@ -236,6 +267,7 @@ class Generation:
         seconds: wall time; of a batch, the batch's time divided by its size.
         finished: it stopped by itself, not at the token limit.
         abstain_logodds: log-odds that the answer starts as an abstention, in nats; ``None`` where the engine does not give it.
+        cost: US dollars of a hosted model's answer; ``None`` where no price is known.
     """
 
     text: str
@@ -244,6 +276,7 @@ class Generation:
     seconds: float
     finished: bool
     abstain_logodds: float | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

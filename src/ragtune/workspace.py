@@ -82,6 +82,11 @@ class Workspace:
         return self.folder / "index"
 
     @property
+    def ledger(self) -> Path:
+        """What hosted models answered, and what it cost."""
+        return self.folder / "chat.db"
+
+    @property
     def generations(self) -> Path:
         """What models wrote for which prompt, so that no answer is generated twice."""
         return self.folder / "generations.db"

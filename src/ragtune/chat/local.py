@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ragtune.protocols import Engine
-from ragtune.types import Message, Passage
+from ragtune.types import Message, Passage, Reply, Usage
 
 
 class LocalChat:
-    """A base model with one adapter, or none.
+    """A base model with one adapter, or none. It is greedy, so temperature and seed change nothing, and costs nothing.
 
     Args:
         engine: shared by every chat over the same base.
@@ -23,6 +25,27 @@ class LocalChat:
         self._adapter = adapter
         self.name = name
 
-    def stream(self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 256) -> Iterator[str]:
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        schema: Mapping[str, Any] | None = None,  # noqa: ARG002 - the engine writes freely
+        temperature: float = 0.0,  # noqa: ARG002
+        seed: int = 0,  # noqa: ARG002
+    ) -> Reply:
+        """A whole greedy answer."""
+        ((_, written),) = self._engine.generate([messages], adapter=self._adapter, max_new_tokens=max_tokens)
+        usage = Usage(written.prompt_tokens, written.completion_tokens)
+        return Reply(written.text, usage, written.finished, self.name, written.seconds, 0.0)
+
+    def stream(
+        self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 512
+    ) -> Iterator[str | Reply]:
         """Pieces of a greedy answer as they are written."""
-        return self._engine.stream(messages, quotable=quotable, adapter=self._adapter, max_new_tokens=max_tokens)
+        began = time.monotonic()
+        pieces = []
+        for piece in self._engine.stream(messages, quotable=quotable, adapter=self._adapter, max_new_tokens=max_tokens):
+            pieces.append(piece)
+            yield piece
+        yield Reply("".join(pieces), model=self.name, seconds=time.monotonic() - began, cost=0.0)

@@ -1,0 +1,104 @@
+"""What a server's refusal means: status, code and words of any vendor to one of ragtune's errors, with no key in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from ragtune.errors import (
+    ChatError,
+    ContextOverflowError,
+    KeyRefusedError,
+    NoSuchModelError,
+    QuotaError,
+    RateLimitError,
+    RefusalError,
+    UnreachableError,
+)
+
+_OVERFLOW = re.compile(
+    r"context.{0,12}(length|window|size)|maximum context|too many (input )?tokens|prompt is too long|exceeds?.{0,40}(context|token)"
+    r"|input token count",
+    re.IGNORECASE,
+)
+_QUOTA = re.compile(r"insufficient[_ ](quota|balance|funds|credit)|billing|exceeded your current quota|out of credits", re.IGNORECASE)
+_KEY = re.compile(r"api[_ ]?key|unauthenticated|unauthori[sz]ed|invalid.{0,12}(token|credential)", re.IGNORECASE)
+_MODEL = re.compile(
+    r"model.{0,80}(not found|not exist|unknown|invalid|deprecated|retired|decommission|shut ?down|no longer|not supported)"
+    r"|(not found|unknown|no such|invalid|deprecated|retired) model",
+    re.IGNORECASE,
+)
+_RETIRED = re.compile(r"deprecated|retired|decommission|shut ?down|no longer", re.IGNORECASE)
+_REFUSED = re.compile(r"content[_ ](filter|policy|management)|safety|flagged|moderation|content_policy_violation", re.IGNORECASE)
+_SECRET = re.compile(r"\b(sk|rk|pk|gsk|hf|AIza|ya29|key)[-_A-Za-z0-9.]{12,}")
+
+
+def classify(
+    name: str,
+    *,
+    status: int | None,
+    code: str = "",
+    message: str = "",
+    headers: Mapping[str, str] | None = None,
+    secret: str | None = None,
+    key_variable: str | None = None,
+) -> ChatError:
+    """The error for a refusal.
+
+    Args:
+        name: ``provider:model``.
+        status: HTTP status; ``None`` where there was no answer.
+        code: the vendor's own code, e.g. ``insufficient_quota``.
+        message: the vendor's words.
+        headers: of the answer, for ``Retry-After``.
+        secret: the key that was sent, taken out of the words wherever it stands.
+        key_variable: the variable that the key belongs into.
+    """
+    said = redact(" ".join(message.split()), secret)[:300]
+    words = f"{code} {said}"
+    wait = retry_after(headers or {})
+    key = key_variable or "its key"
+    if status == 402 or (status in (403, 429) and _QUOTA.search(words)):
+        return QuotaError(f"{name}: the account has no quota or money left ({said}): add some at the vendor, or choose another model")
+    if status == 401 or (status in (400, 403) and _KEY.search(words)):
+        return KeyRefusedError(f"{name}: the server refuses the key ({said}): check {key} in .env")
+    if status == 429:
+        return RateLimitError(f"{name}: too many requests ({said}): set chat.requests_per_minute or chat.concurrency lower", wait)
+    if status == 413 or (status in (400, 422, 500) and _OVERFLOW.search(words)):
+        return ContextOverflowError(f"{name}: the prompt is longer than the model's context ({said}): show fewer or shorter passages")
+    if status in (404, 410) or (status in (400, 403) and _MODEL.search(words)):
+        gone = "is retired" if status == 410 or _RETIRED.search(words) else "is not known to the server, or the key may not use it"
+        return NoSuchModelError(f"{name}: the model {gone} ({said}): see 'ragtune models list --hosted', or ask the vendor for its list")
+    if status in (400, 403) and _REFUSED.search(words):
+        return RefusalError(f"{name}: the vendor's filter refuses the prompt ({said})")
+    if status is None or status >= 500 or status in (408, 409, 425):
+        what = "cannot be reached" if status is None else f"failed with status {status}"
+        return UnreachableError(
+            f"{name}: the server {what} ({said}): try again later; the same command goes on where it was", wait, answered=status is not None
+        )
+    return ChatError(f"{name}: the server refuses the request with status {status} ({said})")
+
+
+def redact(text: str, secret: str | None = None) -> str:
+    """Text without the key, and without anything that looks like one."""
+    if secret and len(secret) >= 4:
+        text = text.replace(secret, "…")
+    return _SECRET.sub("…", text)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that an answer's headers ask to wait: ``retry-after-ms``, or ``Retry-After`` in seconds or as a date (RFC 9110, 10.2.3)."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    try:
+        if "retry-after-ms" in lower:
+            return max(0.0, float(lower["retry-after-ms"]) / 1000)
+        value = lower.get("retry-after")
+        if value is None:
+            return None
+        if re.fullmatch(r"\d+(\.\d+)?", value.strip()):
+            return float(value)
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None

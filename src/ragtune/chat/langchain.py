@@ -1,0 +1,147 @@
+"""Any chat model that LangChain knows: ``langchain:anthropic:claude-…`` is ``init_chat_model("claude-…", model_provider="anthropic")``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain.chat_models import init_chat_model
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+
+from ragtune.chat.failures import classify
+from ragtune.errors import ChatError, CutStreamError, MissingExtraError, NoSuchModelError, RefusalError
+from ragtune.types import Message, Passage, Reply, Usage
+
+_CUT = {"length", "max_tokens", "MAX_TOKENS"}
+_REFUSED = {"content_filter", "refusal", "SAFETY", "PROHIBITED_CONTENT"}
+
+
+class LangChainChat:
+    """A LangChain chat model as one of ragtune's. It makes one attempt a call, as far as LangChain's integration lets that be set.
+
+    Args:
+        name: ``langchain:provider:model``, for messages.
+        model: the LangChain model, see :func:`load`.
+    """
+
+    def __init__(self, name: str, model: BaseChatModel) -> None:
+        self.name = name
+        self._model = model
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        schema: Mapping[str, Any] | None = None,  # noqa: ARG002 - how integrations take one differs: the prompt asks for it, and it is checked
+        temperature: float = 0.0,  # noqa: ARG002 - set when the model was made
+        seed: int = 0,  # noqa: ARG002
+    ) -> Reply:
+        """A whole answer; see :class:`~ragtune.protocols.ChatModel`."""
+        began = time.monotonic()
+        try:
+            answer = self._model.invoke(_turns(messages), max_tokens=max_tokens)
+        except Exception as error:
+            raise self._translate(error) from error
+        return self._reply(answer, time.monotonic() - began)
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        quotable: Sequence[Passage] | None = None,  # noqa: ARG002 - a hosted model's quotes are checked, not held
+        max_tokens: int = 512,
+    ) -> Iterator[str | Reply]:
+        """Pieces as they come, then the reply with what the server counted."""
+        began = time.monotonic()
+        whole: AIMessageChunk | None = None
+        try:
+            for chunk in self._model.stream(_turns(messages), max_tokens=max_tokens):
+                whole = chunk if whole is None else whole + chunk
+                if chunk.text:
+                    yield str(chunk.text)
+        except Exception as error:
+            translated = self._translate(error)
+            if whole is not None and not isinstance(translated, RefusalError):
+                raise CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({translated}): try again") from error
+            raise translated from error
+        if whole is None:
+            raise CutStreamError(f"{self.name}: the stream ended before it began: try again")
+        yield self._reply(whole, time.monotonic() - began)
+
+    def _reply(self, answer: AIMessage, seconds: float) -> Reply:
+        about = answer.response_metadata
+        finish = about.get("finish_reason") or about.get("stop_reason") or about.get("done_reason") or ""
+        if finish in _REFUSED:
+            raise RefusalError(f"{self.name}: the model or its vendor's filter declines to answer ({finish})")
+        counted: Any = answer.usage_metadata or {}
+        usage = Usage(counted.get("input_tokens", 0), counted.get("output_tokens", 0))
+        return Reply(str(answer.text), usage, finish not in _CUT, about.get("model_name") or about.get("model") or self.name, seconds)
+
+    def _translate(self, error: Exception) -> ChatError:
+        """The integrations wrap different SDKs; what most of their errors share is a status, a code and a response."""
+        response = getattr(error, "response", None)
+        status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
+        if status is None and isinstance(getattr(error, "code", None), int):
+            status = error.code  # type: ignore[attr-defined]
+        lost = isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("httpx", "httpcore", "httpx2", "requests")
+        if (
+            status is None
+            and not lost
+            and not any("Connection" in kind.__name__ or "Timeout" in kind.__name__ for kind in type(error).__mro__)
+        ):
+            raise error
+        headers = getattr(response, "headers", None)
+        return classify(
+            self.name,
+            status=status,
+            code=str(getattr(error, "code", "") or ""),
+            message=f"{type(error).__name__}: {error}",
+            headers=dict(headers) if headers else None,
+        )
+
+
+def load(name: str, model: str, *, timeout: float = 120.0, base_url: str | None = None) -> BaseChatModel:
+    """LangChain's chat model for ``provider:model``; it reads its key from the environment, as LangChain does.
+
+    Args:
+        name: ``langchain:provider:model``, for messages.
+        model: ``provider:model`` as LangChain writes it.
+        timeout: seconds.
+        base_url: another address of the provider's API.
+
+    Raises:
+        MissingExtraError: the provider's integration package is not installed.
+        NoSuchModelError: LangChain cannot tell the provider, or the integration refuses the model.
+    """
+    provider, colon, rest = model.partition(":")
+    if not colon and model.startswith("gemini"):
+        provider, colon, rest = "google_genai", ":", model  # LangChain takes the name for one of Vertex AI
+    options: dict[str, Any] = {"temperature": 0.0, "timeout": timeout, "max_retries": 0}
+    if provider in ("openai", "deepseek", "azure_openai"):
+        options["stream_usage"] = True  # which is off where the address is not OpenAI's own
+    if base_url:
+        options["base_url"] = base_url
+    while True:
+        try:
+            made = init_chat_model(rest, model_provider=provider, **options) if colon else init_chat_model(model, **options)
+        except ImportError as error:
+            raise MissingExtraError("langchain", error.name or str(error).split("`")[1] if "`" in str(error) else str(error)) from None
+        except (ValueError, TypeError) as error:
+            # An integration that does not know one of the options refuses it by name.
+            refused = next((option for option in options if option in str(error)), None)
+            if refused is None:
+                raise NoSuchModelError(
+                    f"{name}: LangChain cannot make this model ({str(error).splitlines()[0]}): see its integrations"
+                ) from None
+            del options[refused]
+            continue
+        if not isinstance(made, BaseChatModel):
+            raise NoSuchModelError(f"{name}: LangChain gives no chat model for it")
+        return made
+
+
+def _turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
+    return [({"system": "system", "user": "human", "assistant": "ai"}[message.role], message.content) for message in messages]
