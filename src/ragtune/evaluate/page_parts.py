@@ -33,6 +33,7 @@ COST: Mapping[str, tuple[str, int]] = {
     "completion_tokens": ("Tokens written", 1),
     "seconds": ("Seconds an answer", 2),
     "answers_per_second": ("Answers a second", 2),
+    "dollars": ("US dollars an answer", 6),
 }
 SLICE_WORDS: Mapping[Slice, str] = {
     "all": "All questions",

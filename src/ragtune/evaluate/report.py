@@ -94,7 +94,7 @@ class AbstentionCell:
 
 @dataclass(frozen=True, slots=True)
 class CostCell:
-    """Means of one answer: ``prompt_tokens``, ``completion_tokens``, ``seconds``; and ``answers_per_second``."""
+    """Means of one answer: ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``dollars`` of hosted models; ``answers_per_second``."""
 
     arm: Arm
     context: Context

@@ -136,6 +136,7 @@ def _cost(cell: Sequence[Prediction], seed: int) -> dict[str, Estimate]:
         "seconds": [(p.id, p.group, p.seconds, 1.0) for p in cell],
         # Answers over the seconds that they took: a mean of rates, weighted by time.
         "answers_per_second": [(p.id, p.group, 1 / p.seconds, p.seconds) for p in cell if p.seconds > 0],
+        "dollars": [(p.id, p.group, p.cost, 1.0) for p in cell if p.cost is not None],
     }
     return {name: _estimate(observed, seed, share=False) for name, observed in costs.items() if observed}
 

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from ragtune import build
+from ragtune.chat.providers import is_hosted
 from ragtune.config import Settings, TrainSettings
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
-from ragtune.engine.cached import CachedEngine
 from ragtune.errors import EvaluationError, ProjectError
 from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
 from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
+from ragtune.pipeline.answerers import answerers, device
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.train import find_tuned, train
 from ragtune.progress import Progress
@@ -116,7 +117,7 @@ def evaluate(
     )
     seconds = time.monotonic() - started
     manifest = Manifest(
-        "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), _device(settings)
+        "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), device(settings)
     )
     _write(output, manifest, report, predictions, data, examples, workspace, tuned)
     progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
@@ -180,7 +181,7 @@ def _predict(
     progress: Progress,
     passages: Mapping[str, Passage],
 ) -> list[Prediction]:
-    engine = CachedEngine(build.engine(settings), workspace.generations, _engine_key(settings))
+    who = answerers(workspace, settings, models)
     arms: dict[Arm, list[Cell]] = {}
     for cell in cells:
         arms.setdefault(cell.arm, []).append(cell)
@@ -189,24 +190,13 @@ def _predict(
     done = 0
     predictions: list[Prediction] = []
     for arm, own in arms.items():
-        manifest = models.get(arm)
-        adapter = workspace.artifact("models", manifest.name) / "adapter" if manifest else None
-        label = manifest.name if manifest else settings.model.base
         # One call for all contexts of an arm: where retrieval found the evidence, two contexts share a prompt, which is answered once.
         places = [(cell, index) for cell in own for index in range(len(cell.examples))]
         prompts = [cell.prompts[index] for cell, index in places]
-        quotable = (
-            [[passages[id_] for id_ in cell.passages[index]] for cell, index in places] if settings.generate.constrained_quotes else None
-        )
-        for place, generation in engine.generate(
-            prompts,
-            quotable=quotable,
-            adapter=adapter,
-            max_new_tokens=settings.generate.max_new_tokens,
-            batch_size=settings.generate.batch_size,
-        ):
+        quotable = [[passages[id_] for id_ in cell.passages[index]] for cell, index in places]
+        for place, generation in who[arm].generate(prompts, quotable):
             cell, index = places[place]
-            predictions.append(_prediction(cell, index, generation, label, settings.evaluate.seed, passages))
+            predictions.append(_prediction(cell, index, generation, who[arm].label, settings.evaluate.seed, passages))
             done += 1
             progress.update("evaluate", done, arm)
     order = {(cell.arm, cell.context): number for number, cell in enumerate(cells)}
@@ -214,7 +204,9 @@ def _predict(
 
 
 def _forgetting(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> tuple[ForgettingCell, ...]:
-    """How likely general answers are to the base and to each model made of it."""
+    """How likely general answers are to the base and to each model made of it; servers do not tell."""
+    if is_hosted(settings.model.base):
+        return ()
     pairs = [([Message("user", question)], answer) for question, answer in GENERAL]
     engine = build.engine(settings)
     adapters: dict[Arm, Path | None] = {"base": None}
@@ -247,6 +239,7 @@ def _prediction(cell: Cell, index: int, generation: Generation, label: str, seed
         prompt_tokens=generation.prompt_tokens,
         completion_tokens=generation.completion_tokens,
         seconds=generation.seconds,
+        cost=generation.cost,
     )
 
 
@@ -292,14 +285,6 @@ def _key(
         "corpus": source.inputs["corpus"],
     }
     return stage_key("evaluate", VERSION, read, inputs), read, inputs
-
-
-def _engine_key(settings: Settings) -> str:
-    return f"{build.model_fingerprint(settings)}:{settings.model.dtype}:{_device(settings)}"
-
-
-def _device(settings: Settings) -> str:
-    return str(getattr(build.engine(settings), "device", settings.model.device or "cpu"))
 
 
 def _sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
