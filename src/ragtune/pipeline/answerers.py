@@ -9,10 +9,10 @@ from typing import Protocol
 from ragtune import build
 from ragtune.chat.generate import generate
 from ragtune.chat.local import LocalChat
-from ragtune.chat.providers import is_hosted
 from ragtune.config import Settings
 from ragtune.engine.cached import CachedEngine
 from ragtune.errors import EvaluationError
+from ragtune.hosted.providers import is_hosted
 from ragtune.protocols import ChatModel
 from ragtune.types import Arm, Generation, Message, Passage
 from ragtune.workspace import Manifest, Workspace

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ragtune import build
-from ragtune.chat.providers import is_hosted
 from ragtune.config import Settings, TrainSettings
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
@@ -23,6 +22,7 @@ from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
+from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.answerers import answerers, device
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.train import find_tuned, train
