@@ -267,9 +267,12 @@ def report(
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     model: Annotated[
-        str | None, typer.Option("--model", help="A tuned model, or `base`; default: the newest tuned model, else the base.")
+        str | None,
+        typer.Option("--model", help="A tuned model, `base`, or `provider:model`; default: the newest tuned model, else the base."),
     ] = None,
-    k: Annotated[int | None, typer.Option("-k", min=1, help="Passages to show; default: retrieve.k.")] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, help="Passages to show; default: what a tuned model was tuned with, else retrieve.k.")
+    ] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,

@@ -92,6 +92,11 @@ def find_tuned(workspace: Workspace, name: str | None) -> Manifest:
     return manifest
 
 
+def has_tuned(workspace: Workspace) -> bool:
+    """Whether a model was tuned here to answer from passages."""
+    return any(not manifest.settings.get("without_context") for manifest in workspace.manifests("models"))
+
+
 def _unfit(manifest: Manifest) -> str | None:
     if manifest.settings.get("without_context"):
         return "was tuned without passages, as a control for evaluations: run 'ragtune train' for one that answers from them"
