@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ragtune import build
 from ragtune.config import Settings
 from ragtune.errors import ProjectError
+from ragtune.hosted.providers import is_gone
 from ragtune.pipeline.answerers import tuned_chat
 from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.train import find_tuned, has_tuned
@@ -45,7 +46,7 @@ def _chat(workspace: Workspace, settings: Settings, model: str | None, k: int | 
     """Who answers, and how many passages it is shown: a tuned model sees as many as it was tuned with."""
     if model == "base" or (model is None and not has_tuned(workspace)):
         return build.chat_model(workspace, settings, settings.model.base), k or settings.retrieve.k
-    if model is not None and ":" in model:
+    if model is not None and (":" in model or is_gone(model)):
         return build.chat_model(workspace, settings, model), k or settings.retrieve.k
     manifest = find_tuned(workspace, model)
     return tuned_chat(workspace, settings, manifest), k or int(manifest.settings["k"])
