@@ -116,6 +116,32 @@ def test_what_tuning_cost_on_general_text_is_reported(first):
     assert "Likelihood of general text" in page
 
 
+def test_what_the_base_knows_without_passages_is_in_the_report_and_the_manifest(first):
+    project, result, _ = first
+    folder = Path(result.evaluation.folder)
+    predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    asked = [each for each in predictions if (each["arm"], each["context"]) == ("base", "closed-book") and each["references"]]
+    assert asked
+    assert result.evaluation.report.closed_book.n == len(asked)
+    figures = Workspace(project).find("evaluations", None).figures
+    assert figures["closed_book"] == {"exact": result.evaluation.report.closed_book.exact, "n": len(asked)}
+
+
+def test_questions_whose_documents_are_not_read_are_counted_by_what_they_need(first, finished, tmp_path):
+    scanned = tmp_path / "scanned.jsonl"
+    questions = [{"id": f"s{n}", "question": f"What says line {n}?", "answers": ["no"], "document": "scan.pdf", "evidence": "no",
+                  "needs": "ocr"} for n in range(3)]  # fmt: skip
+    scanned.write_text("".join(json.dumps(question) + "\n" for question in questions), encoding="utf-8")
+    few = ["train.max_answers=4", "train.epochs=1", "evaluate.arms=['tuned']", "evaluate.contexts=['retrieved']"]
+    project = Project(finished, overrides=few)
+    project.dataset([Path(project.settings.questions[0]), scanned])
+    project.train()
+    made = project.evaluate(split="validation")
+    assert made.report.unasked == {"ocr": 3}
+    assert project.report(made.name).report == made.report
+    assert any("3 questions were not asked" in note for note in made.report.notes)
+
+
 def test_no_test_question_is_trained_on(first):
     _, result, _ = first
     folder = Path(result.dataset.folder)
