@@ -114,6 +114,12 @@ def test_the_audit_keeps_the_nearest_training_question_of_every_test_question(pr
     assert {train for _, train, _ in nearest} <= {example.id for example in data.train}
 
 
+def test_building_a_dataset_measures_nothing_on_the_locked_test_split(project):
+    Project(project).ingest()
+    made = Project(project).dataset()
+    assert set(made.figures["recall"]) == set(figures(project, made.name)["recall"]) == {"train", "validation"}
+
+
 def test_near_duplicates_that_stay_in_the_index_are_one_group(project, sources):
     text = (sources.documents / "calder.md").read_text(encoding="utf-8")
     (sources.documents / "farrow.md").write_text(f"{text}\n\nFarrow is elsewhere.\n", encoding="utf-8")
