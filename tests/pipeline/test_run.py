@@ -33,8 +33,9 @@ class Recorder:
     def start(self, stage: str, total: float | None = None) -> None:
         self.started.append(stage)
 
-    def update(self, stage: str, done: float, detail: str = "") -> None:
+    def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
         assert stage in self.started
+        assert stage != "train" or left is not None, "the trainer counts its time left in contexts, and knows best"
 
     def finish(self, stage: str, message: str) -> None:
         self.finished.append(stage)

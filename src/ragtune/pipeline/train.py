@@ -181,8 +181,7 @@ def _live(progress: Progress) -> Callable[[dict[str, float]], None]:
         if not started:
             progress.start("train", line.get("steps"))
             started = True
-        progress.update(
-            "train", line["step"], f"loss {line['loss']:.3f} · {line['answers_per_s']:.1f} answers/s · epoch {line['epoch']:.0f}"
-        )
+        detail = f"loss {line['loss']:.3f} · {line['answers_per_s']:.1f} answers/s · epoch {line['epoch']:.0f}"
+        progress.update("train", line["step"], detail, left=line.get("eta_s"))
 
     return on_step
