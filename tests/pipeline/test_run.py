@@ -14,6 +14,7 @@ from ragtune.corpus import Corpus
 from ragtune.errors import ConfigError, ProjectError, QuestionError
 from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, parse_budget
 from ragtune.pipeline.records import RunResult
+from ragtune.protocols import CHECKPOINT
 from ragtune.rag import Answer
 from ragtune.workspace import Workspace, hash_file
 from tiny_project import PLACES, THINGS, builder, fact, write_project, write_sources
@@ -307,6 +308,24 @@ def test_what_was_answered_is_not_answered_again(first, finished, monkeypatch):
     assert again.made
     assert again.report.sentence == first[1].evaluation.report.sentence
     assert again.report.test_readings == 1, "going on is no new reading"
+
+
+def test_a_kill_behind_the_last_step_costs_no_training_and_its_seconds_count_all_sittings(first, finished, monkeypatch):
+    few = Project(finished, overrides=["train.max_answers=6", "train.epochs=1"])
+    with monkeypatch.context() as patch:
+        patch.setattr("ragtune.pipeline.train.write_manifest", stop)
+        with pytest.raises(StoppedError):
+            few.train(name="few")
+    folder = finished / ".ragtune" / "models" / "few"
+    trained = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    with monkeypatch.context() as patch:
+        patch.setattr("ragtune.train.torch.TorchTrainer._step", stop)
+        assert few.train(name="few").figures["steps"] == trained["step"]
+    assert Workspace(finished).find("models", "few").seconds == pytest.approx(trained["seconds"], abs=0.001)
+    assert not (folder / CHECKPOINT).exists()
+    (folder / CHECKPOINT).write_bytes(b"as a kill behind the manifest leaves it")
+    assert not few.train(name="few").made
+    assert not (folder / CHECKPOINT).exists()
 
 
 def test_documents_and_questions_given_once_are_kept_in_the_settings(tmp_path, tiny_chat, tiny_embedder, cache):
