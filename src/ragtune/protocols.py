@@ -93,7 +93,7 @@ class Engine(Protocol):
     ) -> Iterator[tuple[int, Generation]]:
         """Greedy answers as ``(index of the prompt, generation)``, in any order, as batches finish.
 
-        ``quotable`` holds each prompt's quotes to spans of its passages while they are written; without it they are free.
+        ``quotable`` holds the quotes that open a line before the answer to spans of a prompt's passages; without it they are free.
         """
 
     def stream(
