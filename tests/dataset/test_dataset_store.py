@@ -8,9 +8,8 @@ from made_corpus import make_corpus, passage_of
 
 from ragtune.dataset.audit import audit
 from ragtune.dataset.export import export_trl
-from ragtune.dataset.raft import ABSTAINING, build_examples, by_split
+from ragtune.dataset.raft import build_examples, by_split
 from ragtune.dataset.shared import group_contexts
-from ragtune.dataset.show import render_example
 from ragtune.dataset.split import assign_splits
 from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError
@@ -70,21 +69,6 @@ def test_an_exported_line_is_the_prompt_and_completion_that_are_trained_on(tmp_p
     expected = build_messages(branch.question, groups[0].passages)
     assert first["prompt"] == [{"role": each.role, "content": each.content} for each in expected]
     assert first["completion"] == [{"role": "assistant", "content": branch.completion}]
-
-
-def test_an_example_is_shown_in_its_own_context() -> None:
-    splits = by_split(BUILT.examples)
-    example = next(each for each in splits["train"] if each.answers)
-    seen = render_example(example, BUILT.passages, k=3)
-    assert BUILT.passages[example.oracles[0]].text in seen.messages[-1].content
-    assert f"\nQuestion: {example.question}\n" in seen.messages[-1].content
-    assert seen.completion == example.completion
-    hidden = render_example(example, BUILT.passages, k=3, present=False)
-    assert BUILT.passages[example.oracles[0]].text not in hidden.messages[-1].content
-    assert hidden.completion == ABSTAINING
-    tested = splits["test"][0]
-    served = [BUILT.passages[candidate.passage] for candidate in tested.candidates[:3]]
-    assert render_example(tested, BUILT.passages, k=3).messages == build_messages(tested.question, served)
 
 
 def test_the_audit_finds_a_copied_question_and_counts_each_stratum() -> None:

@@ -47,7 +47,7 @@ def train(
     examples = sample_training(data.train, settings)
     if not examples:
         raise TrainError("the dataset has no question that can be trained on: questions need evidence that stands in the documents")
-    groups = _groups(data, examples, settings, source, without_context)
+    groups = training_groups(data, examples, settings, source, without_context=without_context)
     trainer = build.trainer(settings)
     result = trainer.train(groups, _validation(data, source, without_context), output, _live(progress))
     figures: dict[str, Any] = {
@@ -128,9 +128,11 @@ def sample_training(examples: Sequence[Example], settings: Settings) -> list[Exa
     return [example for example in examples if example.id in kept]
 
 
-def _groups(
-    data: Dataset, examples: Sequence[Example], settings: Settings, source: Manifest, without_context: bool
+def training_groups(
+    data: Dataset, examples: Sequence[Example], settings: Settings, source: Manifest, *, without_context: bool = False
 ) -> Callable[[int], Sequence[ContextGroup]]:
+    """From an epoch, counted from 0, to the context groups that are trained in it."""
+
     def groups(epoch: int) -> Sequence[ContextGroup]:
         if without_context:
             return _from_memory(examples, seed=settings.train.seed, epoch=epoch)
