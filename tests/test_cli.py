@@ -223,7 +223,8 @@ def test_models_list(run):
     assert code == 0
     models = {model["id"]: model for model in json.loads(out)}
     assert models["smollm2-135m-instruct"]["kind"] == "chat"
-    assert set(models["all-minilm-l6-v2"]) == {"id", "kind", "parameters", "licence", "folder", "summary"}
+    assert set(models["all-minilm-l6-v2"]) == {"id", "kind", "parameters", "licence", "folder", "summary", "hub_id"}
+    assert models["all-minilm-l6-v2"]["hub_id"] == "sentence-transformers/all-MiniLM-L6-v2"
     assert "all-minilm-l6-v2" in " ".join(run("models", "list")[1].split())
 
 

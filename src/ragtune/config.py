@@ -151,7 +151,7 @@ class GenerateSettings(Section):
     batch_size: int = Field(16, ge=1)
     """Prompts answered at once."""
     constrained_quotes: bool = True
-    """Inside quotation marks a local model may only write what stands in a passage that it is shown; all arms alike."""
+    """In the quotes that open a line before the answer, a local model may only write what stands in a passage that it is shown."""
 
 
 class EvaluateSettings(Section):

@@ -190,6 +190,7 @@ def _entry(entry: catalog.CatalogEntry) -> dict[str, JSON]:
         "licence": entry.licence,
         "folder": str(folder) if folder.is_dir() else None,
         "summary": entry.summary,
+        "hub_id": entry.hub_id,
     }
 
 

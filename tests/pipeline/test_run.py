@@ -14,6 +14,7 @@ from ragtune.corpus import Corpus
 from ragtune.errors import ConfigError, ProjectError, QuestionError
 from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, parse_budget
 from ragtune.pipeline.records import RunResult
+from ragtune.protocols import CHECKPOINT
 from ragtune.rag import Answer
 from ragtune.workspace import Workspace, hash_file
 from tiny_project import PLACES, THINGS, builder, fact, write_project, write_sources
@@ -33,8 +34,9 @@ class Recorder:
     def start(self, stage: str, total: float | None = None) -> None:
         self.started.append(stage)
 
-    def update(self, stage: str, done: float, detail: str = "") -> None:
+    def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
         assert stage in self.started
+        assert stage != "train" or left is not None, "the trainer counts its time left in contexts, and knows best"
 
     def finish(self, stage: str, message: str) -> None:
         self.finished.append(stage)
@@ -114,6 +116,32 @@ def test_what_tuning_cost_on_general_text_is_reported(first):
     assert tuned.change.value != 0
     page = (Path(result.evaluation.folder) / "report.html").read_text(encoding="utf-8")
     assert "Likelihood of general text" in page
+
+
+def test_what_the_base_knows_without_passages_is_in_the_report_and_the_manifest(first):
+    project, result, _ = first
+    folder = Path(result.evaluation.folder)
+    predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    asked = [each for each in predictions if (each["arm"], each["context"]) == ("base", "closed-book") and each["references"]]
+    assert asked
+    assert result.evaluation.report.closed_book.n == len(asked)
+    figures = Workspace(project).find("evaluations", None).figures
+    assert figures["closed_book"] == {"exact": result.evaluation.report.closed_book.exact, "n": len(asked)}
+
+
+def test_questions_whose_documents_are_not_read_are_counted_by_what_they_need(first, finished, tmp_path):
+    scanned = tmp_path / "scanned.jsonl"
+    questions = [{"id": f"s{n}", "question": f"What says line {n}?", "answers": ["no"], "document": "scan.pdf", "evidence": "no",
+                  "needs": "ocr"} for n in range(3)]  # fmt: skip
+    scanned.write_text("".join(json.dumps(question) + "\n" for question in questions), encoding="utf-8")
+    few = ["train.max_answers=4", "train.epochs=1", "evaluate.arms=['tuned']", "evaluate.contexts=['retrieved']"]
+    project = Project(finished, overrides=few)
+    project.dataset([Path(project.settings.questions[0]), scanned])
+    project.train()
+    made = project.evaluate(split="validation")
+    assert made.report.unasked == {"ocr": 3}
+    assert project.report(made.name).report == made.report
+    assert any("3 questions were not asked" in note for note in made.report.notes)
 
 
 def test_no_test_question_is_trained_on(first):
@@ -280,6 +308,24 @@ def test_what_was_answered_is_not_answered_again(first, finished, monkeypatch):
     assert again.made
     assert again.report.sentence == first[1].evaluation.report.sentence
     assert again.report.test_readings == 1, "going on is no new reading"
+
+
+def test_a_kill_behind_the_last_step_costs_no_training_and_its_seconds_count_all_sittings(first, finished, monkeypatch):
+    few = Project(finished, overrides=["train.max_answers=6", "train.epochs=1"])
+    with monkeypatch.context() as patch:
+        patch.setattr("ragtune.pipeline.train.write_manifest", stop)
+        with pytest.raises(StoppedError):
+            few.train(name="few")
+    folder = finished / ".ragtune" / "models" / "few"
+    trained = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    with monkeypatch.context() as patch:
+        patch.setattr("ragtune.train.torch.TorchTrainer._step", stop)
+        assert few.train(name="few").figures["steps"] == trained["step"]
+    assert Workspace(finished).find("models", "few").seconds == pytest.approx(trained["seconds"], abs=0.001)
+    assert not (folder / CHECKPOINT).exists()
+    (folder / CHECKPOINT).write_bytes(b"as a kill behind the manifest leaves it")
+    assert not few.train(name="few").made
+    assert not (folder / CHECKPOINT).exists()
 
 
 def test_documents_and_questions_given_once_are_kept_in_the_settings(tmp_path, tiny_chat, tiny_embedder, cache):

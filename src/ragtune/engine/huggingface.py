@@ -68,7 +68,7 @@ class HuggingFaceEngine:
 
         Args:
             prompts: chats.
-            quotable: for each prompt the passages that its quotes are held to; ``None`` leaves them free.
+            quotable: for each prompt the passages that the quotes before its answer are held to; ``None`` leaves them free.
             adapter: folder of a PEFT adapter; ``None`` is the plain base.
             max_new_tokens: an answer is cut after so many.
             batch_size: prompts answered together.

@@ -7,11 +7,12 @@ The format is stable; later versions may add fields::
      "questions": int, "answerable": int, "groups": int, "test_readings": int, "models": {arm: model},
      "named": CONTRAST | null, "contrasts": [CONTRAST],
      "grid": [{"arm", "context", "stratum", "questions", "groups", "metrics": {name: FIGURE}}],
-     "kinds": [{"label", "arm", "f1": FIGURE}], "needs": [the same],
+     "kinds": [{"label", "arm", "f1": FIGURE}],
      "retrieval": [{"stratum", "metrics": {name: FIGURE}}],
      "abstention": [{"arm", "context", "metrics": {name: FIGURE}, "curve": [{"coverage", "risk"}]}],
      "cost": [{"arm", "context", "metrics": {name: FIGURE}}],
-     "forgetting": [{"arm", "nll": FIGURE, "change": FIGURE | null}]}
+     "forgetting": [{"arm", "nll": FIGURE, "change": FIGURE | null}],
+     "closed_book": {"exact": int, "n": int} | null, "unasked": {capability: int}}
 
     FIGURE   = {"value": float, "low": float | null, "high": float | null, "n": int}     95 % interval
     CONTRAST = {"arm", "against", "context", "stratum", "metric", "value", "value_against",
@@ -30,7 +31,7 @@ from typing import Any
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.abstention import RiskPoint
 from ragtune.evaluate.forgetting import ForgettingCell
-from ragtune.evaluate.report import AbstentionCell, Cell, Contrast, CostCell, Labelled, Report, RetrievalCell
+from ragtune.evaluate.report import AbstentionCell, Cell, ClosedBook, Contrast, CostCell, Labelled, Report, RetrievalCell
 from ragtune.types import JSON, Estimate
 
 FORMAT = "ragtune-report"
@@ -60,7 +61,6 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
         contrasts=tuple(map(_contrast, data["contrasts"])),
         grid=tuple(Cell(d["arm"], d["context"], d["stratum"], d["questions"], d["groups"], _figures(d["metrics"])) for d in data["grid"]),
         kinds=tuple(Labelled(d["label"], d["arm"], Estimate(**d["f1"])) for d in data["kinds"]),
-        needs=tuple(Labelled(d["label"], d["arm"], Estimate(**d["f1"])) for d in data["needs"]),
         retrieval=tuple(RetrievalCell(d["stratum"], _figures(d["metrics"])) for d in data["retrieval"]),
         abstention=tuple(
             AbstentionCell(d["arm"], d["context"], _figures(d["metrics"]), tuple(RiskPoint(**point) for point in d["curve"]))
@@ -77,6 +77,8 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
             ForgettingCell(d["arm"], Estimate(**d["nll"]), None if d["change"] is None else Estimate(**d["change"]))
             for d in data.get("forgetting", ())
         ),
+        closed_book=None if data.get("closed_book") is None else ClosedBook(**data["closed_book"]),
+        unasked=data.get("unasked", {}),
     )
 
 

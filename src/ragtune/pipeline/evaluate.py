@@ -113,6 +113,7 @@ def evaluate(
     report = replace(
         report,
         notes=(*report.notes, *_notes(settings, source, data, examples, split)),
+        unasked=_unasked(source),
         forgetting=_forgetting(workspace, settings, models),
     )
     seconds = time.monotonic() - started
@@ -316,10 +317,7 @@ def _notes(settings: Settings, source: Manifest, data: Dataset, examples: Sequen
         yield "These are validation questions, on which choices are made: the figures flatter what was chosen. Only a test split is proof."
     if len(examples) < len(full):
         yield f"A sample of {len(examples)} of the {len(full)} {split} questions was asked (evaluate.max_questions)."
-    needs: dict[str, int] = {}
-    for capability in source.figures.get("unread", {}).values():
-        needs[capability] = needs.get(capability, 0) + 1
-    for capability, count in needs.items():
+    for capability, count in _unasked(source).items():
         yield f"{count} questions were not asked, because their documents need {capability} to be read."
     if source.figures.get("stale"):
         yield (
@@ -332,6 +330,11 @@ def _notes(settings: Settings, source: Manifest, data: Dataset, examples: Sequen
         yield f"{' and '.join(controls)} {context}, asked on a sample of {settings.evaluate.control_questions} questions."
 
 
+def _unasked(source: Manifest) -> dict[str, int]:
+    """Questions of a dataset that never became examples, as their documents are not read, by the capability that it would take."""
+    return dict(Counter(source.figures.get("unread", {}).values()))
+
+
 def _figures(report: Report) -> dict[str, Any]:
     named = report.named
     return {
@@ -340,6 +343,7 @@ def _figures(report: Report) -> dict[str, Any]:
         "questions": report.questions,
         "test_readings": report.test_readings,
         "named": asdict(named) if named else None,
+        "closed_book": asdict(report.closed_book) if report.closed_book else None,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ragtune.errors import ProjectError, TrainError
 from ragtune.pipeline.records import ModelResult
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_completion
+from ragtune.protocols import CHECKPOINT
 from ragtune.types import Branch, ContextGroup, Example
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_json, write_manifest
 
@@ -38,6 +38,7 @@ def train(
     key, read = model_key(settings, source, folder, without_context)
     found = workspace.find_key("models", key)
     if found is not None and name in (None, found.name):
+        _remove_checkpoint(workspace.artifact("models", found.name))
         progress.note(f"train: unchanged, model {found.name} is as these inputs make it")
         return ModelResult(found.name, str(workspace.artifact("models", found.name)), False, found.figures)
     name = name or ("dsf-" if without_context else "tuned-") + key[:8]
@@ -46,11 +47,9 @@ def train(
     examples = sample_training(data.train, settings)
     if not examples:
         raise TrainError("the dataset has no question that can be trained on: questions need evidence that stands in the documents")
-    groups = _groups(data, examples, settings, source, without_context)
-    started = time.monotonic()
+    groups = training_groups(data, examples, settings, source, without_context=without_context)
     trainer = build.trainer(settings)
     result = trainer.train(groups, _validation(data, source, without_context), output, _live(progress))
-    seconds = time.monotonic() - started
     figures: dict[str, Any] = {
         "train_loss": result.train_loss,
         "validation_loss": result.validation_loss,
@@ -65,8 +64,9 @@ def train(
     inputs = {"dataset": source.name, "dataset_key": source.key, "base": build.model_fingerprint(settings)}
     write_manifest(
         output,
-        Manifest("models", name, key, inputs, read, figures, now(), round(seconds, 3), library_versions(), result.device),
+        Manifest("models", name, key, inputs, read, figures, now(), round(result.seconds, 3), library_versions(), result.device),
     )
+    _remove_checkpoint(output)
     loss = "" if result.validation_loss is None else f", validation loss {result.validation_loss:.3f}"
     progress.finish(
         "train",
@@ -133,9 +133,11 @@ def sample_training(examples: Sequence[Example], settings: Settings) -> list[Exa
     return [example for example in examples if example.id in kept]
 
 
-def _groups(
-    data: Dataset, examples: Sequence[Example], settings: Settings, source: Manifest, without_context: bool
+def training_groups(
+    data: Dataset, examples: Sequence[Example], settings: Settings, source: Manifest, *, without_context: bool = False
 ) -> Callable[[int], Sequence[ContextGroup]]:
+    """From an epoch, counted from 0, to the context groups that are trained in it."""
+
     def groups(epoch: int) -> Sequence[ContextGroup]:
         if without_context:
             return _from_memory(examples, seed=settings.train.seed, epoch=epoch)
@@ -178,6 +180,11 @@ def _claim(workspace: Workspace, name: str, key: str) -> Path:
     return output
 
 
+def _remove_checkpoint(folder: Path) -> None:
+    """After the manifest, not before: a kill between the two leaves the file to the next run, which finds the model finished."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
 def _live(progress: Progress) -> Callable[[dict[str, float]], None]:
     started = False
 
@@ -186,8 +193,7 @@ def _live(progress: Progress) -> Callable[[dict[str, float]], None]:
         if not started:
             progress.start("train", line.get("steps"))
             started = True
-        progress.update(
-            "train", line["step"], f"loss {line['loss']:.3f} · {line['answers_per_s']:.1f} answers/s · epoch {line['epoch']:.0f}"
-        )
+        detail = f"loss {line['loss']:.3f} · {line['answers_per_s']:.1f} answers/s · epoch {line['epoch']:.0f}"
+        progress.update("train", line["step"], detail, left=line.get("eta_s"))
 
     return on_step
