@@ -87,7 +87,7 @@ def run(
 
 def _squad_articles(files: Sequence[Path]) -> list[Document]:
     """Where no documents are given, the articles of SQuAD files are the documents."""
-    return [document for path in files if is_squad(path) for document in squad_documents(path)]
+    return squad_documents([path for path in files if is_squad(path)])
 
 
 def _write_articles(folder: Path, articles: Sequence[Document]) -> None:
