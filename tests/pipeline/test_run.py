@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ragtune import Project
+from ragtune import Project, cli
 from ragtune.corpus import Corpus
 from ragtune.errors import ConfigError, ProjectError, QuestionError
 from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, parse_budget
@@ -366,6 +366,11 @@ def test_the_control_without_context_learns_as_the_tuned_model_did_and_answers_n
     assert tuned.name in answer.model, "the newest model is the control, which answers nobody"
     with pytest.raises(ProjectError, match="tuned without passages"):
         Project(finished).evaluate(model=control)
+    for model in Workspace(finished).manifests("models"):
+        if model.name != control:
+            shutil.rmtree(finished / ".ragtune" / "models" / model.name)
+    *_, answer = Project(finished).ask("Who built the mill of Calder?")
+    assert control not in answer.model, "where there is nothing but a control the base answers"
 
 
 def test_a_model_of_another_prompt_is_not_served(first, finished):
@@ -396,6 +401,20 @@ def test_an_example_is_shown_as_the_model_sees_it(first, finished):
     assert 0 < view.trained_tokens < view.tokens
     with pytest.raises(ProjectError, match="has no example 'absent'"):
         Project(finished).dataset_show("absent")
+
+
+def test_options_before_show_hold_for_it(first, finished, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def show(*arguments: object) -> None:
+        cli.app(["dataset", *map(str, arguments)], standalone_mode=False)
+
+    show("--project", finished, "--json", "--name", first[1].dataset.name, "show")
+    assert json.loads(capsys.readouterr().out)["split"] == "train"
+    with pytest.raises(ProjectError, match="named absent"):
+        show("--project", finished, "--name", "absent", "show")
+    with pytest.raises(ConfigError, match="did you mean train"):
+        show("--project", finished, "--set", "train.epoch=2", "show")
 
 
 def test_a_name_in_use_for_other_inputs_is_refused(first, finished):

@@ -9,7 +9,7 @@ from ragtune.chat.local import LocalChat
 from ragtune.config import Settings
 from ragtune.errors import ProjectError
 from ragtune.pipeline.index import open_retriever
-from ragtune.pipeline.train import find_tuned
+from ragtune.pipeline.train import find_tuned, has_tuned
 from ragtune.rag import Answer, answer_question
 from ragtune.retrieve.passages import to_passage
 from ragtune.workspace import Workspace
@@ -29,7 +29,7 @@ def ask(workspace: Workspace, settings: Settings, question: str, model: str | No
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
     adapter = None
     name = settings.model.base
-    if model not in (None, "base") or (model is None and workspace.manifests("models")):
+    if model not in (None, "base") or (model is None and has_tuned(workspace)):
         manifest = find_tuned(workspace, model)
         k = k or int(manifest.settings["k"])
         adapter = workspace.artifact("models", manifest.name) / "adapter"

@@ -75,6 +75,11 @@ def train(
     return ModelResult(name, str(output), True, figures)
 
 
+def has_tuned(workspace: Workspace) -> bool:
+    """Whether any model was tuned to answer from passages, were it on another prompt: controls answer nobody."""
+    return not all(manifest.settings.get("without_context") for manifest in workspace.manifests("models"))
+
+
 def find_tuned(workspace: Workspace, name: str | None) -> Manifest:
     """A model that was tuned to answer from passages, by name, or the newest.
 
