@@ -94,6 +94,7 @@ def test_every_command_has_help(run):
         (["ask", " ", "--project", "."], "the question is empty"),
         (["dataset", "--project", "."], "no documents have been ingested"),
         (["dataset", "show", "--project", "."], "run 'ragtune dataset'"),
+        (["dataset", "--questions", "q.jsonl", "show", "--project", "."], "leave them out before 'show'"),
         (["train", "--project", "."], "run 'ragtune dataset'"),
         (["evaluate", "--project", "."], "run 'ragtune train'"),
         (["evaluate", "--project", ".", "--split", "train"], "there is no split 'train'"),

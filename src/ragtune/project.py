@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ class Project:
         path: the project's folder; ``None`` takes the nearest one upwards from here that has a ragtune.toml or a workspace.
         overrides: settings as ``"train.epochs=2"``, above environment and files.
         progress: told what goes on; default: silent.
-        create: make the project where there is none.
+        create: make the project where there is none, its folder when first something is written to it.
 
     Raises:
         ProjectError: there is no project and ``create`` is false.
@@ -151,10 +152,10 @@ class Project:
     def run(
         self, documents: Paths = (), questions: Paths = (), *, test: Paths = (), budget: str | None = None, dry_run: bool = False
     ) -> RunResult:
-        """Do everything that is not done yet, in one go."""
+        """Do everything that is not done yet, in one go; a dry run only predicts and writes nothing into the project."""
         from ragtune.pipeline.run import run
 
-        with self.workspace.lock("run"):
+        with contextlib.nullcontext() if dry_run else self.workspace.lock("run"):
             given = self._resolve(documents), self._resolve(questions), self._resolve(test)
             return run(self.workspace, self.settings, *given, budget, dry_run, self._progress)
 
@@ -211,7 +212,6 @@ def _find(path: str | Path | None, create: bool) -> Path:
             raise ProjectError(f"{folder} is a file: a project is a folder")
         if not folder.exists() and not create:
             raise ProjectError(f"there is no folder {folder}: run 'ragtune init {path}'")
-        folder.mkdir(parents=True, exist_ok=True)
         return folder
     here = Path.cwd()
     for folder in (here, *here.parents):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,16 @@ def test_a_dataset_is_read_back_as_it_was_written_and_has_the_same_bytes_again(t
     splits = by_split(BUILT.examples)
     assert (data.train, data.validation, data.test) == (splits["train"], splits["validation"], splits["test"])
     assert data.passages == BUILT.passages
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
+def test_a_dataset_is_on_the_disk_with_the_names_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda at: (synced.append(stat.S_ISDIR(os.fstat(at).st_mode)), real(at)))
+    write_dataset(tmp_path, BUILT.examples, BUILT.passages)
+    assert synced == [False, True] * 4, "each file, then its folder"
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_damaged_dataset_is_an_error_that_names_the_line(tmp_path: Path) -> None:

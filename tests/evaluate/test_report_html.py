@@ -117,7 +117,9 @@ def test_embedded_json_cannot_leave_its_element_and_reads_back() -> None:
 def test_passages_stand_once_and_marks_point_at_what_was_quoted(evaluation: Evaluation) -> None:
     data = json.loads(embed_json(compare_questions(evaluation.predictions, evaluation.passages, evaluation.examples)))
     texts = [passage["text"] for passage in data["passages"]]
-    assert len(texts) == len(set(texts)) or len(texts) <= len(evaluation.passages)
+    shown = {id_ for p in evaluation.predictions if (p.arm, p.context) == ("tuned", "retrieved") for id_ in p.passages}
+    assert sorted(texts) == sorted(evaluation.passages[id_].text for id_ in shown)
+    assert sum(len(question["passages"]) for question in data["questions"]) > len(texts), "some passage is shown to several questions"
     gold = {example.id: [e.text for e in example.evidence] for example in evaluation.examples}
     quoted = {(p.id, q.text) for p in evaluation.predictions if p.arm == "tuned" and p.context == "retrieved" for q in p.quotes}
     kinds = set()

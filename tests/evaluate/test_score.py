@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import stat
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -171,6 +173,15 @@ def test_a_report_of_before_the_audit_is_read(report: Report) -> None:
     data["needs"] = []
     del data["closed_book"], data["unasked"]
     assert report_from_json(data) == replace(report, closed_book=None)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
+def test_report_json_is_on_the_disk_with_its_name(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda at: (synced.append(stat.S_ISDIR(os.fstat(at).st_mode)), real(at)))
+    write_report_json(report, tmp_path / "report.json")
+    assert synced == [False, True], "the file, then its folder"
 
 
 def test_every_figure_in_report_json_has_value_bounds_and_n(report: Report) -> None:

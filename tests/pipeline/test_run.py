@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ragtune import Project
+from ragtune import Project, cli
+from ragtune.config import Settings, changed_settings
 from ragtune.corpus import Corpus
 from ragtune.errors import ConfigError, ProjectError, QuestionError
 from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, parse_budget
@@ -279,13 +280,42 @@ def test_a_second_run_skips_everything_and_says_so(first, finished):
     assert {name for name in after if after[name] != before.get(name)} <= {".ragtune/corpus.db", ".ragtune/generations.db"}
 
 
-def test_a_dry_run_predicts_and_makes_nothing(first, finished):
+def test_a_dry_run_predicts_and_makes_nothing(project, sources, cache, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    overrides = [f"{name}={json.dumps(value)}" for name, value in changed_settings(Project(project).settings, Settings()).items()]
+    for predicting in (Project(project), Project(tmp_path / "new", overrides=overrides, create=True)):
+        result = predicting.run([sources.documents], [sources.questions], dry_run=True)
+        assert set(result.forecast.stages) == set(STAGES)
+        assert result.forecast.total == pytest.approx(sum(result.forecast.stages.values()))
+        assert result.evaluation is None
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_of_a_finished_project_changes_nothing(first, finished):
     before = files(finished)
-    result = Project(finished).run(dry_run=True)
-    assert set(result.forecast.stages) == set(STAGES)
-    assert result.forecast.total == pytest.approx(sum(result.forecast.stages.values()))
-    assert result.evaluation is None
+    assert Project(finished).run(dry_run=True).forecast == first[1].forecast
     assert files(finished) == before
+
+
+def test_a_run_says_again_what_was_predicted_and_plans_anew_for_a_folder_that_grew(project, sources, cache, monkeypatch):
+    monkeypatch.setattr("ragtune.pipeline.run.build_index", stop)
+
+    def notes() -> list[str]:
+        recorder = Recorder()
+        with pytest.raises(StoppedError):
+            Project(project, progress=recorder).run(budget="1s")
+        return recorder.notes
+
+    predicted = [note for note in notes() if note.startswith("predicted: ")]
+    assert "the least that can be measured" in predicted[0]
+    again = notes()
+    assert [note for note in again if note.startswith("predicted: ")] == predicted
+    assert not any(note.startswith("measuring") for note in again)
+    with (sources.documents / "calder.md").open("a", encoding="utf-8") as file:
+        file.write("It stands still. " * 20_000)
+    grown = notes()
+    assert any(note.startswith("measuring") for note in grown)
+    assert [note for note in grown if note.startswith("predicted: ")] != predicted
 
 
 def test_changing_what_a_stage_reads_runs_it_and_what_follows(first, finished):
@@ -412,6 +442,11 @@ def test_the_control_without_context_learns_as_the_tuned_model_did_and_answers_n
     assert tuned.name in answer.model, "the newest model is the control, which answers nobody"
     with pytest.raises(ProjectError, match="tuned without passages"):
         Project(finished).evaluate(model=control)
+    for model in Workspace(finished).manifests("models"):
+        if model.name != control:
+            shutil.rmtree(finished / ".ragtune" / "models" / model.name)
+    *_, answer = Project(finished).ask("Who built the mill of Calder?")
+    assert control not in answer.model, "where there is nothing but a control the base answers"
 
 
 def test_a_model_of_another_prompt_is_not_served(first, finished):
@@ -442,6 +477,20 @@ def test_an_example_is_shown_as_the_model_sees_it(first, finished):
     assert 0 < view.trained_tokens < view.tokens
     with pytest.raises(ProjectError, match="has no example 'absent'"):
         Project(finished).dataset_show("absent")
+
+
+def test_options_before_show_hold_for_it(first, finished, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def show(*arguments: object) -> None:
+        cli.app(["dataset", *map(str, arguments)], standalone_mode=False)
+
+    show("--project", finished, "--json", "--name", first[1].dataset.name, "show")
+    assert json.loads(capsys.readouterr().out)["split"] == "train"
+    with pytest.raises(ProjectError, match="named absent"):
+        show("--project", finished, "--name", "absent", "show")
+    with pytest.raises(ConfigError, match="did you mean train"):
+        show("--project", finished, "--set", "train.epoch=2", "show")
 
 
 def test_a_name_in_use_for_other_inputs_is_refused(first, finished):

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from made_groups import epoch_groups, group  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
+from ragtune.dtype import best_dtype  # noqa: E402
 from ragtune.errors import ModelError, TrainError  # noqa: E402
 from ragtune.train import torch as training  # noqa: E402
 from ragtune.train.batches import split_steps  # noqa: E402
@@ -58,7 +59,7 @@ def test_a_run_learns_and_reports(undisturbed):
     assert (result.answers, result.device, result.dtype) == (
         3 * 14,
         "cpu",
-        "bfloat16" if training.best_dtype(torch.device("cpu")) == torch.bfloat16 else "float32",
+        "bfloat16" if best_dtype(torch.device("cpu")) == torch.bfloat16 else "float32",
     )
     assert result.steps == len(lines) == lines[0]["steps"]
     assert sum(line["loss"] for line in lines[-3:]) < 0.9 * sum(line["loss"] for line in lines[:3])

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ragtune.dataset.store import write_atomically
 from ragtune.prompts import build_messages
 from ragtune.types import ContextGroup
+from ragtune.workspace import write_bytes
 
 
 def export_trl(groups: Sequence[ContextGroup], path: Path) -> int:
@@ -27,5 +27,5 @@ def export_trl(groups: Sequence[ContextGroup], path: Path) -> int:
             prompt = [{"role": each.role, "content": each.content} for each in build_messages(branch.question, group.passages)]
             completion = [{"role": "assistant", "content": branch.completion}]
             lines.append(json.dumps({"prompt": prompt, "completion": completion}, ensure_ascii=False) + "\n")
-    write_atomically(path, "".join(lines))
+    write_bytes(path, "".join(lines).encode())
     return len(lines)

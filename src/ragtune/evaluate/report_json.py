@@ -22,7 +22,6 @@ The format is stable; later versions may add fields::
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +32,7 @@ from ragtune.evaluate.abstention import RiskPoint
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.evaluate.report import AbstentionCell, Cell, ClosedBook, Contrast, CostCell, Labelled, Report, RetrievalCell
 from ragtune.types import JSON, Estimate
+from ragtune.workspace import write_bytes
 
 FORMAT = "ragtune-report"
 VERSION = 1
@@ -85,12 +85,7 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
 def write_report_json(report: Report, path: Path) -> None:
     """Write ``report.json`` whole or not at all."""
     text = json.dumps(report_to_json(report), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_bytes(path, text.encode())
 
 
 def read_report_json(path: Path) -> Report:

@@ -75,6 +75,11 @@ def train(
     return ModelResult(name, str(output), True, figures)
 
 
+def has_tuned(workspace: Workspace) -> bool:
+    """Whether any model was tuned to answer from passages, were it on another prompt: controls answer nobody."""
+    return not all(manifest.settings.get("without_context") for manifest in workspace.manifests("models"))
+
+
 def find_tuned(workspace: Workspace, name: str | None) -> Manifest:
     """A model that was tuned to answer from passages, by name, or the newest.
 
@@ -90,11 +95,6 @@ def find_tuned(workspace: Workspace, name: str | None) -> Manifest:
     if reason:
         raise ProjectError(f"model {manifest.name} {reason}")
     return manifest
-
-
-def has_tuned(workspace: Workspace) -> bool:
-    """Whether a model was tuned here to answer from passages."""
-    return any(not manifest.settings.get("without_context") for manifest in workspace.manifests("models"))
 
 
 def _unfit(manifest: Manifest) -> str | None:
