@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragtune.config import ModelSettings, Settings
 from ragtune.errors import CorpusError, MissingExtraError
-from ragtune.models.fingerprint import fingerprint
+from ragtune.models.fingerprint import fingerprint, hub_revision
 from ragtune.models.pull import resolve
 from ragtune.workspace import Workspace
 
@@ -135,9 +135,12 @@ def trainer(settings: Settings) -> Trainer:
 
 
 def model_fingerprint(settings: Settings) -> str:
-    """Hash of the base weights where they lie on disk, else the model's name."""
+    """Hash of the base weights where they lie in a folder, else the hub model's name and revision."""
     found = resolve(settings.model.base)
-    return fingerprint(found) if isinstance(found, Path) else f"hub:{found}"
+    if isinstance(found, Path):
+        return fingerprint(found)
+    with extra("torch"):
+        return f"hub:{found}@{hub_revision(found)}"
 
 
 def with_base(settings: Settings, base: str) -> Settings:
