@@ -14,6 +14,8 @@ import pytest
 
 from ragtune import Project, __version__, cli
 from ragtune.config import load_settings
+from ragtune.models.catalog import CATALOG
+from ragtune.models.pull import _origin
 from tiny_project import Sources
 
 HEAVY = ("torch", "transformers", "tensorflow", "langchain", "faiss", "sentence_transformers", "numpy", "scipy")
@@ -201,6 +203,37 @@ def test_doctor_names_keys_and_never_shows_them(run, monkeypatch):
     code, shown, _ = run("doctor")
     assert "sk-do-not-show" not in out + err + shown
     assert "OPENAI_API_KEY" in shown
+
+
+def test_doctor_looks_at_the_files_of_the_projects_models(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAGTUNE_CACHE", str(tmp_path / "cache"))
+
+    def check(base: str, name: str | None = None) -> dict[str, str]:
+        _, out, _ = run("doctor", "--json")
+        return next(check for check in json.loads(out) if check["name"] == f"Model {name or base}")
+
+    def use(base: str, embedder: str = "all-minilm-l6-v2") -> None:
+        toml = f"[model]\nbase = {json.dumps(base)}\n[embed]\nmodel = {json.dumps(embedder)}\n"
+        (tmp_path / "ragtune.toml").write_text(toml, encoding="utf-8")
+
+    use("organisation/model")
+    assert (check("organisation/model")["state"], check("all-minilm-l6-v2")["state"]) == ("note", "note")
+    use("no-such-model")
+    assert (check("no-such-model")["state"], check("no-such-model")["advice"]) == ("problem", "set model.base")
+    own = tmp_path / "own"
+    own.mkdir()
+    use(str(own))
+    assert "holds no config.json" in check(str(own))["found"]
+    (own / "config.json").touch()
+    (own / "model.safetensors").touch()
+    assert "lacks its weights" in check(str(own))["found"]
+    (own / "model.safetensors").write_bytes(b"x")
+    assert check(str(own))["state"] == "ok"
+    pulled = tmp_path / "cache" / "models" / "all-minilm-l6-v2"
+    pulled.mkdir(parents=True)
+    assert check("all-minilm-l6-v2")["found"] == "not fetched yet", "an empty folder is no model"
+    (pulled / "ragtune.json").write_text(json.dumps(_origin(CATALOG["all-minilm-l6-v2"])), encoding="utf-8")
+    assert (check("all-minilm-l6-v2")["state"], "models pull" in check("all-minilm-l6-v2")["advice"]) == ("problem", True)
 
 
 def test_a_token_in_dotenv_reaches_the_libraries_that_load_models(tmp_path: Path, monkeypatch):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ragtune.config import ModelSettings, Settings, export_dotenv, read_key, read_variable
 from ragtune.errors import ConfigError, CorpusError, KeyRefusedError, MissingExtraError
 from ragtune.hosted.providers import Provider, is_own_machine, price_name, split_name
-from ragtune.models.fingerprint import fingerprint
+from ragtune.models.fingerprint import fingerprint, hub_revision
 from ragtune.models.prices import Price, find_price
 from ragtune.models.pull import resolve
 from ragtune.workspace import Workspace
@@ -256,9 +256,12 @@ def server_address(workspace: Workspace, settings: Settings, provider: Provider,
 
 
 def model_fingerprint(settings: Settings) -> str:
-    """Hash of the base weights where they lie on disk, else the model's name."""
+    """Hash of the base weights where they lie in a folder, else the hub model's name and revision."""
     found = resolve(settings.model.base)
-    return fingerprint(found) if isinstance(found, Path) else f"hub:{found}"
+    if isinstance(found, Path):
+        return fingerprint(found)
+    with extra("torch"):
+        return f"hub:{found}@{hub_revision(found)}"
 
 
 def with_base(settings: Settings, base: str) -> Settings:

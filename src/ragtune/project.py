@@ -88,7 +88,7 @@ class Project:
 
     def doctor(self) -> list[checks.Check]:
         """Look at the machine and the project."""
-        return checks.run_checks(self.path)
+        return checks.run_checks(self.path, self.settings)
 
     def ingest(self, paths: Paths = ()) -> IngestResult:
         """Make the corpus equal to its sources: ``paths``, else the setting ``documents``, else what was ingested last."""
