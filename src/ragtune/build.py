@@ -209,14 +209,19 @@ def price_of(settings: Settings, name: str, address: str | None) -> Price | None
     Raises:
         ConfigError: a cap is set, and no price is known to keep to it.
     """
-    listed, model = price_name(name)
-    found = find_price(listed, model, settings.chat.prices.get(name), free=is_own_machine(address))
+    found = list_price(settings, name, address)
     if found is None and math.isfinite(settings.chat.max_cost):
         raise ConfigError(
             f"{name}: no price is known, so chat.max_cost cannot be kept to: set what a million prompt and completion tokens cost, as in "
             f"--set 'chat.prices={{\"{name}\" = [0.5, 1.5]}}', or take the cap off with --set chat.max_cost=inf"
         )
     return found
+
+
+def list_price(settings: Settings, name: str, address: str | None) -> Price | None:
+    """Dollars for the tokens of one call; ``None`` where no price is known."""
+    listed, model = price_name(name)
+    return find_price(listed, model, settings.chat.prices.get(name), free=is_own_machine(address))
 
 
 def find_key(workspace: Workspace, provider: Provider) -> tuple[str | None, str | None]:

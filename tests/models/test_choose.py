@@ -11,7 +11,7 @@ from ragtune.models.choose import Candidate, Need, choose, memory_needed
 TODAY = date(2026, 11, 25)
 SMALL = Candidate("small", hosted=False, parameters=135e6, tunable=True, licence="Apache-2.0")
 LARGE = Candidate("large", hosted=False, parameters=4e9, tunable=True)
-CHEAP = Candidate("vendor:cheap", hosted=True, call=0.0001, tunable=True, last_job=date(2027, 1, 6), retires=date(2027, 1, 14))
+CHEAP = Candidate("vendor:cheap", hosted=True, call=0.0001, tunable=True, tune_until=date(2027, 1, 6), retires=date(2027, 1, 14))
 DEAR = Candidate("vendor:dear", hosted=True, call=0.01)
 GONE = Candidate("vendor:gone", hosted=True, call=0.0001, retires=date(2026, 10, 23))
 UNKNOWN = Candidate("vendor:unknown", hosted=True, call=None)
@@ -51,8 +51,8 @@ def test_memory_rules_out_what_does_not_fit_it_in_tuning(memory: float, expected
 
 def test_for_tuning_only_what_can_be_tuned_today_is_left():
     assert fitting(Need(task="tune", memory=80e9, gpu=True, today=TODAY)) == ["large", "small", "vendor:cheap"]
-    assert "new tuning jobs end on 2027-01-06" in reasons("vendor:cheap", Need(task="tune", today=TODAY))
-    assert "vendor:cheap" not in fitting(Need(task="tune", memory=80e9, today=date(2027, 1, 7)))
+    assert "no new tuning jobs from 2027-01-06 on" in reasons("vendor:cheap", Need(task="tune", today=TODAY))
+    assert "vendor:cheap" not in fitting(Need(task="tune", memory=80e9, today=date(2027, 1, 6)))
 
 
 def test_a_retired_model_is_out_from_its_day_on_and_says_so():

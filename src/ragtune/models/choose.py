@@ -41,7 +41,7 @@ class Candidate:
         tunable: ragtune can tune it, on one's own machine or by a hosted job.
         call: US dollars of one call; 0 on one's own machine, ``None`` where no price is known.
         retires: the day from which on it answers no more.
-        last_job: the last day on which a tuning job can be begun.
+        tune_until: the first day without new tuning jobs.
         licence: of open weights.
         ready: its weights are here, or its key is set.
         missing: what is not ready, in words.
@@ -54,7 +54,7 @@ class Candidate:
     tunable: bool = False
     call: float | None = 0.0
     retires: date | None = None
-    last_job: date | None = None
+    tune_until: date | None = None
     licence: str = ""
     ready: bool = True
     missing: str = ""
@@ -118,8 +118,8 @@ def _against(candidate: Candidate, need: Need) -> list[str]:
         found.append(f"retired since {candidate.retires}")
     if need.task == "tune" and not candidate.tunable:
         found.append("it cannot be tuned")
-    elif need.task == "tune" and candidate.last_job is not None and candidate.last_job < need.today:
-        found.append(f"new tuning jobs ended on {candidate.last_job}")
+    elif need.task == "tune" and candidate.tune_until is not None and candidate.tune_until <= need.today:
+        found.append(f"no new tuning jobs since {candidate.tune_until}")
     if candidate.parameters is not None:
         wanted = memory_needed(candidate.parameters, tuning=need.task == "tune")
         if wanted > need.memory:
@@ -145,8 +145,8 @@ def _for(candidate: Candidate, need: Need, cost: float | None) -> list[str]:
         found.append("slow without a GPU")
     if candidate.retires is not None:
         found.append(f"retires on {candidate.retires}, in {(candidate.retires - need.today).days} days")
-    if need.task == "tune" and candidate.last_job is not None:
-        found.append(f"new tuning jobs end on {candidate.last_job}")
+    if need.task == "tune" and candidate.tune_until is not None:
+        found.append(f"no new tuning jobs from {candidate.tune_until} on")
     if not candidate.ready and candidate.missing:
         found.append(candidate.missing)
     return found
