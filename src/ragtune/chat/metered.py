@@ -73,9 +73,7 @@ class MeteredChat:
         self._price = price
         self._cache = cache
         self._limit = limit or RateLimit(None)
-        self._retrying = Retrying(
-            stop=stop_after_attempt(retries + 1), wait=_wait, retry=retry_if_exception(_worth_another_try), reraise=True
-        )
+        self._retrying = patience(retries)
 
     @property
     def name(self) -> str:
@@ -164,6 +162,11 @@ class MeteredChat:
     def _key(self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int) -> str:
         asked = [self.name, self._address, [[m.role, m.content] for m in messages], max_tokens, schema, temperature, seed]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def patience(retries: int) -> Retrying:
+    """Calls a function again where a server is busy, gone or cut off; what it asks to wait is waited."""
+    return Retrying(stop=stop_after_attempt(retries + 1), wait=_wait, retry=retry_if_exception(_worth_another_try), reraise=True)
 
 
 def _worth_another_try(error: BaseException) -> bool:
