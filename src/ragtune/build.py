@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragtune.config import ModelSettings, Settings, export_dotenv, read_key, read_variable
-from ragtune.errors import ConfigError, CorpusError, KeyRefusedError, MissingExtraError
-from ragtune.hosted.providers import Provider, is_own_machine, price_name, split_name
+from ragtune.errors import ConfigError, CorpusError, KeyRefusedError, MissingExtraError, TuningJobError
+from ragtune.hosted.providers import Provider, is_hosted, is_own_machine, price_name, split_name
 from ragtune.models.fingerprint import fingerprint, hub_revision
 from ragtune.models.prices import Price, find_price
 from ragtune.models.pull import resolve
@@ -24,7 +24,7 @@ from ragtune.workspace import Workspace
 if TYPE_CHECKING:
     from ragtune.corpus import Corpus
     from ragtune.hosted.meter import RateLimit
-    from ragtune.protocols import ChatModel, Embedder, Engine, Trainer, VectorStore
+    from ragtune.protocols import ChatModel, Embedder, Engine, Trainer, TuningService, VectorStore
 
 
 @contextlib.contextmanager
@@ -171,8 +171,11 @@ def chat_model(workspace: Workspace, settings: Settings, name: str) -> ChatModel
             )
         case "gemini":
             with extra("gemini"):
-                from ragtune.chat.gemini import GeminiChat, connect
-            client = connect(key, base_url=address, timeout=chat.timeout)
+                from ragtune.chat.gemini import GeminiChat, connect, connect_vertex
+            if provider.name == "vertex":
+                client = connect_vertex(*vertex_place(workspace, settings, model), base_url=address, timeout=chat.timeout)
+            else:
+                client = connect(key, base_url=address, timeout=chat.timeout)
             made = GeminiChat(name, model, client=client, secret=key, key_variable=variable, thinking=chat.thinking)
         case "langchain":
             with extra("langchain"):
@@ -196,20 +199,28 @@ def metered(workspace: Workspace, settings: Settings, chat: ChatModel, address: 
         chat,
         Ledger(workspace.ledger, settings.chat.max_cost),
         address=address or "",
-        price=price_of(settings, chat.name, address),
+        price=price_of(settings, chat.name, address, _tuned_from(workspace, chat.name)),
         cache=settings.chat.cache,
         retries=settings.chat.retries,
         limit=_rate_limit(provider.name, settings.chat.requests_per_minute),
     )
 
 
-def price_of(settings: Settings, name: str, address: str | None) -> Price | None:
-    """Dollars for the tokens of one call; nothing on a server of one's own.
+def _tuned_from(workspace: Workspace, name: str) -> str | None:
+    """The base of a model that this project tuned at Vertex AI, whose name does not tell it; it costs what its base costs."""
+    if not name.startswith("vertex:projects/"):
+        return None
+    bases = [str(each.settings["model"]["base"]) for each in workspace.manifests("models") if each.settings.get("hosted") == name]
+    return bases[0] if bases else None
+
+
+def price_of(settings: Settings, name: str, address: str | None, base: str | None = None) -> Price | None:
+    """Dollars for the tokens of one call; nothing on a server of one's own. A tuned model may be priced as its base.
 
     Raises:
         ConfigError: a cap is set, and no price is known to keep to it.
     """
-    found = list_price(settings, name, address)
+    found = list_price(settings, name, address, base)
     if found is None and math.isfinite(settings.chat.max_cost):
         raise ConfigError(
             f"{name}: no price is known, so chat.max_cost cannot be kept to: set what a million prompt and completion tokens cost, as in "
@@ -218,9 +229,9 @@ def price_of(settings: Settings, name: str, address: str | None) -> Price | None
     return found
 
 
-def list_price(settings: Settings, name: str, address: str | None) -> Price | None:
-    """Dollars for the tokens of one call; ``None`` where no price is known."""
-    listed, model = price_name(name)
+def list_price(settings: Settings, name: str, address: str | None, base: str | None = None) -> Price | None:
+    """Dollars for the tokens of one call; ``None`` where no price is known. A tuned model is priced by its ``base``."""
+    listed, model = price_name(base or name)
     return find_price(listed, model, settings.chat.prices.get(name), free=is_own_machine(address))
 
 
@@ -260,8 +271,70 @@ def server_address(workspace: Workspace, settings: Settings, provider: Provider,
     return found
 
 
+def tuning_service(workspace: Workspace, settings: Settings, base: str) -> TuningService:
+    """The jobs of the vendor that tunes ``provider:model``.
+
+    Raises:
+        TuningJobError: that provider tunes nothing, or no bucket is set.
+        ConfigError: the server's address or the project is missing.
+        KeyRefusedError: its key is nowhere.
+        MissingExtraError: its SDK is not installed.
+    """
+    provider, model = split_name(base)
+    key, variable = find_key(workspace, provider)
+    address = server_address(workspace, settings, provider, model)
+    if provider.protocol == "openai" and provider.name != "deepseek":
+        with extra("openai"):
+            import openai
+
+            from ragtune.chat.openai import translate
+            from ragtune.train.openai import OpenAITuning
+        client = openai.OpenAI(api_key=key or "none", base_url=address, timeout=settings.chat.timeout, max_retries=0)
+        return OpenAITuning(base, model, client=client, translate=partial(translate, base, secret=key, key_variable=variable))
+    if provider.name == "vertex":
+        return _vertex_tuning(workspace, settings, base, model, address)
+    raise TuningJobError(f"{base}: {provider.name} has no tuning that ragtune knows: see 'ragtune models list --hosted'")
+
+
+def _vertex_tuning(workspace: Workspace, settings: Settings, base: str, model: str, address: str | None) -> TuningService:
+    if not settings.tuning.bucket:
+        raise TuningJobError(f"{base}: examples go through a Cloud Storage bucket: set tuning.bucket (see docs/hosted.md)")
+    with extra("gemini"):
+        from google.auth.transport.requests import AuthorizedSession
+
+        from ragtune.chat.gemini import connect_vertex, find_credentials, translate
+        from ragtune.train.vertex import STORAGE, VertexTuning
+    return VertexTuning(
+        base,
+        model,
+        client=connect_vertex(*vertex_place(workspace, settings, model), base_url=address, timeout=settings.chat.timeout),
+        session=AuthorizedSession(find_credentials()),  # type: ignore[no-untyped-call]
+        bucket=settings.tuning.bucket.removeprefix("gs://").rstrip("/"),
+        translate=partial(translate, base),
+        storage=read_variable(workspace.project, "STORAGE_EMULATOR_HOST") or STORAGE,
+        timeout=settings.chat.timeout,
+    )
+
+
+def vertex_place(workspace: Workspace, settings: Settings, model: str) -> tuple[str, str]:
+    """Project and location of Vertex AI; a tuned model's name holds both.
+
+    Raises:
+        ConfigError: no project is named.
+    """
+    parts = model.split("/")
+    if parts[0] == "projects" and len(parts) > 3:
+        return parts[1], parts[3]
+    project = settings.tuning.project or read_variable(workspace.project, "GOOGLE_CLOUD_PROJECT")
+    if not project:
+        raise ConfigError("vertex: which Google Cloud project pays? Set tuning.project, or GOOGLE_CLOUD_PROJECT in .env")
+    return project, settings.tuning.location or read_variable(workspace.project, "GOOGLE_CLOUD_LOCATION") or "us-central1"
+
+
 def model_fingerprint(settings: Settings) -> str:
     """Hash of the base weights where they lie in a folder, else the hub model's name and revision."""
+    if is_hosted(settings.model.base):
+        return f"hosted:{settings.model.base}"
     found = resolve(settings.model.base)
     if isinstance(found, Path):
         return fingerprint(found)
@@ -291,5 +364,7 @@ __all__ = [
     "server_address",
     "tokenizer",
     "trainer",
+    "tuning_service",
+    "vertex_place",
     "with_base",
 ]

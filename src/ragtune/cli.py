@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List the models that ragtune knows, and fetch them.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+jobs_app = typer.Typer(help="See and steer hosted tuning jobs.", no_args_is_help=True)
+app.add_typer(jobs_app, name="jobs")
 dataset_app = typer.Typer(invoke_without_command=True)
 app.add_typer(dataset_app, name="dataset")
 
@@ -206,14 +208,19 @@ def dataset_show(
 
 
 @models_app.command("list")
-def models_list(as_json: JsonOption = False) -> None:
+def models_list(
+    hosted: Annotated[
+        bool, typer.Option("--hosted", help="Models of vendors instead: use, price, and until when they can be tuned and asked.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """List the catalog: what each model is for, its size, its licence, and whether it is here.
 
     Example: ragtune models list
     """
-    from ragtune.project import list_models
+    from ragtune.project import list_hosted, list_models
 
-    _show(list_models(), as_json, "show_models")
+    _show(list_hosted() if hosted else list_models(), as_json, "show_hosted" if hosted else "show_models")
 
 
 @models_app.command("pull")
@@ -237,17 +244,73 @@ def train(
     without_context: Annotated[
         bool, typer.Option("--without-context", help="Train the `dsf` control: the same answers, no passages.")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Hosted models: start the paid job without asking.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Hosted models: write and check the files, say the cost, spend nothing.")
+    ] = False,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Tune the base model with LoRA. A killed run goes on where it was and ends at the same weights.
+    """Tune the base model: with LoRA on this machine, or where `model.base` is hosted as a job at its vendor. A killed run goes on.
 
     Example: ragtune train --set train.epochs=2
     """
     opened = _open(project, settings, quiet=quiet or as_json)
-    _show(opened.train(dataset=dataset, name=name, without_context=without_context), as_json, "show_model")
+    if dry_run:
+        plan = opened.plan_tuning(dataset=dataset, name=name, without_context=without_context)
+        _show(plan, as_json, "show_plan")
+        if plan.problems:
+            raise typer.Exit(2)
+        return
+    confirm = _say_and_go_on if yes else _ask if sys.stdin.isatty() else None
+    _show(opened.train(dataset=dataset, name=name, without_context=without_context, confirm=confirm), as_json, "show_model")
+
+
+@jobs_app.command("list")
+def jobs_list(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """List hosted tuning jobs as they were last seen; `ragtune train` looks again.
+
+    Example: ragtune jobs list
+    """
+    _show(_open(project, None, quiet=True).jobs(), as_json, "show_jobs")
+
+
+@jobs_app.command("cancel")
+def jobs_cancel(
+    model: Annotated[str | None, typer.Argument(help="The model that the job makes; default: the newest job.")] = None,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a hosted tuning job; what it trained so far may be charged.
+
+    Example: ragtune jobs cancel
+    """
+    job = _open(project, settings, quiet=True).cancel_job(model)
+    _show([job] if not as_json else job, as_json, "show_jobs")
+
+
+@jobs_app.command("checkpoints")
+def jobs_checkpoints(
+    model: Annotated[str | None, typer.Argument(help="The model that the job made; default: the newest job's.")] = None,
+    use: Annotated[
+        int | None, typer.Option("--use", help="Make the checkpoint of this step a model of its own.", show_default=False)
+    ] = None,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the checkpoints that a hosted tuning job kept, and pick one.
+
+    Example: ragtune jobs checkpoints --use 120
+    """
+    opened = _open(project, settings, quiet=True)
+    if use is None:
+        _show(opened.checkpoints(model), as_json, "show_checkpoints")
+    else:
+        _show(opened.use_checkpoint(use, model), as_json, "show_model")
 
 
 @app.command()
@@ -331,6 +394,16 @@ def run(
     opened = _open(project, settings, quiet=quiet or as_json, create=True)
     result = opened.run(documents or (), questions or (), test=test or (), budget=budget, dry_run=dry_run)
     _show(result, as_json, "show_run")
+
+
+def _ask(said: str) -> bool:
+    typer.echo(said, err=True)
+    return typer.confirm("Start the job?", err=True)
+
+
+def _say_and_go_on(said: str) -> bool:
+    typer.echo(said, err=True)
+    return True
 
 
 def _open(project: Path | None, settings: list[str] | None, *, quiet: bool, create: bool = False) -> Project:

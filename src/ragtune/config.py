@@ -111,7 +111,7 @@ class ModelSettings(Section):
     """The language model."""
 
     base: str = "smollm2-135m-instruct"
-    """Catalog id, Hugging Face id or local folder of the model to tune; it must have a chat template."""
+    """Catalog id, Hugging Face id or local folder of the model to tune, with a chat template; or provider:model, tuned by its vendor."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the base weights; auto takes bfloat16 where the hardware is faster with it."""
     device: str | None = None
@@ -192,6 +192,25 @@ class ChatSettings(Section):
     """Give the answer that was given before to the same prompt, so that a run repeats exactly and is paid for once."""
 
 
+class TuningSettings(Section):
+    """Tuning a hosted model, where model.base is one (``openai:…``, ``vertex:…``): a job at its vendor, paid by the token."""
+
+    epochs: int | None = Field(None, ge=1)
+    """Times that each training question is answered; unset: train.epochs."""
+    suffix: str = Field("ragtune", pattern=r"^[A-Za-z0-9-]{1,40}$")
+    """Goes into the tuned model's name."""
+    poll_seconds: float = Field(20.0, gt=0)
+    """Seconds between two looks at a job."""
+    price: float | None = Field(None, ge=0)
+    """US dollars for a million training tokens, above the built-in list."""
+    project: str | None = None
+    """Google Cloud project of Vertex AI; unset: GOOGLE_CLOUD_PROJECT."""
+    location: str | None = None
+    """Region of Vertex AI; unset: GOOGLE_CLOUD_LOCATION, else us-central1."""
+    bucket: str | None = None
+    """Cloud Storage bucket, without gs://, that examples for Vertex AI are uploaded to."""
+
+
 class TeacherSettings(Section):
     """Writing questions from the documents."""
 
@@ -236,6 +255,7 @@ class Settings(BaseSettings):
     generate: GenerateSettings = GenerateSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     chat: ChatSettings = ChatSettings()
+    tuning: TuningSettings = TuningSettings()
     teacher: TeacherSettings = TeacherSettings()
     judge: JudgeSettings = JudgeSettings()
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from ragtune import doctor as checks
 from ragtune.config import ENV_EXAMPLE, SETTINGS_FILE, load_settings, read_key, render_toml
-from ragtune.errors import ProjectError
+from ragtune.errors import ConfigError, ProjectError
+from ragtune.hosted.providers import is_hosted, price_name
 from ragtune.models import catalog
+from ragtune.models.hosted import HOSTED
+from ragtune.models.prices import find_price
 from ragtune.models.pull import cache_dir, pull
 from ragtune.pipeline.records import (
     DatasetResult,
@@ -24,10 +27,12 @@ from ragtune.pipeline.records import (
     ModelResult,
     RunResult,
     SearchHit,
+    TuningJob,
+    TuningPlan,
 )
 from ragtune.progress import Progress, Silent
 from ragtune.rag import Answer
-from ragtune.types import JSON
+from ragtune.types import JSON, TuningCheckpoint, Usage
 from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 Paths = Sequence[str | Path]
@@ -123,12 +128,60 @@ class Project:
 
         return show_example(self.workspace, self.settings, example, name, epoch)
 
-    def train(self, *, dataset: str | None = None, name: str | None = None, without_context: bool = False) -> ModelResult:
-        """Tune the base model on a dataset; a killed run goes on."""
+    def train(
+        self,
+        *,
+        dataset: str | None = None,
+        name: str | None = None,
+        without_context: bool = False,
+        confirm: Callable[[str], bool] | None = None,
+    ) -> ModelResult:
+        """Tune the base model on a dataset; a killed run goes on.
+
+        A hosted model is tuned by its vendor, once ``confirm``, told what that will cost, says yes.
+        """
         from ragtune.pipeline.train import train
 
         with self.workspace.lock("train"):
-            return train(self.workspace, self.settings, dataset, name, self._progress, without_context=without_context)
+            return train(self.workspace, self.settings, dataset, name, self._progress, without_context=without_context, confirm=confirm)
+
+    def plan_tuning(self, *, dataset: str | None = None, name: str | None = None, without_context: bool = False) -> TuningPlan:
+        """What tuning a hosted model would send and cost; nothing is spent.
+
+        Raises:
+            ConfigError: the base model is not hosted.
+        """
+        if not is_hosted(self.settings.model.base):
+            raise ConfigError(f"{self.settings.model.base} is tuned here and costs nothing: 'ragtune run --dry-run' predicts the time")
+        from ragtune.pipeline.train_hosted import plan_hosted
+
+        with self.workspace.lock("train"):
+            return plan_hosted(self.workspace, self.settings, dataset, name, without_context=without_context)
+
+    def jobs(self) -> list[TuningJob]:
+        """Hosted tuning jobs as they were last seen."""
+        from ragtune.pipeline.jobs import list_jobs
+
+        return list_jobs(self.workspace)
+
+    def cancel_job(self, name: str | None = None) -> TuningJob:
+        """Stop a hosted tuning job, by its model's name; default: the newest."""
+        from ragtune.pipeline.jobs import cancel_job
+
+        return cancel_job(self.workspace, self.settings, name)
+
+    def checkpoints(self, name: str | None = None) -> list[TuningCheckpoint]:
+        """The models that a hosted tuning job kept on its way."""
+        from ragtune.pipeline.jobs import checkpoints
+
+        return checkpoints(self.workspace, self.settings, name)
+
+    def use_checkpoint(self, step: int, name: str | None = None) -> ModelResult:
+        """Make a checkpoint of a hosted tuning job a model of its own."""
+        from ragtune.pipeline.jobs import use_checkpoint
+
+        with self.workspace.lock("jobs"):
+            return use_checkpoint(self.workspace, self.settings, name, step)
 
     def evaluate(self, *, model: str | None = None, name: str | None = None, split: str = "test") -> EvaluationResult:
         """Compare base and tuned model on held-out questions."""
@@ -167,6 +220,34 @@ class Project:
 def list_models() -> list[dict[str, JSON]]:
     """The catalog, each entry with the folder it lies in, or null."""
     return [_entry(entry) for entry in catalog.CATALOG.values()]
+
+
+def list_hosted() -> list[dict[str, JSON]]:
+    """The hosted models that ragtune knows, with prices for a million tokens where they are known and the price list is installed."""
+    return [
+        {
+            "id": model.id,
+            "use": list(model.uses),
+            "context": model.context,
+            "prompt_price": _price(model.id, Usage(prompt_tokens=1_000_000)),
+            "completion_price": _price(model.id, Usage(completion_tokens=1_000_000)) if "chat" in model.uses else None,
+            "training_price": model.training_price,
+            "retires": str(model.retires) if model.retires else None,
+            "may_retire": model.may_retire,
+            "tune_until": str(model.tune_until) if model.tune_until else None,
+            "successor": model.successor,
+            "note": model.note,
+        }
+        for model in HOSTED.values()
+    ]
+
+
+def _price(name: str, usage: Usage) -> float | None:
+    try:
+        price = find_price(*price_name(name))
+    except ModuleNotFoundError:
+        return None
+    return None if price is None else round(price(usage), 4)
 
 
 def pull_models(names: Sequence[str] = ()) -> list[dict[str, JSON]]:

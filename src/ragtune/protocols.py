@@ -5,14 +5,25 @@ Array shapes in names: ``n`` rows, ``q`` queries, ``d`` dimensions, ``k`` neighb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragtune.types import ContextGroup, Generation, Hit, Message, Passage, Reply, TrainResult
+from ragtune.types import (
+    ContextGroup,
+    Generation,
+    Hit,
+    Message,
+    Passage,
+    Reply,
+    TrainResult,
+    TuningCheckpoint,
+    TuningEvent,
+    TuningState,
+)
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -159,6 +170,35 @@ class Trainer(Protocol):
 
     def answers_per_second(self, groups: Sequence[ContextGroup]) -> float:
         """The rate that training on such groups has here, measured in a few seconds; nothing is kept."""
+
+
+class TuningService(Protocol):
+    """A vendor's tuning jobs. Each method makes one attempt.
+
+    All raise a :class:`~ragtune.errors.ChatError` where the vendor does not answer or refuses, and
+    :class:`~ragtune.errors.TuningJobError` where it is the job that cannot be.
+    """
+
+    def upload(self, path: Path, name: str) -> str:
+        """Bring a file of examples to the vendor under a name of its own and give its id; what is there already is not sent again."""
+
+    def create(self, training: str, validation: str | None, *, tag: str, suffix: str, seed: int) -> str:
+        """Start a job of one epoch over uploaded files, marked with a tag, and give its id. This costs money."""
+
+    def find(self, tag: str, training: str) -> str | None:
+        """The job that carries a tag or trains on a file, if there is one."""
+
+    def state(self, job: str) -> TuningState:
+        """Where a job stands."""
+
+    def events(self, job: str, seen: Container[str]) -> list[TuningEvent]:
+        """What was told since the events that were seen, oldest first."""
+
+    def cancel(self, job: str) -> None:
+        """Stop a job; what it has trained so far may be charged."""
+
+    def checkpoints(self, job: str) -> list[TuningCheckpoint]:
+        """The models that it kept, oldest first."""
 
 
 class Judge(Protocol):

@@ -29,9 +29,11 @@ from ragtune.pipeline.records import (
     ModelResult,
     RunResult,
     SearchHit,
+    TuningJob,
+    TuningPlan,
 )
 from ragtune.rag import Answer
-from ragtune.types import Reason
+from ragtune.types import Reason, TuningCheckpoint
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -186,6 +188,53 @@ def show_models(models: Sequence[dict[str, Any]]) -> None:
             model["summary"],
         )
     out.print(table)
+
+
+def show_hosted(models: Sequence[dict[str, Any]]) -> None:
+    """The hosted models: dollars are for a million tokens read, written and trained on."""
+    for model in models:
+        prices = [("read", model["prompt_price"]), ("written", model["completion_price"]), ("trained on", model["training_price"])]
+        known = [f"${price:g} {what}" for what, price in prices if price is not None]
+        out.print(Text.assemble((model["id"], "bold"), f"  {', '.join(model['use'])}", ("  " + ", ".join(known), "dim")), soft_wrap=True)
+        facts = [
+            f"tunable until {model['tune_until']}" if model["tune_until"] else "",
+            f"shut down on {model['retires']}{' or later' if model['may_retire'] else ''}" if model["retires"] else "",
+            f"then {model['successor']}" if model["successor"] else "",
+            model["note"],
+        ]
+        if any(facts):
+            out.print(Text(f"   {'; '.join(filter(None, facts))}", style="dim"), soft_wrap=True)
+    out.print("dollars are for a million tokens", style="dim")
+
+
+def show_plan(plan: TuningPlan) -> None:
+    """What a hosted tuning job would be, and what stands in its way."""
+    for warning in plan.warnings:
+        err.print(Text.assemble(("· ", "yellow"), warning), soft_wrap=True)
+    out.print(f"{plan.sentence}; {plan.validation_examples} more to watch the loss on", soft_wrap=True)
+    out.print(f"written and checked, not sent: {plan.training}", soft_wrap=True, markup=False)
+    _reasons("problem", [Reason(where, what) for where, _, what in (each.partition(": ") for each in plan.problems)])
+
+
+def show_jobs(jobs: Sequence[TuningJob]) -> None:
+    """Hosted tuning jobs."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("model", "base", "job", "status", "started", "tuned"):
+        table.add_column(column, overflow="fold")
+    for job in jobs:
+        table.add_row(job.name, job.base, job.job or "", job.status, job.started[:16].replace("T", " "), job.model or job.reason)
+    out.print(table if jobs else "no hosted tuning jobs")
+
+
+def show_checkpoints(checkpoints: Sequence[TuningCheckpoint]) -> None:
+    """Checkpoints with the losses at their steps."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("step", "loss", "validation loss", "model"):
+        table.add_column(column, overflow="fold")
+    for each in checkpoints:
+        losses = [each.metrics.get(name) for name in ("loss", "validation_loss")]
+        table.add_row(str(each.step), *("" if loss is None else f"{loss:.4f}" for loss in losses), each.model)
+    out.print(table if checkpoints else "the job kept no checkpoints")
 
 
 def show_model(result: ModelResult) -> None:

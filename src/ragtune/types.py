@@ -355,3 +355,40 @@ class TrainResult:
     validation_loss: float | None
     device: str
     dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class TuningState:
+    """Where a hosted tuning job stands.
+
+    Args:
+        status: the vendor's own word, which may be one that nobody knew when this was written.
+        end: how it ended; ``None`` while it goes on.
+        model: the tuned model as the vendor knows it, once there is one.
+        reason: why it failed, in the vendor's words.
+        trained_tokens: tokens charged for.
+    """
+
+    status: str
+    end: Literal["succeeded", "failed", "cancelled"] | None = None
+    model: str | None = None
+    reason: str = ""
+    trained_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TuningEvent:
+    """What a vendor tells of a running job: words, or figures of one step (``step``, ``steps``, ``loss``, ``validation_loss``)."""
+
+    id: str
+    text: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TuningCheckpoint:
+    """A model that a job kept on its way."""
+
+    model: str
+    step: int
+    metrics: Mapping[str, float] = field(default_factory=dict)

@@ -25,6 +25,11 @@ def worth_another_try(error: BaseException) -> bool:
     return isinstance(error, UnreachableError)
 
 
+def patience(retries: int) -> Retrying:
+    """Calls a function again where a server is busy, gone or cut off; what it asks to wait is waited."""
+    return Retrying(stop=stop_after_attempt(retries + 1), wait=_wait, retry=retry_if_exception(worth_another_try), reraise=True)
+
+
 class RateLimit:
     """Lets calls through at even distances, in all threads together.
 
@@ -62,9 +67,7 @@ class Meter:
         self._name = name
         self._price = price
         self._limit = limit or RateLimit(None)
-        self._retrying = Retrying(
-            stop=stop_after_attempt(retries + 1), wait=_wait, retry=retry_if_exception(worth_another_try), reraise=True
-        )
+        self._retrying = patience(retries)
 
     def retrying(self, again: Callable[[BaseException], bool] = worth_another_try) -> Retrying:
         """Attempts at one call.

@@ -37,6 +37,7 @@ _ALL = (
     Provider("openai", "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), "openai"),
     Provider("deepseek", "openai", "https://api.deepseek.com", ("DEEPSEEK_API_KEY",), "deepseek"),
     Provider("gemini", "gemini", None, ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "google"),
+    Provider("vertex", "gemini", None, (), "google"),
     Provider("together", "openai", "https://api.together.xyz/v1", ("TOGETHER_API_KEY",), "together"),
     Provider("fireworks", "openai", "https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",), "fireworks"),
     Provider("mistral", "openai", "https://api.mistral.ai/v1", ("MISTRAL_API_KEY",), "mistral"),

@@ -83,6 +83,42 @@ class ModelResult:
 
 
 @dataclass(frozen=True, slots=True)
+class TuningPlan:
+    """What a hosted tuning job would be sent and cost; ``dollars`` is ``None`` where no price is known.
+
+    ``training`` is the file as it would be uploaded, ``problems`` what its vendor would refuse, ``warnings`` what to know before paying.
+    """
+
+    base: str
+    training: str
+    examples: int
+    validation_examples: int
+    tokens: int
+    dollars: float | None
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What will be done and what it will cost."""
+        cost = "its price is not known to ragtune" if self.dollars is None else f"about ${self.dollars:,.2f}"
+        return f"tuning {self.base} on {self.examples} examples: about {self.tokens:,} tokens, {cost}"
+
+
+@dataclass(frozen=True, slots=True)
+class TuningJob:
+    """A hosted tuning job as job.json of its model last told it."""
+
+    name: str
+    base: str
+    job: str | None
+    status: str
+    model: str | None
+    started: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationResult:
     """An evaluation: where its files are and the report's content."""
 

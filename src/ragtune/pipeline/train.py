@@ -12,6 +12,7 @@ from ragtune.dataset.draws import draw
 from ragtune.dataset.shared import epoch_groups, served_contexts
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import ProjectError, TrainError
+from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.records import ModelResult
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_completion
@@ -25,14 +26,27 @@ VALIDATION_CONTEXTS = 40
 
 
 def train(
-    workspace: Workspace, settings: Settings, dataset: str | None, name: str | None, progress: Progress, *, without_context: bool = False
+    workspace: Workspace,
+    settings: Settings,
+    dataset: str | None,
+    name: str | None,
+    progress: Progress,
+    *,
+    without_context: bool = False,
+    confirm: Callable[[str], bool] | None = None,
 ) -> ModelResult:
     """Train, or go on training, or give what an equal run made.
+
+    Of a hosted base, ``confirm`` is told what its vendor's job will cost, and says whether to spend it; ``None`` is no.
 
     Raises:
         ProjectError: there is no dataset, or the name belongs to a model of other inputs.
         TrainError: the dataset cannot be trained on, or training diverged.
     """
+    if is_hosted(settings.model.base):
+        from ragtune.pipeline.train_hosted import train_hosted
+
+        return train_hosted(workspace, settings, dataset, name, progress, without_context=without_context, confirm=confirm)
     source = workspace.find("datasets", dataset)
     folder = workspace.artifact("datasets", source.name)
     key, read = model_key(settings, source, folder, without_context)
@@ -42,14 +56,14 @@ def train(
         progress.note(f"train: unchanged, model {found.name} is as these inputs make it")
         return ModelResult(found.name, str(workspace.artifact("models", found.name)), False, found.figures)
     name = name or ("dsf-" if without_context else "tuned-") + key[:8]
-    output = _claim(workspace, name, key)
+    output = claim(workspace, name, key)
     data = read_dataset(folder)
     examples = sample_training(data.train, settings)
     if not examples:
         raise TrainError("the dataset has no question that can be trained on: questions need evidence that stands in the documents")
     groups = training_groups(data, examples, settings, source, without_context=without_context)
     trainer = build.trainer(settings)
-    result = trainer.train(groups, _validation(data, source, without_context), output, _live(progress))
+    result = trainer.train(groups, validation_groups(data, source, without_context), output, _live(progress))
     figures: dict[str, Any] = {
         "train_loss": result.train_loss,
         "validation_loss": result.validation_loss,
@@ -161,14 +175,15 @@ def _from_memory(examples: Sequence[Example], *, seed: int, epoch: int) -> list[
     return [ContextGroup(None, (Branch(e.id, e.question, build_completion(e.answers[0])),)) for e in order]
 
 
-def _validation(data: Dataset, source: Manifest, without_context: bool) -> list[ContextGroup]:
+def validation_groups(data: Dataset, source: Manifest, without_context: bool) -> list[ContextGroup]:
+    """What the validation loss is measured on."""
     chosen = sorted(data.validation, key=lambda example: draw("validation", example.id))[:VALIDATION_CONTEXTS]
     if without_context:
         return _from_memory(chosen, seed=0, epoch=0)
     return served_contexts(chosen, data.passages, k=source.settings["retrieve"]["k"])
 
 
-def _claim(workspace: Workspace, name: str, key: str) -> Path:
+def claim(workspace: Workspace, name: str, key: str) -> Path:
     """The folder of an unfinished model; what other inputs left in it is an error, what the same left is gone on with."""
     output = workspace.artifact("models", name)
     if read_manifest(output) is not None:
