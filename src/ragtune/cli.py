@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragtune.errors import RagtuneError
+from ragtune.models.choose import Task
 
 if TYPE_CHECKING:
     from ragtune.project import Project
@@ -235,6 +236,44 @@ def models_pull(
     from ragtune.project import pull_models
 
     _show(pull_models(names or ()), as_json, "show_models")
+
+
+@models_app.command("choose")
+def models_choose(
+    task: Annotated[Task, typer.Option("--task", help="What the model is for.")] = "answer",
+    budget: Annotated[
+        float | None, typer.Option("--budget", min=0, help="US dollars for all calls; default: any.", show_default=False)
+    ] = None,
+    calls: Annotated[int, typer.Option("--calls", min=1, help="How many calls there will be.")] = 1000,
+    private: Annotated[bool, typer.Option("--private", help="No document may leave this machine.")] = False,
+    memory: Annotated[float | None, typer.Option("--memory", min=0, help="GB of the GPU, or of the machine; default: this one's.")] = None,
+    try_: Annotated[
+        bool, typer.Option("--try", help="Ask the first of them a sample of validation questions: quality, cost and time side by side.")
+    ] = False,
+    names: Annotated[list[str] | None, typer.Option("--model", help="With --try: these instead; may be given several times.")] = None,
+    questions: Annotated[int, typer.Option("--questions", min=1, help="With --try: validation questions to ask.")] = 20,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Rank the models by what they are needed for, and say why; with --try, measure them on validation questions.
+
+    Example: ragtune models choose --task tune --private
+    """
+    opened = _open(project, settings, quiet=quiet or as_json, create=True)
+    ranked = opened.choose_models(
+        task,
+        budget=budget,
+        calls=calls,
+        privacy="own-machine" if private else "any",
+        memory=memory,
+    )
+    if not try_:
+        _show(ranked, as_json, "show_choices")
+        return
+    wanted = names or [choice.candidate.name for choice in ranked if choice.fits and choice.candidate.ready][:3]
+    _show(opened.try_models(wanted, questions=questions), as_json, "show_trials")
 
 
 @app.command()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ragtune.config import ENV_EXAMPLE, SETTINGS_FILE, load_settings, read_key, 
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.hosted.providers import is_hosted, price_name
 from ragtune.models import catalog
+from ragtune.models.choose import Choice, Need, Privacy, Task
 from ragtune.models.hosted import HOSTED
 from ragtune.models.prices import find_price
 from ragtune.models.pull import cache_dir, pull
@@ -27,6 +30,7 @@ from ragtune.pipeline.records import (
     ModelResult,
     RunResult,
     SearchHit,
+    Trial,
     TuningJob,
     TuningPlan,
 )
@@ -201,6 +205,40 @@ class Project:
         from ragtune.pipeline.ask import ask
 
         return ask(self.workspace, self.settings, question, model, k)
+
+    def choose_models(
+        self,
+        task: Task = "answer",
+        *,
+        budget: float | None = None,
+        calls: int = 1000,
+        privacy: Privacy = "any",
+        memory: float | None = None,
+    ) -> list[Choice]:
+        """Every model that ragtune knows by name, those that fit the need first, each with its reasons.
+
+        Args:
+            task: what the model is for.
+            budget: US dollars for ``calls`` calls; ``None`` is any.
+            calls: how many.
+            privacy: ``own-machine`` where no document may leave it.
+            memory: GB of the GPU, or of the machine; ``None`` looks here.
+        """
+        from ragtune.pipeline.choose import rank_models, this_machine
+
+        found, gpu = this_machine()
+        size = found if memory is None else memory * 1e9
+        return rank_models(
+            self.workspace,
+            self.settings,
+            Need(task, math.inf if budget is None else budget, calls, privacy, size, gpu, datetime.now(UTC).date()),
+        )
+
+    def try_models(self, names: Sequence[str], *, questions: int = 20, dataset: str | None = None) -> list[Trial]:
+        """Ask models the same sample of validation questions: quality, cost and time side by side."""
+        from ragtune.pipeline.choose import try_models
+
+        return try_models(self.workspace, self.settings, names, questions, dataset, self._progress)
 
     def run(
         self, documents: Paths = (), questions: Paths = (), *, test: Paths = (), budget: str | None = None, dry_run: bool = False

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ragtune.doctor import Check
+from ragtune.models.choose import Choice
 from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
@@ -29,6 +30,7 @@ from ragtune.pipeline.records import (
     ModelResult,
     RunResult,
     SearchHit,
+    Trial,
     TuningJob,
     TuningPlan,
 )
@@ -235,6 +237,49 @@ def show_checkpoints(checkpoints: Sequence[TuningCheckpoint]) -> None:
         losses = [each.metrics.get(name) for name in ("loss", "validation_loss")]
         table.add_row(str(each.step), *("" if loss is None else f"{loss:.4f}" for loss in losses), each.model)
     out.print(table if checkpoints else "the job kept no checkpoints")
+
+
+def show_choices(choices: Sequence[Choice]) -> None:
+    """The ranking, what fits first; what does not fit below, with what rules it out."""
+    for title, fits in (("fits, in the order to try", True), ("does not fit", False)):
+        chosen = [choice for choice in choices if choice.fits is fits]
+        if not chosen:
+            continue
+        table = Table(
+            box=None, pad_edge=False, header_style="dim", title=title, title_justify="left", title_style="bold" if fits else "dim"
+        )
+        for column in ("model", "why"):
+            table.add_column(column, overflow="fold")
+        for choice in chosen:
+            table.add_row(Text(choice.candidate.name, style="" if fits else "dim"), Text("; ".join(choice.reasons), style="dim"))
+        out.print(table)
+    out.print("measure the first ones on validation questions: ragtune models choose --try", style="dim")
+
+
+def show_trials(trials: Sequence[Trial]) -> None:
+    """Quality, cost and time side by side."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("model", overflow="fold")
+    for column in ("F1", "95 %", "quoting", "$ for 1000", "seconds", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for trial in trials:
+        if trial.f1 is None:
+            table.add_row(trial.model, *["–"] * 5, str(trial.questions))
+            continue
+        low, high = trial.f1.low, trial.f1.high
+        table.add_row(
+            trial.model,
+            f"{trial.f1.value:.2f}",
+            "–" if low is None or high is None else f"{low:.2f}, {high:.2f}",
+            "–" if trial.quoting is None else f"{trial.quoting:.0%}",
+            "–" if trial.cost is None else f"{trial.cost * 1000:.2f}",
+            "–" if trial.seconds is None else f"{trial.seconds:.2f}",
+            str(trial.questions),
+        )
+    out.print(table)
+    for trial in trials:
+        if trial.problem:
+            out.print(Text.assemble((trial.model, "yellow"), f": {trial.problem}"), soft_wrap=True)
 
 
 def show_model(result: ModelResult) -> None:
