@@ -13,17 +13,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragtune.chat.providers import Provider, is_own_machine, price_name, split_name
 from ragtune.config import ModelSettings, Settings, export_dotenv, read_key, read_variable
 from ragtune.errors import ConfigError, CorpusError, KeyRefusedError, MissingExtraError
+from ragtune.hosted.providers import Provider, is_own_machine, price_name, split_name
 from ragtune.models.fingerprint import fingerprint
 from ragtune.models.prices import Price, find_price
 from ragtune.models.pull import resolve
 from ragtune.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ragtune.chat.metered import RateLimit
     from ragtune.corpus import Corpus
+    from ragtune.hosted.meter import RateLimit
     from ragtune.protocols import ChatModel, Embedder, Engine, Trainer, VectorStore
 
 
@@ -140,7 +140,7 @@ def trainer(settings: Settings) -> Trainer:
 
 @lru_cache(maxsize=8)
 def _rate_limit(provider: str, per_minute: float | None) -> RateLimit:  # noqa: ARG001 - one for each
-    from ragtune.chat.metered import RateLimit
+    from ragtune.hosted.meter import RateLimit
 
     return RateLimit(per_minute)
 
@@ -188,8 +188,8 @@ def metered(workspace: Workspace, settings: Settings, chat: ChatModel, address: 
     Raises:
         ConfigError: a cap is set, and no price is known to keep to it.
     """
-    from ragtune.chat.ledger import Ledger
     from ragtune.chat.metered import MeteredChat
+    from ragtune.hosted.ledger import Ledger
 
     provider, _ = split_name(chat.name)
     return MeteredChat(

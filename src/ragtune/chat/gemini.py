@@ -10,8 +10,8 @@ import httpx
 from google import genai
 from google.genai import errors, types
 
-from ragtune.chat.failures import classify, redact
 from ragtune.errors import ChatError, CutStreamError, RefusalError, UnreachableError
+from ragtune.hosted.failures import classify, redact
 from ragtune.types import Message, Passage, Reply, Usage
 
 _REFUSALS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "IMAGE_SAFETY", "LANGUAGE"}

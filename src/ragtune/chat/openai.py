@@ -10,8 +10,8 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletion
 
-from ragtune.chat.failures import classify, redact
 from ragtune.errors import ChatError, CutStreamError, RefusalError, UnreachableError
+from ragtune.hosted.failures import classify, redact
 from ragtune.types import Message, Passage, Reply, Usage
 
 _THINKS = re.compile(r"^(gpt-[5-9]|o\d)")
