@@ -171,7 +171,8 @@ def chat_model(workspace: Workspace, settings: Settings, name: str) -> ChatModel
             )
         case "gemini":
             with extra("gemini"):
-                from ragtune.chat.gemini import GeminiChat, connect
+                from ragtune.chat.gemini import GeminiChat
+                from ragtune.hosted.gemini import connect
             client = connect(key, base_url=address, timeout=chat.timeout)
             made = GeminiChat(name, model, client=client, secret=key, key_variable=variable, thinking=chat.thinking)
         case "langchain":

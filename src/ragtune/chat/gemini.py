@@ -11,7 +11,8 @@ from google import genai
 from google.genai import errors, types
 
 from ragtune.errors import ChatError, CutStreamError, RefusalError, UnreachableError
-from ragtune.hosted.failures import classify, redact
+from ragtune.hosted.failures import redact
+from ragtune.hosted.gemini import translate
 from ragtune.types import Message, Passage, Reply, Usage
 
 _REFUSALS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "IMAGE_SAFETY", "LANGUAGE"}
@@ -23,7 +24,7 @@ class GeminiChat:
     Args:
         name: ``gemini:model``, for messages.
         model: as the API knows it; of Vertex AI also ``projects/…/endpoints/…``, which is what a tuned model is.
-        client: see :func:`connect`.
+        client: see :func:`ragtune.hosted.gemini.connect`.
         secret: the key, taken out of every message.
         key_variable: the variable that the key belongs into, for messages.
         thinking: let the model reason before it answers; else as little as it knows.
@@ -72,7 +73,7 @@ class GeminiChat:
                 if not self._give_way(error):
                     raise self._translate(error) from None
             except httpx.HTTPError as error:
-                raise self._unreachable(error) from None
+                raise self._translate(error) from None
         finish = self._check(answer)
         return Reply(_text(answer), _usage(answer), finish != "MAX_TOKENS", answer.model_version or self._model, time.monotonic() - began)
 
@@ -105,7 +106,7 @@ class GeminiChat:
                 if pieces or not self._give_way(error):
                     raise self._translate(error) from None
             except httpx.HTTPError as error:
-                raise (self._cut(error) if pieces else self._unreachable(error)) from None
+                raise (self._cut(error) if pieces else self._translate(error)) from None
         if not finish:
             raise self._cut("it sent no end")
         yield Reply("".join(pieces), usage, finish != "MAX_TOKENS", model, time.monotonic() - began)
@@ -140,35 +141,11 @@ class GeminiChat:
             raise RefusalError(f"{self.name}: the vendor's filter stopped the answer ({reason.name})")
         return reason.name if reason is not None else ""
 
-    def _translate(self, error: errors.APIError) -> ChatError:
-        headers = getattr(error.response, "headers", None)
-        return classify(
-            self.name,
-            status=error.code,
-            code=str(error.status or ""),
-            message=str(error.message or error),
-            headers=dict(headers) if headers else None,
-            secret=self._secret,
-            key_variable=self._key_variable,
-        )
-
-    def _unreachable(self, error: Exception) -> ChatError:
-        return classify(self.name, status=None, message=f"{type(error).__name__}: {error}", secret=self._secret)
+    def _translate(self, error: errors.APIError | httpx.HTTPError) -> ChatError:
+        return translate(self.name, error, secret=self._secret, key_variable=self._key_variable)
 
     def _cut(self, why: object) -> UnreachableError:
         return CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({redact(str(why), self._secret)}): try again")
-
-
-def connect(api_key: str | None, *, base_url: str | None = None, timeout: float = 120.0) -> genai.Client:
-    """A client of the Gemini API; it makes one attempt a call.
-
-    Args:
-        api_key: of the Gemini API.
-        base_url: another server of the same protocol.
-        timeout: seconds to wait for the next bytes.
-    """
-    options = types.HttpOptions(base_url=base_url, api_version="v1beta", timeout=int(timeout * 1000))
-    return genai.Client(api_key=api_key or "none", vertexai=False, http_options=options)
 
 
 def _contents(messages: Sequence[Message]) -> list[types.Content]:
