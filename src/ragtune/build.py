@@ -9,21 +9,21 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragtune.chat.providers import Provider, is_hosted, is_own_machine, price_name, split_name
 from ragtune.config import ModelSettings, Settings, export_dotenv, read_key, read_variable
 from ragtune.errors import ConfigError, CorpusError, KeyRefusedError, MissingExtraError, TuningJobError
+from ragtune.hosted.providers import Provider, is_hosted, is_own_machine, price_name, split_name
 from ragtune.models.fingerprint import fingerprint
 from ragtune.models.prices import Price, find_price
 from ragtune.models.pull import resolve
 from ragtune.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ragtune.chat.metered import RateLimit
     from ragtune.corpus import Corpus
+    from ragtune.hosted.meter import RateLimit
     from ragtune.protocols import ChatModel, Embedder, Engine, Trainer, TuningService, VectorStore
 
 
@@ -140,7 +140,7 @@ def trainer(settings: Settings) -> Trainer:
 
 @lru_cache(maxsize=8)
 def _rate_limit(provider: str, per_minute: float | None) -> RateLimit:  # noqa: ARG001 - one for each
-    from ragtune.chat.metered import RateLimit
+    from ragtune.hosted.meter import RateLimit
 
     return RateLimit(per_minute)
 
@@ -171,7 +171,8 @@ def chat_model(workspace: Workspace, settings: Settings, name: str) -> ChatModel
             )
         case "gemini":
             with extra("gemini"):
-                from ragtune.chat.gemini import GeminiChat, connect, connect_vertex
+                from ragtune.chat.gemini import GeminiChat
+                from ragtune.hosted.gemini import connect, connect_vertex
             if provider.name == "vertex":
                 client = connect_vertex(*vertex_place(workspace, settings, model), base_url=address, timeout=chat.timeout)
             else:
@@ -191,8 +192,8 @@ def metered(workspace: Workspace, settings: Settings, chat: ChatModel, address: 
     Raises:
         ConfigError: a cap is set, and no price is known to keep to it.
     """
-    from ragtune.chat.ledger import Ledger
     from ragtune.chat.metered import MeteredChat
+    from ragtune.hosted.ledger import Ledger
 
     provider, _ = split_name(chat.name)
     return MeteredChat(
@@ -282,10 +283,9 @@ def tuning_service(workspace: Workspace, settings: Settings, base: str) -> Tunin
         with extra("openai"):
             import openai
 
-            from ragtune.chat.openai import translate
             from ragtune.train.openai import OpenAITuning
         client = openai.OpenAI(api_key=key or "none", base_url=address, timeout=settings.chat.timeout, max_retries=0)
-        return OpenAITuning(base, model, client=client, translate=partial(translate, base, secret=key, key_variable=variable))
+        return OpenAITuning(base, model, client=client, secret=key, key_variable=variable)
     if provider.name == "vertex":
         return _vertex_tuning(workspace, settings, base, model, address)
     raise TuningJobError(f"{base}: {provider.name} has no tuning that ragtune knows: see 'ragtune models list --hosted'")
@@ -297,7 +297,7 @@ def _vertex_tuning(workspace: Workspace, settings: Settings, base: str, model: s
     with extra("gemini"):
         from google.auth.transport.requests import AuthorizedSession
 
-        from ragtune.chat.gemini import connect_vertex, find_credentials, translate
+        from ragtune.hosted.gemini import connect_vertex, find_credentials
         from ragtune.train.vertex import STORAGE, VertexTuning
     return VertexTuning(
         base,
@@ -305,7 +305,6 @@ def _vertex_tuning(workspace: Workspace, settings: Settings, base: str, model: s
         client=connect_vertex(*vertex_place(workspace, settings, model), base_url=address, timeout=settings.chat.timeout),
         session=AuthorizedSession(find_credentials()),  # type: ignore[no-untyped-call]
         bucket=settings.tuning.bucket.removeprefix("gs://").rstrip("/"),
-        translate=partial(translate, base),
         storage=read_variable(workspace.project, "STORAGE_EMULATOR_HOST") or STORAGE,
         timeout=settings.chat.timeout,
     )

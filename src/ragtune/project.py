@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ragtune import doctor as checks
-from ragtune.chat.providers import is_hosted, price_name
 from ragtune.config import ENV_EXAMPLE, SETTINGS_FILE, load_settings, read_key, render_toml
 from ragtune.errors import ConfigError, ProjectError
+from ragtune.hosted.providers import is_hosted, price_name
 from ragtune.models import catalog
 from ragtune.models.hosted import HOSTED
 from ragtune.models.prices import find_price

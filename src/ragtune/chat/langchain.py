@@ -10,8 +10,8 @@ from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 
-from ragtune.chat.failures import classify
 from ragtune.errors import ChatError, CutStreamError, MissingExtraError, NoSuchModelError, RefusalError
+from ragtune.hosted.failures import classify
 from ragtune.types import Message, Passage, Reply, Usage
 
 _CUT = {"length", "max_tokens", "MAX_TOKENS"}

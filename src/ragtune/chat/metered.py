@@ -4,43 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-from ragtune.chat.ledger import Ledger
-from ragtune.errors import ChatError, CutStreamError, RateLimitError, UnreachableError
+from ragtune.errors import ChatError
+from ragtune.hosted.ledger import Ledger
+from ragtune.hosted.meter import Meter, Price, RateLimit, worth_another_try
 from ragtune.protocols import ChatModel
 from ragtune.types import Message, Passage, Reply, Usage
-
-Price = Callable[[Usage], float]
-_LONGEST_WAIT_S = 120.0
-_backoff = wait_random_exponential(multiplier=1, max=30)
-
-
-class RateLimit:
-    """Lets calls through at even distances, in all threads together.
-
-    Args:
-        per_minute: calls a minute; ``None`` is no limit.
-    """
-
-    def __init__(self, per_minute: float | None) -> None:
-        self._interval = 60 / per_minute if per_minute else 0.0
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def wait(self) -> None:
-        """Sleep until the next call is due."""
-        if self._interval:
-            with self._lock:
-                due = max(self._next, time.monotonic())
-                self._next = due + self._interval
-            time.sleep(max(0.0, due - time.monotonic()))
 
 
 class MeteredChat:
@@ -70,10 +42,8 @@ class MeteredChat:
         self._chat = chat
         self._ledger = ledger
         self._address = address
-        self._price = price
         self._cache = cache
-        self._limit = limit or RateLimit(None)
-        self._retrying = patience(retries)
+        self._meter = Meter(chat.name, ledger, price=price, retries=retries, limit=limit)
 
     @property
     def name(self) -> str:
@@ -103,10 +73,10 @@ class MeteredChat:
                     self._chat.complete(messages, max_tokens=max_tokens, schema=schema, temperature=temperature, seed=seed),
                 )
             except ChatError as error:
-                self._failed(reservation, error)
+                self._meter.failed(reservation, error)
                 raise
 
-        reply = self._retrying.copy()(call)
+        reply = self._meter.retrying()(call)
         self._ledger.keep(key, reply)
         return reply
 
@@ -117,9 +87,9 @@ class MeteredChat:
         began = False
 
         def again(error: BaseException) -> bool:
-            return not began and _worth_another_try(error)
+            return not began and worth_another_try(error)
 
-        for attempt in self._retrying.copy(retry=retry_if_exception(again)):
+        for attempt in self._meter.retrying(again):
             with attempt:
                 reservation = self._begin(messages, max_tokens)
                 settled = False
@@ -133,50 +103,17 @@ class MeteredChat:
                             yield piece
                 except ChatError as error:
                     if not settled:
-                        self._failed(reservation, error)
+                        self._meter.failed(reservation, error)
                     raise
 
     def _begin(self, messages: Sequence[Message], max_tokens: int) -> int | None:
-        self._limit.wait()
-        if self._price is None:
-            return None
         # A token of a byte-level tokenizer is at least one byte; each message's frame is a few more.
-        most = Usage(sum(len(message.content.encode()) + 16 for message in messages) + 16, max_tokens)
-        return self._ledger.reserve(self.name, self._price(most))
+        return self._meter.begin(Usage(sum(len(message.content.encode()) + 16 for message in messages) + 16, max_tokens))
 
     def _end(self, reservation: int | None, reply: Reply) -> Reply:
-        if reservation is None or self._price is None:
-            return reply
-        if not reply.usage.prompt_tokens:
-            return reply  # the server does not say what it counted: what was set aside stays set aside
-        cost = self._price(reply.usage)
-        self._ledger.settle(reservation, cost)
-        return replace(reply, cost=cost)
-
-    def _failed(self, reservation: int | None, error: ChatError) -> None:
-        """A refusal costs nothing; where the line was cut or fell silent, the server may have charged, and the reservation stays."""
-        unknown = isinstance(error, CutStreamError) or (isinstance(error, UnreachableError) and not error.answered)
-        if reservation is not None and not unknown:
-            self._ledger.settle(reservation, 0.0)
+        cost = self._meter.end(reservation, reply.usage)
+        return reply if cost is None else replace(reply, cost=cost)
 
     def _key(self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int) -> str:
         asked = [self.name, self._address, [[m.role, m.content] for m in messages], max_tokens, schema, temperature, seed]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def patience(retries: int) -> Retrying:
-    """Calls a function again where a server is busy, gone or cut off; what it asks to wait is waited."""
-    return Retrying(stop=stop_after_attempt(retries + 1), wait=_wait, retry=retry_if_exception(_worth_another_try), reraise=True)
-
-
-def _worth_another_try(error: BaseException) -> bool:
-    if isinstance(error, RateLimitError):
-        return error.retry_after is None or error.retry_after <= _LONGEST_WAIT_S
-    return isinstance(error, UnreachableError)
-
-
-def _wait(state: RetryCallState) -> float:
-    """As long as the server asks, else longer each time, with chance so that many clients do not come back at once."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    asked = error.retry_after if isinstance(error, RateLimitError | UnreachableError) else None
-    return asked if asked is not None and asked <= _LONGEST_WAIT_S else _backoff(state)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ragtune import build
-from ragtune.chat.providers import split_name
 from ragtune.config import Settings
 from ragtune.errors import ProjectError, TuningJobError
+from ragtune.hosted.providers import split_name
 from ragtune.pipeline.records import ModelResult, TuningJob
 from ragtune.train import jobs
 from ragtune.types import TuningCheckpoint

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ragtune import build
-from ragtune.chat.providers import is_hosted
 from ragtune.config import Settings
 from ragtune.dataset.draws import draw
 from ragtune.dataset.shared import epoch_groups, served_contexts
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import ProjectError, TrainError
+from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.records import ModelResult
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_completion
