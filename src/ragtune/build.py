@@ -277,18 +277,18 @@ def tuning_service(workspace: Workspace, settings: Settings, base: str) -> Tunin
         MissingExtraError: its SDK is not installed.
     """
     provider, model = split_name(base)
+    if provider.name != "vertex" and (provider.protocol != "openai" or provider.name == "deepseek"):
+        raise TuningJobError(f"{base}: {provider.name} has no tuning that ragtune knows: see 'ragtune models list --hosted'")
     key, variable = find_key(workspace, provider)
     address = server_address(workspace, settings, provider, model)
-    if provider.protocol == "openai" and provider.name != "deepseek":
+    if provider.protocol == "openai":
         with extra("openai"):
             import openai
 
             from ragtune.train.openai import OpenAITuning
         client = openai.OpenAI(api_key=key or "none", base_url=address, timeout=settings.chat.timeout, max_retries=0)
         return OpenAITuning(base, model, client=client, secret=key, key_variable=variable)
-    if provider.name == "vertex":
-        return _vertex_tuning(workspace, settings, base, model, address)
-    raise TuningJobError(f"{base}: {provider.name} has no tuning that ragtune knows: see 'ragtune models list --hosted'")
+    return _vertex_tuning(workspace, settings, base, model, address)
 
 
 def _vertex_tuning(workspace: Workspace, settings: Settings, base: str, model: str, address: str | None) -> TuningService:
