@@ -18,6 +18,7 @@ pytest.importorskip("openai", reason="openai is not installed")
 pytest.importorskip("google.genai", reason="google-genai is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
 
+from google_account import write_account
 from ragtune import Project, build
 from ragtune.dataset.shared import epoch_groups
 from ragtune.dataset.store import read_dataset
@@ -26,7 +27,7 @@ from ragtune.pipeline.train import find_tuned
 from ragtune.prompts import build_messages
 from ragtune.testing.loopback import Fault
 from ragtune.testing.tuning_server import KEY, TuningServer
-from ragtune.types import Message
+from ragtune.types import Message, Usage
 from ragtune.workspace import Workspace
 from tiny_project import write_project, write_sources
 
@@ -207,6 +208,26 @@ def test_gemini_is_tuned_on_vertex_and_says_what_is_missing(project, server):
         build.vertex_place(gemini.workspace, gemini.settings, "gemini-3.5-flash")
     with pytest.raises(TuningJobError, match="deepseek has no tuning"):
         hosted(project, "model.base=deepseek:deepseek-flash").train(confirm=yes)
+
+
+def test_a_model_tuned_on_vertex_is_an_endpoint_that_answers_at_its_bases_price(project, server, monkeypatch):
+    account = write_account(project / "account.json", f"{server.root}/token")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.root)
+    place = ["tuning.project=acme", "tuning.location=europe-west4", "tuning.bucket=gs://examples"]
+    opened = hosted(project, "model.base=gemini:gemini-3.5-flash", *place, f'chat.base_urls={{vertex = "{server.root}"}}')
+    opened.train(confirm=yes)
+    manifest = find_tuned(opened.workspace, None)
+    assert manifest.settings["hosted"] == "vertex:projects/acme/locations/europe-west4/endpoints/0001"
+    assert manifest.settings["model"]["base"] == "vertex:gemini-3.5-flash"
+    chat = build.chat_model(opened.workspace, opened.settings, manifest.settings["hosted"])
+    assert chat.complete([Message("user", "Who?")]).text == "Answer: not in the passages"
+    base = build._tuned_from(opened.workspace, chat.name)
+    price, listed = (build.price_of(opened.settings, name, None, base) for name in (chat.name, "gemini:gemini-3.5-flash"))
+    assert price is not None
+    assert listed is not None
+    assert price(Usage(1000, 1000)) == listed(Usage(1000, 1000)) > 0
+    assert [each.step for each in opened.checkpoints()] == [2, 4]
 
 
 WHERE = ["upload:before", "upload:after", "create:before", "create:after", "state:after", "events:after"]

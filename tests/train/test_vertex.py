@@ -9,12 +9,11 @@ import pytest
 genai = pytest.importorskip("google.genai", reason="google-genai is not installed")
 pytest.importorskip("openai", reason="openai is not installed")
 
-from cryptography.hazmat.primitives import serialization  # noqa: E402
-from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: E402
 from google.auth.transport.requests import AuthorizedSession  # noqa: E402
 from made_groups import group  # noqa: E402
 from made_jobs import Notes, export_vertex, follow, submit  # noqa: E402
 
+from google_account import write_account  # noqa: E402
 from ragtune.chat.gemini import GeminiChat  # noqa: E402
 from ragtune.errors import KeyRefusedError, QuotaError, TuningJobError  # noqa: E402
 from ragtune.hosted.gemini import connect_vertex, find_credentials  # noqa: E402
@@ -28,20 +27,12 @@ from ragtune.types import Message, Reply  # noqa: E402
 BASE = "vertex:gemini-3.5-flash"
 
 
-@pytest.fixture(scope="module")
-def private_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return pem.decode()
-
-
 @pytest.fixture
-def server(tmp_path, private_key, monkeypatch):
+def server(tmp_path, monkeypatch):
     """A server whose token endpoint the credentials name."""
     with TuningServer(tmp_path / "vendor") as running:
-        account = {"type": "service_account", "client_email": "tuner@example.com", "private_key": private_key, "private_key_id": "1"}
-        (tmp_path / "account.json").write_text(json.dumps({**account, "token_uri": f"{running.root}/token"}), encoding="utf-8")
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+        account = write_account(tmp_path / "account.json", f"{running.root}/token")
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
         yield running
     assert running.errors == []
 
