@@ -14,6 +14,8 @@ import pytest
 
 from ragtune import Project, __version__, cli
 from ragtune.config import load_settings
+from ragtune.models.catalog import CATALOG
+from ragtune.models.pull import _origin
 from tiny_project import Sources
 
 HEAVY = ("torch", "transformers", "tensorflow", "langchain", "faiss", "sentence_transformers", "numpy", "scipy")
@@ -94,6 +96,7 @@ def test_every_command_has_help(run):
         (["ask", " ", "--project", "."], "the question is empty"),
         (["dataset", "--project", "."], "no documents have been ingested"),
         (["dataset", "show", "--project", "."], "run 'ragtune dataset'"),
+        (["dataset", "--questions", "q.jsonl", "show", "--project", "."], "leave them out before 'show'"),
         (["train", "--project", "."], "run 'ragtune dataset'"),
         (["evaluate", "--project", "."], "run 'ragtune train'"),
         (["evaluate", "--project", ".", "--split", "train"], "there is no split 'train'"),
@@ -202,6 +205,37 @@ def test_doctor_names_keys_and_never_shows_them(run, monkeypatch):
     assert "OPENAI_API_KEY" in shown
 
 
+def test_doctor_looks_at_the_files_of_the_projects_models(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAGTUNE_CACHE", str(tmp_path / "cache"))
+
+    def check(base: str, name: str | None = None) -> dict[str, str]:
+        _, out, _ = run("doctor", "--json")
+        return next(check for check in json.loads(out) if check["name"] == f"Model {name or base}")
+
+    def use(base: str, embedder: str = "all-minilm-l6-v2") -> None:
+        toml = f"[model]\nbase = {json.dumps(base)}\n[embed]\nmodel = {json.dumps(embedder)}\n"
+        (tmp_path / "ragtune.toml").write_text(toml, encoding="utf-8")
+
+    use("organisation/model")
+    assert (check("organisation/model")["state"], check("all-minilm-l6-v2")["state"]) == ("note", "note")
+    use("no-such-model")
+    assert (check("no-such-model")["state"], check("no-such-model")["advice"]) == ("problem", "set model.base")
+    own = tmp_path / "own"
+    own.mkdir()
+    use(str(own))
+    assert "holds no config.json" in check(str(own))["found"]
+    (own / "config.json").touch()
+    (own / "model.safetensors").touch()
+    assert "lacks its weights" in check(str(own))["found"]
+    (own / "model.safetensors").write_bytes(b"x")
+    assert check(str(own))["state"] == "ok"
+    pulled = tmp_path / "cache" / "models" / "all-minilm-l6-v2"
+    pulled.mkdir(parents=True)
+    assert check("all-minilm-l6-v2")["found"] == "not fetched yet", "an empty folder is no model"
+    (pulled / "ragtune.json").write_text(json.dumps(_origin(CATALOG["all-minilm-l6-v2"])), encoding="utf-8")
+    assert (check("all-minilm-l6-v2")["state"], "models pull" in check("all-minilm-l6-v2")["advice"]) == ("problem", True)
+
+
 def test_a_token_in_dotenv_reaches_the_libraries_that_load_models(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "the environment's")
     (tmp_path / ".env").write_text("HF_TOKEN=hf-of-dotenv\n", encoding="utf-8")
@@ -223,7 +257,8 @@ def test_models_list(run):
     assert code == 0
     models = {model["id"]: model for model in json.loads(out)}
     assert models["smollm2-135m-instruct"]["kind"] == "chat"
-    assert set(models["all-minilm-l6-v2"]) == {"id", "kind", "parameters", "licence", "folder", "summary"}
+    assert set(models["all-minilm-l6-v2"]) == {"id", "kind", "parameters", "licence", "folder", "summary", "hub_id"}
+    assert models["all-minilm-l6-v2"]["hub_id"] == "sentence-transformers/all-MiniLM-L6-v2"
     assert "all-minilm-l6-v2" in " ".join(run("models", "list")[1].split())
 
 

@@ -190,3 +190,16 @@ def test_keys_are_never_shown(tmp_path, monkeypatch):
         load_settings(tmp_path)
     assert SECRET not in str(caught.value)
     assert SECRET not in repr(load_settings(tmp_path, ["train.epochs=1"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("RAGTUNE_MODEL", "foo"), ("RAGTUNE_QUESTIONS", "q.jsonl"), ("RAGTUNE_EVALUATE__ARMS", "base,tuned")]
+)
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_a_value_that_should_be_json_is_a_mistake_that_says_how_to_write_it(tmp_path, monkeypatch, name, value, where):
+    if where == ".env":
+        (tmp_path / ".env").write_text(f"{name}={value}\n", encoding="utf-8")
+    else:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"a list is written as JSON, like RAGTUNE_EVALUATE__ARMS="):
+        load_settings(tmp_path)

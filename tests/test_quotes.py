@@ -196,3 +196,7 @@ def test_long_hostile_texts_end(piece):
     text = piece * 20_000
     assert find_span("needle", text + "needle") is not None
     assert find_span("absent", text) is None
+
+
+def test_a_long_run_of_spaces_takes_no_time():
+    assert fold("---|" + " " * 200_000 + "x") == "--- x"

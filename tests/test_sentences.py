@@ -37,3 +37,9 @@ def test_a_line_loses_the_marks_at_its_edges_only() -> None:
     assert bare("  ## The  *old* mill ") == "The *old* mill"
     assert bare("| Hut | Beds |") == "Hut | Beds"
     assert bare("- > a | b") == "a | b"
+    assert bare("| a ||") == "a"
+    assert bare("a\t|") == "a"
+
+
+def test_a_long_run_of_spaces_takes_no_time() -> None:
+    assert bare("a" + " " * 1_000_000 + "b") == "a b"

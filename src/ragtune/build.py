@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ragtune.config import ModelSettings, Settings, export_dotenv, read_key, read_variable
 from ragtune.errors import ConfigError, CorpusError, KeyRefusedError, MissingExtraError, TuningJobError
 from ragtune.hosted.providers import Provider, is_hosted, is_own_machine, price_name, split_name
-from ragtune.models.fingerprint import fingerprint
+from ragtune.models.fingerprint import fingerprint, hub_revision
 from ragtune.models.prices import Price, find_price
 from ragtune.models.pull import resolve
 from ragtune.workspace import Workspace
@@ -221,14 +221,19 @@ def price_of(settings: Settings, name: str, address: str | None, base: str | Non
     Raises:
         ConfigError: a cap is set, and no price is known to keep to it.
     """
-    listed, model = price_name(base or name)
-    found = find_price(listed, model, settings.chat.prices.get(name), free=is_own_machine(address))
+    found = list_price(settings, name, address, base)
     if found is None and math.isfinite(settings.chat.max_cost):
         raise ConfigError(
             f"{name}: no price is known, so chat.max_cost cannot be kept to: set what a million prompt and completion tokens cost, as in "
             f"--set 'chat.prices={{\"{name}\" = [0.5, 1.5]}}', or take the cap off with --set chat.max_cost=inf"
         )
     return found
+
+
+def list_price(settings: Settings, name: str, address: str | None, base: str | None = None) -> Price | None:
+    """Dollars for the tokens of one call; ``None`` where no price is known. A tuned model is priced by its ``base``."""
+    listed, model = price_name(base or name)
+    return find_price(listed, model, settings.chat.prices.get(name), free=is_own_machine(address))
 
 
 def find_key(workspace: Workspace, provider: Provider) -> tuple[str | None, str | None]:
@@ -326,11 +331,14 @@ def vertex_place(workspace: Workspace, settings: Settings, model: str) -> tuple[
 
 
 def model_fingerprint(settings: Settings) -> str:
-    """Hash of the base weights where they lie on disk, else the model's name."""
+    """Hash of the base weights where they lie in a folder, else the hub model's name and revision."""
     if is_hosted(settings.model.base):
         return f"hosted:{settings.model.base}"
     found = resolve(settings.model.base)
-    return fingerprint(found) if isinstance(found, Path) else f"hub:{found}"
+    if isinstance(found, Path):
+        return fingerprint(found)
+    with extra("torch"):
+        return f"hub:{found}@{hub_revision(found)}"
 
 
 def with_base(settings: Settings, base: str) -> Settings:

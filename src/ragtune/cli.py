@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that ``ragtune --help`` answ
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,6 +152,16 @@ def search(
     _show(_open(project, settings, quiet=True).search(text, k), as_json, "show_hits")
 
 
+@dataclass(frozen=True)
+class _DatasetOptions:
+    """What was written before a subcommand of ``ragtune dataset``, and holds for it."""
+
+    project: Path | None
+    settings: list[str]
+    name: str | None
+    as_json: bool
+
+
 @dataset_app.callback(invoke_without_command=True)
 def dataset(
     context: typer.Context,
@@ -171,10 +182,15 @@ def dataset(
     if context.invoked_subcommand is None:
         opened = _open(project, settings, quiet=quiet or as_json)
         _show(opened.dataset(questions or (), test=test or (), name=name), as_json, "show_dataset")
+    elif questions or test:
+        context.fail(f"--questions and --test build a dataset: leave them out before '{context.invoked_subcommand}'")
+    else:
+        context.obj = _DatasetOptions(project, settings or [], name, as_json)
 
 
 @dataset_app.command("show")
 def dataset_show(
+    context: typer.Context,
     example: Annotated[str | None, typer.Argument(help="A question's id; default: the first training example.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The dataset; default: the newest.")] = None,
     epoch: Annotated[int, typer.Option("--epoch", help="Contexts are drawn anew each epoch.")] = 0,
@@ -186,7 +202,9 @@ def dataset_show(
 
     Example: ragtune dataset show q001
     """
-    _show(_open(project, settings, quiet=True).dataset_show(example, name=name, epoch=epoch), as_json, "show_example")
+    before: _DatasetOptions = context.obj
+    opened = _open(project or before.project, [*before.settings, *(settings or ())], quiet=True)
+    _show(opened.dataset_show(example, name=name or before.name, epoch=epoch), as_json or before.as_json, "show_example")
 
 
 @models_app.command("list")
@@ -330,9 +348,12 @@ def report(
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     model: Annotated[
-        str | None, typer.Option("--model", help="A tuned model, or `base`; default: the newest tuned model, else the base.")
+        str | None,
+        typer.Option("--model", help="A tuned model, `base`, or `provider:model`; default: the newest tuned model, else the base."),
     ] = None,
-    k: Annotated[int | None, typer.Option("-k", min=1, help="Passages to show; default: retrieve.k.")] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, help="Passages to show; default: what a tuned model was tuned with, else retrieve.k.")
+    ] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,

@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
 
 from ragtune.errors import ConfigError
 from ragtune.types import Arm, Context
@@ -151,7 +151,7 @@ class GenerateSettings(Section):
     batch_size: int = Field(16, ge=1)
     """Prompts answered at once."""
     constrained_quotes: bool = True
-    """Inside quotation marks a local model may only write what stands in a passage that it is shown; all arms alike."""
+    """In the quotes that open a line before the answer, a local model may only write what stands in a passage that it is shown."""
 
 
 class EvaluateSettings(Section):
@@ -296,6 +296,11 @@ def load_settings(project: Path, overrides: Sequence[str] = ()) -> Settings:
         raise ConfigError(f"{SETTINGS_FILE} is not valid TOML: {error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{SETTINGS_FILE} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+    except SettingsError as error:
+        raise ConfigError(
+            f'{error}: in the environment and .env a list is written as JSON, like {PREFIX}EVALUATE__ARMS=\'["base", "tuned"]\', '
+            f"and a section's settings each by its name, like {PREFIX}MODEL__BASE=NAME"
+        ) from None
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
     return Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})

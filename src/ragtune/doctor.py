@@ -13,9 +13,10 @@ from typing import Literal
 
 import psutil
 
-from ragtune.config import present_keys
+from ragtune.config import Settings, present_keys
+from ragtune.errors import ModelError
 from ragtune.models import catalog
-from ragtune.models.pull import cache_dir
+from ragtune.models.pull import resolve
 
 State = Literal["ok", "note", "problem"]
 _EXTRAS = {
@@ -40,9 +41,11 @@ class Check:
     advice: str = ""
 
 
-def run_checks(project: Path) -> list[Check]:
-    """Look at Python, cores, memory, disk, GPU, packages, models and keys. Keys are named, never shown."""
-    return [_python(), _cores(), _memory(), _disk(project), _gpu(), *_packages(), *_models(), *_keys(project), _project(project)]
+def run_checks(project: Path, settings: Settings) -> list[Check]:
+    """Look at Python, cores, memory, disk, GPU, packages, models (the project's and the catalog's) and keys: named, never shown."""
+    models = dict.fromkeys([settings.model.base, settings.embed.model, *catalog.CATALOG])
+    checks = [_python(), _cores(), _memory(), _disk(project), _gpu(), *_packages()]
+    return [*checks, *(_model(name, settings) for name in models), *_keys(project), _project(project)]
 
 
 def _python() -> Check:
@@ -101,17 +104,34 @@ def _packages() -> list[Check]:
     ]
 
 
-def _models() -> list[Check]:
-    checks = []
-    for entry in catalog.CATALOG.values():
-        folder = cache_dir() / "models" / entry.id
-        if folder.is_dir():
-            checks.append(Check(f"Model {entry.id}", "ok", str(folder)))
-        else:
-            checks.append(
-                Check(f"Model {entry.id}", "note", "not fetched yet", f"ragtune models pull {entry.id} (or it is fetched when first used)")
-            )
-    return checks
+def _model(name: str, settings: Settings) -> Check:
+    """Whether a model is here with all that it needs."""
+    label = f"Model {name}"
+    try:
+        found = resolve(name, allow_pull=False)
+    except ModelError as error:
+        if name in catalog.CATALOG:
+            return Check(label, "note", "not fetched yet", f"ragtune models pull {name} (or it is fetched when first used)")
+        return Check(label, "problem", str(error), f"set {_setting(name, settings)}")
+    if isinstance(found, str):
+        return Check(label, "note", "of the model hub", "it is fetched when first used, or taken from the hub's cache")
+    lacking = _lacking(found, ("*.safetensors", "*.bin") if name == settings.embed.model else ("*.safetensors",))
+    if not lacking:
+        return Check(label, "ok", str(found))
+    again = f"remove that folder and run 'ragtune models pull {name}'" if name in catalog.CATALOG else "save it again with save_pretrained"
+    return Check(label, "problem", f"{found} lacks its {lacking}", again)
+
+
+def _setting(name: str, settings: Settings) -> str:
+    return "model.base" if name == settings.model.base else "embed.model"
+
+
+def _lacking(folder: Path, weights: tuple[str, ...]) -> str:
+    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+        return "config.json"
+    if not any(file.stat().st_size for pattern in weights for file in folder.rglob(pattern)):
+        return f"weights ({' or '.join(weights)})"
+    return ""
 
 
 def _keys(project: Path) -> list[Check]:

@@ -11,8 +11,8 @@ class Progress(Protocol):
     def start(self, stage: str, total: float | None = None) -> None:
         """A stage begins; ``total`` in units of work, ``None`` where it is not known."""
 
-    def update(self, stage: str, done: float, detail: str = "") -> None:
-        """``done`` units are behind; ``detail`` is a short live text."""
+    def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
+        """``done`` units are behind, ``left`` seconds ahead where the stage knows better than its rate; ``detail`` is a short live text."""
 
     def finish(self, stage: str, message: str) -> None:
         """The stage ended; ``message`` says what it made."""
@@ -27,7 +27,7 @@ class Silent:
     def start(self, stage: str, total: float | None = None) -> None:
         """Say nothing."""
 
-    def update(self, stage: str, done: float, detail: str = "") -> None:
+    def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
         """Say nothing."""
 
     def finish(self, stage: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +45,7 @@ class Project:
         path: the project's folder; ``None`` takes the nearest one upwards from here that has a ragtune.toml or a workspace.
         overrides: settings as ``"train.epochs=2"``, above environment and files.
         progress: told what goes on; default: silent.
-        create: make the project where there is none.
+        create: make the project where there is none, its folder when first something is written to it.
 
     Raises:
         ProjectError: there is no project and ``create`` is false.
@@ -92,7 +93,7 @@ class Project:
 
     def doctor(self) -> list[checks.Check]:
         """Look at the machine and the project."""
-        return checks.run_checks(self.path)
+        return checks.run_checks(self.path, self.settings)
 
     def ingest(self, paths: Paths = ()) -> IngestResult:
         """Make the corpus equal to its sources: ``paths``, else the setting ``documents``, else what was ingested last."""
@@ -204,10 +205,10 @@ class Project:
     def run(
         self, documents: Paths = (), questions: Paths = (), *, test: Paths = (), budget: str | None = None, dry_run: bool = False
     ) -> RunResult:
-        """Do everything that is not done yet, in one go."""
+        """Do everything that is not done yet, in one go; a dry run only predicts and writes nothing into the project."""
         from ragtune.pipeline.run import run
 
-        with self.workspace.lock("run"):
+        with contextlib.nullcontext() if dry_run else self.workspace.lock("run"):
             given = self._resolve(documents), self._resolve(questions), self._resolve(test)
             return run(self.workspace, self.settings, *given, budget, dry_run, self._progress)
 
@@ -271,6 +272,7 @@ def _entry(entry: catalog.CatalogEntry) -> dict[str, JSON]:
         "licence": entry.licence,
         "folder": str(folder) if folder.is_dir() else None,
         "summary": entry.summary,
+        "hub_id": entry.hub_id,
     }
 
 
@@ -291,7 +293,6 @@ def _find(path: str | Path | None, create: bool) -> Path:
             raise ProjectError(f"{folder} is a file: a project is a folder")
         if not folder.exists() and not create:
             raise ProjectError(f"there is no folder {folder}: run 'ragtune init {path}'")
-        folder.mkdir(parents=True, exist_ok=True)
         return folder
     here = Path.cwd()
     for folder in (here, *here.parents):

@@ -27,6 +27,8 @@ from ragtune.types import (
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
+CHECKPOINT = "checkpoint.safetensors"
+"""The file in a model's folder from which a trainer goes on after a kill."""
 
 
 class Embedder(Protocol):
@@ -102,7 +104,7 @@ class Engine(Protocol):
     ) -> Iterator[tuple[int, Generation]]:
         """Greedy answers as ``(index of the prompt, generation)``, in any order, as batches finish.
 
-        ``quotable`` holds each prompt's quotes to spans of its passages while they are written; without it they are free.
+        ``quotable`` holds the quotes that open a line before the answer to spans of a prompt's passages; without it they are free.
         """
 
     def stream(
@@ -161,7 +163,10 @@ class Trainer(Protocol):
         output: Path,
         on_step: Callable[[dict[str, float]], None],
     ) -> TrainResult:
-        """Train to the end of the budget, resuming from what an interrupted run left in ``output``; writes ``output/adapter/``."""
+        """Train to the end of the budget, resuming from what an interrupted run left in ``output``; writes ``output/adapter/``.
+
+        The checkpoint stays, and training again from it only writes the adapter again: whoever calls removes it when the model is finished.
+        """
 
     def answers_per_second(self, groups: Sequence[ContextGroup]) -> float:
         """The rate that training on such groups has here, measured in a few seconds; nothing is kept."""

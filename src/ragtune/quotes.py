@@ -19,7 +19,10 @@ _DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
 _QUOTES = dict.fromkeys(map(ord, '"“”„‟«»‘’‚‛`´′″'), "'")
 _TRANSLATE = {**_DASHES, **_QUOTES}
 _DROPPED = frozenset("*_|\\\u00ad\u200b\u200c\u200d\ufeff")
-_LINE_MARK = re.compile(r"(?m)^[ \t]*(?:>[ \t]*)*(?:#{1,6}[ \t]+|[-*+][ \t]+|\|?(?:[ \t]*:?-{3,}:?[ \t]*\|)+[ \t]*:?-*:?[ \t]*\|?[ \t]*$)?")
+_LINE_MARK = re.compile(
+    r"(?m)^[ \t]*(?:>[ \t]*)*"
+    r"(?:#{1,6}[ \t]+|[-*+][ \t]+|\|?(?:[ \t]*:?-{3,}:?[ \t]*\|)+[ \t]*+:?+-*+:?+[ \t]*+\|?+[ \t]*+$)?"
+)
 _LINK_TAIL = re.compile(r"\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)")
 
 

@@ -6,6 +6,7 @@ import atexit
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -40,6 +41,16 @@ _EVERY_S = 20.0
 _MARKS = {"ok": "[green]✓[/green]", "note": "[yellow]·[/yellow]", "problem": "[red]✗[/red]"}
 
 
+class _TimeLeft(TimeRemainingColumn):
+    """The stage's own estimate where it has one, else what its rate so far comes to."""
+
+    def render(self, task: Task) -> Text:
+        left = task.fields.get("left")
+        if left is None:
+            return super().render(task)
+        return Text(str(timedelta(seconds=round(left))), style="progress.remaining")
+
+
 class LiveProgress:
     """Draws bars with the time left on a terminal; elsewhere writes a line now and then."""
 
@@ -64,30 +75,32 @@ class LiveProgress:
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
-                TimeRemainingColumn(),
+                _TimeLeft(),
                 TextColumn("[dim]{task.fields[detail]}"),
                 console=err,
                 transient=True,
             )
             self._bars.start()
             atexit.register(self._bars.stop)  # an error or Ctrl-C must not leave the cursor hidden
-        self._tasks[stage] = self._bars.add_task(stage, total=total, detail="")
+        self._tasks[stage] = self._bars.add_task(stage, total=total, detail="", left=None)
 
-    def update(self, stage: str, done: float, detail: str = "") -> None:
+    def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
         """Move a bar. The rate is counted from the first call, as a stage that goes on from an earlier sitting starts with work done."""
         if stage not in self._began:
             self._began[stage] = (time.monotonic(), done)
             if self._bars is not None and stage in self._tasks:
-                self._bars.reset(self._tasks[stage], completed=int(done), detail=detail)
+                self._bars.reset(self._tasks[stage], completed=int(done), detail=detail, left=left)
         elif self._bars is not None and stage in self._tasks:
-            self._bars.update(self._tasks[stage], completed=done, detail=detail)
+            self._bars.update(self._tasks[stage], completed=done, detail=detail, left=left)
         elif stage in self._said and time.monotonic() - self._said[stage] > _EVERY_S:
             self._said[stage] = time.monotonic()
             total = self._totals[stage]
             began, before = self._began[stage]
-            left = f", {(time.monotonic() - began) / (done - before) * (total - done):.0f} s left" if total and done > before else ""
+            if left is None and total and done > before:
+                left = (time.monotonic() - began) / (done - before) * (total - done)
+            ahead = "" if left is None else f", {left:.0f} s left"
             err.print(
-                f"  {stage}: {done:g}{f' of {total:g}' if total else ''}{left}{f' ({detail})' if detail else ''}",
+                f"  {stage}: {done:g}{f' of {total:g}' if total else ''}{ahead}{f' ({detail})' if detail else ''}",
                 markup=False,
                 soft_wrap=True,
             )

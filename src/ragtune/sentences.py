@@ -10,7 +10,7 @@ _END = re.compile(r"[.!?][\"”’')\]]*(?=\s+[\"“‘'(\[]?(\w))|[。！？][�
 _ABBREVIATION = re.compile(
     r"(?:\b[A-Z]|\b(?:St|Mr|Mrs|Ms|Dr|Prof|Rev|Gen|Col|Lt|Sgt|Sr|Jr|vs|No|Vol|Fig|approx|c|ca|cf|e\.g|i\.e|al|Inc|Ltd|Co|Mt))\.$"
 )
-_EDGE = re.compile(r"^(?:(?:#{1,6}|>|[-*+])\s+|\|\s*)+|\s*\|$")
+_EDGE = re.compile(r"(?:(?:#{1,6}|>|[-*+])\s+|\|\s*)*")
 
 
 def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
@@ -34,7 +34,11 @@ def split_sentences(text: str) -> list[str]:
 
 def bare(line: str) -> str:
     """A line without the Markdown marks at its edges (heading, quotation, list, table row), with single spaces."""
-    return " ".join(_EDGE.sub("", _EDGE.sub("", line.strip())).split())
+    return " ".join(_without_edges(_without_edges(line.strip())).split())
+
+
+def _without_edges(line: str) -> str:
+    return _EDGE.sub("", line, count=1).removesuffix("|").rstrip()
 
 
 def _ends(text: str) -> Iterator[int]:

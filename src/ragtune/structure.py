@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*")
+# Each of these takes time in proportion to the text's length, whatever the text: it runs where no time limit stops it.
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_TABLE_RULE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
+_TABLE_RULE = re.compile(r"[ \t]*+\|?+[ \t]*+:?+-++:?+[ \t]*+(?:\|[ \t]*+:?+-++:?+[ \t]*+)*+\|?+[ \t]*+")
 _UNDERLINE = re.compile(r" {0,3}(?:={2,}|-{2,})[ \t]*")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARKS = re.compile(r"[*`]+|\\(?=[^\w\s])")
 
 
@@ -73,8 +73,8 @@ def _scan(lines: list[_Line]) -> Iterator[Block]:
             j = _after_fence(lines, i, fence[1])
             yield Block("code", line.start, lines[j - 1].end)
             i = j
-        elif heading := _HEADING.fullmatch(line.text):
-            yield Block("heading", line.start, line.end, len(heading[1]), _plain(heading[2]))
+        elif heading := _HEADING.match(line.text):
+            yield Block("heading", line.start, line.end, len(heading[1]), _plain(_unclosed(line.text[heading.end() :])))
             i += 1
         elif _starts_table(lines, i):
             j = i + 2
@@ -98,7 +98,7 @@ def _text_or_underlined(lines: list[_Line]) -> Block:
 
 
 def _interrupts(lines: list[_Line], i: int) -> bool:
-    return bool(_FENCE.match(lines[i].text) or _HEADING.fullmatch(lines[i].text)) or _starts_table(lines, i)
+    return bool(_FENCE.match(lines[i].text) or _HEADING.match(lines[i].text)) or _starts_table(lines, i)
 
 
 def _starts_table(lines: list[_Line], i: int) -> bool:
@@ -114,5 +114,27 @@ def _after_fence(lines: list[_Line], i: int, opening: str) -> int:
     return len(lines)
 
 
+def _unclosed(words: str) -> str:
+    """A heading's words without the ``#`` that may close it."""
+    words = words.rstrip(" \t")
+    bare = words.rstrip("#")
+    return bare if bare.endswith((" ", "\t")) else words
+
+
 def _plain(words: str) -> str:
-    return " ".join(_MARKS.sub("", _LINK.sub(r"\1", words)).split())
+    return " ".join(_MARKS.sub("", _unlinked(words)).split())
+
+
+def _unlinked(words: str) -> str:
+    """The words of links and images in the place of each."""
+    parts: list[str] = []
+    done = at = 0
+    while (opening := words.find("[", at)) >= 0 and (middle := words.find("]", opening)) >= 0:
+        at = middle + 1
+        if words.startswith("(", at):
+            end = words.find(")", at)
+            if end < 0:
+                break
+            parts += [words[done:opening].removesuffix("!"), words[opening + 1 : middle]]
+            done = at = end + 1
+    return "".join([*parts, words[done:]])

@@ -299,7 +299,7 @@ class Prediction:
     """One answer of one arm in one context; a line of predictions.jsonl.
 
     ``raw`` is what the model wrote, ``answer`` the final answer alone; ``passages`` are ids; ``answerable_in_context`` says whether
-    all evidence was among them.
+    all evidence was among them; ``cost`` is US dollars, where a hosted model answered and its price is known.
     """
 
     id: str
@@ -322,6 +322,7 @@ class Prediction:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ class Manifest:
         settings: what the stage read.
         figures: what came out, for people and reports.
         created: UTC, ISO 8601.
-        seconds: wall time of the stage, over all its runs.
+        seconds: wall time: of a model its training over all sittings, without what a kill threw away; of others the run that made them,
+            which may have gone on from what an earlier one had answered.
         versions: of the libraries that took part; recorded, not keyed.
         device: where it ran.
     """

@@ -73,6 +73,22 @@ def test_a_raw_csv_line_becomes_the_lines_of_its_row() -> None:
     assert len(ask('H2,Corrie Hut,25,"2,116",Per Aust', "huts/huts.csv").stale) == 1
 
 
+def test_several_raw_csv_lines_are_the_lines_of_their_rows() -> None:
+    (question,) = ask("Corrie Hut,24\n\nSaddle Hut,6", "huts.csv").questions
+    assert [(each.document, each.text) for each in question.evidence] == [
+        ("huts/huts.csv#H2", "name: Corrie Hut\nbeds: 24"),
+        ("huts/huts.csv#H3", "name: Saddle Hut\nbeds: 6"),
+    ]
+    (reason,) = ask("Corrie Hut,24\nSaddle Hut,7", "huts.csv").stale
+    assert "“Saddle Hut,7” is not in huts.csv" in reason.reason
+
+
+def test_evidence_that_is_no_csv_line_is_listed() -> None:
+    for evidence in ("Corrie Hut,24\nno hut,7", "Corrie Hut," + "x" * 200_000):
+        for document in ("huts.csv", "huts.csv#H2", None):
+            assert len(ask(evidence, document).stale) == 1
+
+
 def test_a_cell_that_stands_in_many_rows_is_taken_from_the_row_that_the_question_names() -> None:
     assert found("24", "huts/huts.csv", "How many beds has the Corrie Hut?") == ("huts/huts.csv#H2", "beds: 24")
     assert found("Ina Moll", "huts.csv", "Who keeps the Saddle Hut?") == ("huts/huts.csv#H3", "keeper: Ina Moll")

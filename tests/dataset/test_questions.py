@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ragtune.dataset.questions import RawEvidence, load_questions
+from ragtune.dataset.squad import is_squad
 from ragtune.errors import QuestionError
 
 GOOD = {"id": "q1", "question": " Who? ", "answers": ["Ann"], "document": "a.md", "evidence": "Ann did."}
@@ -53,12 +54,29 @@ def test_a_json_list_a_byte_order_mark_and_line_separators_in_text_are_read(tmp_
         (GOOD | {"id": "q2", "split": "dev"}, r':2: "split" must be one of train, validation, test or null, found "dev"'),
         (GOOD | {"id": "q2", "document": 3}, r':2: "document" must be a non-empty string or null'),
         (GOOD | {"id": "q2", "answers": []}, r':2: it has evidence but "answers" is \[\]'),
+        ('{"id": "q2", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", r":2: lists or objects are nested too deeply"),
+        (GOOD | {"id": "q2", "question": "Who \ud800?"}, r":2: it holds \\ud800, half of a character"),
+        (GOOD | {"id": "q2", "evidence": [{"text": "Ann \udfff did."}]}, r":2: it holds \\udfff"),
+        (GOOD | {"id": "q2", "author": {"\ud9ab": 1}}, r":2: it holds \\ud9ab"),
         (GOOD, r":2: the id 'q1' is also used at .*questions.jsonl:1"),
     ],
 )
 def test_a_malformed_line_is_named_with_what_to_write(tmp_path: Path, entry: object, message: str) -> None:
     with pytest.raises(QuestionError, match=message):
         load_questions([write(tmp_path, GOOD, entry)])
+
+
+def test_a_character_written_as_a_surrogate_pair_is_read(tmp_path: Path) -> None:
+    (question,) = load_questions([write(tmp_path, json.dumps(GOOD | {"question": "Who 😀?"}, ensure_ascii=True))])
+    assert question.question == "Who 😀?"
+
+
+def test_a_json_file_that_is_nested_too_deeply_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000, encoding="utf-8")
+    assert not is_squad(path)
+    with pytest.raises(QuestionError, match=r"deep\.json: lists or objects are nested too deeply"):
+        load_questions([path])
 
 
 def test_an_id_used_in_two_files_names_both(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from ragtune.dataset.anchor import anchor
 from ragtune.dataset.questions import load_questions
 from ragtune.dataset.squad import squad_documents
 from ragtune.errors import QuestionError
+from ragtune.prepare import find_sources
 from ragtune.types import Document
+from ragtune.workspace import write_bytes
 
 CONTEXT = "  The mill stood by the Avon. It was built by Dr. J. Pask in 1902, and burnt twice. Nobody knows why.\n"
 SECOND = " \nA second mill was run by J. Pask from 1910. It was built by Dr. J. Pask in 1902, and burnt twice."
@@ -33,7 +35,7 @@ def squad(folder: Path, **changes: Any) -> Path:
 
 def test_the_evidence_is_the_sentence_that_holds_the_answer_at_exact_offsets(tmp_path: Path) -> None:
     path = squad(tmp_path)
-    documents = {document.source: document for document in squad_documents(path)}
+    documents = {document.source: document for document in squad_documents([path])}
     assert {source: document.title for source, document in documents.items()} == {"Old_Mills.md": "Old Mills"}
     report = anchor(load_questions([path]), documents)
     assert not report.stale
@@ -47,6 +49,58 @@ def test_the_evidence_is_the_sentence_that_holds_the_answer_at_exact_offsets(tmp
     for question in (first, later):
         evidence = question.evidence[0]
         assert documents[evidence.document].text[evidence.start : evidence.end] == evidence.text
+
+
+def article(title: str | None, *contexts: str) -> dict[str, Any]:
+    named = {} if title is None else {"title": title}
+    questions = [
+        {"id": context, "question": "Which?", "answers": [{"text": context.split()[1], "answer_start": context.index(" ") + 1}]}
+        for context in contexts
+    ]
+    return {
+        **named,
+        "paragraphs": [{"context": context, "qas": [question]} for context, question in zip(contexts, questions, strict=True)],
+    }
+
+
+def write(folder: Path, name: str, *articles: dict[str, Any]) -> Path:
+    path = folder / name
+    path.write_text(json.dumps({"data": articles}), encoding="utf-8")
+    return path
+
+
+def test_an_article_of_two_files_is_one_document_that_holds_the_evidence_of_both(tmp_path: Path) -> None:
+    shared, first, second = "The mill stood.", "One ferry ran.", "Two ferries ran."
+    files = [write(tmp_path, "a.json", article("Pier", first, shared)), write(tmp_path, "b.json", article("Pier", second))]
+    files.append(write(tmp_path, "c.json", article("Pier", shared.replace("stood", "fell"), first)))
+    (document,) = squad_documents(files)
+    assert document.text.split("\n\n") == [first, shared, second, "The mill fell."]
+    third = json.loads(files[2].read_text())
+    third["data"][0]["paragraphs"][1]["qas"][0]["id"] = "again"
+    files[2].write_text(json.dumps(third))
+    report = anchor(load_questions(files), {document.source: document})
+    assert not report.stale
+    assert [question.evidence[0].text for question in report.questions] == [first, shared, second, "The mill fell.", first]
+
+
+def test_every_title_becomes_the_name_of_a_file_that_is_read(tmp_path: Path) -> None:
+    titles = [".NET", "_NET", "a/b", "a_b", "a_b", "a_b-2", "é" * 300, "é" * 301, "tab\there", None, "Old_Mills (3rd ed.)"]
+    path = write(tmp_path, "s.json", *(article(title, f"Here {number} stands.") for number, title in enumerate(titles)))
+    documents = squad_documents([path])
+    folder = tmp_path / "articles"
+    for document in documents:
+        write_bytes(folder / document.source, document.text.encode())
+    assert {source.name for source in find_sources([folder])} == {document.source for document in documents}
+    assert len({document.source for document in documents}) == len(titles)
+    assert [document.source for document in documents[:6]] == ["_NET.md", "_NET-2.md", "a_b.md", "a_b-2.md", "a_b-3.md", "a_b-2-2.md"]
+    assert [document.source for document in documents[-2:]] == ["article-10.md", "Old_Mills (3rd ed.).md"]
+    assert not anchor(load_questions([path]), {document.source: document for document in documents}).stale
+
+
+def test_half_a_character_in_an_article_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "s.json", article("Pier", "The \ud800 stood."))
+    with pytest.raises(QuestionError, match=r"s\.json: 'Pier': it holds \\ud800"):
+        load_questions([path])
 
 
 def test_documents_of_the_users_own_are_searched_where_the_article_is_not_there(tmp_path: Path) -> None:
@@ -69,7 +123,7 @@ def test_a_file_that_is_not_squad_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.skipif("RAGTUNE_DATA" not in os.environ, reason="RAGTUNE_DATA is not set: the real SQuAD-format file is not there")
 def test_every_question_of_a_real_file_is_anchored_and_its_evidence_holds_its_answer() -> None:
     path = Path(os.environ["RAGTUNE_DATA"]) / "squadshifts_new_wiki" / "new_wiki_v1.0.json"
-    documents = {document.source: document for document in squad_documents(path)}
+    documents = {document.source: document for document in squad_documents([path])}
     report = anchor(load_questions([path]), documents)
     assert (len(documents), len(report.questions), report.stale) == (48, 7938, [])
     for question in report.questions:

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
-from ragtune.engine.huggingface import HuggingFaceEngine, best_dtype  # noqa: E402
+from ragtune.engine.huggingface import HuggingFaceEngine  # noqa: E402
 from ragtune.errors import ModelError  # noqa: E402
 from ragtune.prompts import build_completion, build_messages, encode_completion, encode_prompt  # noqa: E402
 from ragtune.types import Passage, Span  # noqa: E402
@@ -229,9 +229,3 @@ def test_an_empty_folder_is_a_model_error(tmp_path):
 def test_bfloat16_answers_come_too(tiny):
     engine = HuggingFaceEngine(tiny, device="cpu", dtype="bfloat16")
     assert len(dict(engine.generate(PROMPTS, max_new_tokens=4))) == len(PROMPTS)
-
-
-def test_the_number_format_follows_the_processor(monkeypatch):
-    for capabilities, expected in (({"avx512_bf16": True}, torch.bfloat16), ({"avx2": True, "avx512_bf16": False}, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
-        assert best_dtype(torch.device("cpu")) is expected

@@ -35,7 +35,6 @@ class Evaluation:
     examples: list[Example]
     passages: dict[str, Passage]
     retrieved: dict[str, list[tuple[Span, ...]]]
-    needs: Mapping[str, str]
 
 
 def make_evaluation(questions: int = 160, documents: int = 40, *, seed: int = 7, skill: Mapping[str, float] | None = None) -> Evaluation:
@@ -83,8 +82,7 @@ def make_evaluation(questions: int = 160, documents: int = 40, *, seed: int = 7,
                     continue
                 shown_here = [passages[i] for i in contexts[context]]
                 predictions.append(_answer(rng, example, arm, context, shown_here, chance, value, sentence))  # type: ignore[arg-type]
-    needs = {examples[-1].id: "ocr", examples[-2].id: "ocr"}
-    return Evaluation(predictions, examples, passages, retrieved, needs)
+    return Evaluation(predictions, examples, passages, retrieved)
 
 
 def _documents(rng: random.Random, documents: int) -> tuple[dict[str, Passage], list[tuple[str, str, str, str, str]]]:

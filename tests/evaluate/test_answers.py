@@ -8,7 +8,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from synthetic_evaluation import make_evaluation
 
-from ragtune.evaluate.answers import answer_metrics, containment, exact_match, f1, length_ratio, normalise, rouge_l
+from ragtune.evaluate.answers import answer_metrics, containment, exact_match, f1, length_ratio, normalise_answer, rouge_l
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from ragtune.evaluate.answers import answer_metrics, containment, exact_match, f
     ],
 )
 def test_normalisation_follows_the_official_order(text: str, normal: str) -> None:
-    assert normalise(text) == normal
+    assert normalise_answer(text) == normal
 
 
 def test_exact_match_is_after_normalisation_and_over_all_references() -> None:

@@ -14,8 +14,9 @@ import pytest
 from synthetic_evaluation import Evaluation, make_evaluation
 
 from ragtune.evaluate.charts import axis
-from ragtune.evaluate.comparison import compare_questions, embed_json, to_passage
+from ragtune.evaluate.comparison import compare_questions, embed_json, passage_offsets
 from ragtune.evaluate.html import PageMeta, render_html
+from ragtune.evaluate.report import ClosedBook
 from ragtune.evaluate.score import score
 from ragtune.types import Passage, Span
 
@@ -28,9 +29,9 @@ def evaluation() -> Evaluation:
 
 
 def page(evaluation: Evaluation, meta: PageMeta | None = None) -> str:
-    report = score(evaluation.predictions, evaluation.examples, evaluation.retrieved, needs=evaluation.needs)
+    report = score(evaluation.predictions, evaluation.examples, evaluation.retrieved)
     shown = meta or PageMeta("Trial")
-    return render_html(report, evaluation.predictions, evaluation.passages, evaluation.examples, shown, evaluation.needs)
+    return render_html(report, evaluation.predictions, evaluation.passages, evaluation.examples, shown)
 
 
 def hostile(evaluation: Evaluation) -> Evaluation:
@@ -86,6 +87,20 @@ def test_the_decision_stands_first_and_every_table_names_its_heads(evaluation: E
     assert text.count("<table") == text.count("<caption")
 
 
+def test_what_the_base_knows_and_what_was_not_asked_are_said(evaluation: Evaluation) -> None:
+    report = score(evaluation.predictions, evaluation.examples, evaluation.retrieved)
+    told = replace(report, closed_book=ClosedBook(3, 44), unasked={"ocr": 8})
+    text = render_html(told, evaluation.predictions, evaluation.passages, evaluation.examples, PageMeta("Trial"))
+    assert "the base model answers 3 of 44 answerable questions exactly" in text
+    assert "8 more not asked: their documents need ocr to be read" in text
+
+
+def test_the_axis_of_the_loss_names_its_unit(evaluation: Evaluation) -> None:
+    text = page(evaluation, PageMeta("Trial", training_loss=[(1, 2.0), (2, 1.5)]))
+    assert "nats ÷ 32" in text
+    assert "nats a token" not in text
+
+
 def test_hostile_text_stays_text(evaluation: Evaluation) -> None:
     text = page(hostile(evaluation), PageMeta(HOSTILE, HOSTILE, {HOSTILE: {HOSTILE: HOSTILE}}))
     seen = tags(text)
@@ -102,7 +117,9 @@ def test_embedded_json_cannot_leave_its_element_and_reads_back() -> None:
 def test_passages_stand_once_and_marks_point_at_what_was_quoted(evaluation: Evaluation) -> None:
     data = json.loads(embed_json(compare_questions(evaluation.predictions, evaluation.passages, evaluation.examples)))
     texts = [passage["text"] for passage in data["passages"]]
-    assert len(texts) == len(set(texts)) or len(texts) <= len(evaluation.passages)
+    shown = {id_ for p in evaluation.predictions if (p.arm, p.context) == ("tuned", "retrieved") for id_ in p.passages}
+    assert sorted(texts) == sorted(evaluation.passages[id_].text for id_ in shown)
+    assert sum(len(question["passages"]) for question in data["questions"]) > len(texts), "some passage is shown to several questions"
     gold = {example.id: [e.text for e in example.evidence] for example in evaluation.examples}
     quoted = {(p.id, q.text) for p in evaluation.predictions if p.arm == "tuned" and p.context == "retrieved" for q in p.quotes}
     kinds = set()
@@ -118,8 +135,8 @@ def test_passages_stand_once_and_marks_point_at_what_was_quoted(evaluation: Eval
 
 
 def test_the_outcomes_agree_with_the_scores(evaluation: Evaluation) -> None:
-    data = json.loads(embed_json(compare_questions(evaluation.predictions, evaluation.passages, evaluation.examples, evaluation.needs)))
-    assert len(data["questions"]) == len(evaluation.examples) - len(evaluation.needs)
+    data = json.loads(embed_json(compare_questions(evaluation.predictions, evaluation.passages, evaluation.examples)))
+    assert len(data["questions"]) == len(evaluation.examples)
     for question in data["questions"]:
         left, right = (answer["score"] for answer in question["answers"])
         expected = "won" if right > left else "lost" if right < left else "both right" if right >= 0.5 else "both wrong"
@@ -128,8 +145,8 @@ def test_the_outcomes_agree_with_the_scores(evaluation: Evaluation) -> None:
 
 def test_a_mark_over_two_spans_of_a_passage_is_two_marks() -> None:
     passage = Passage("p", "d", "", "", "aaaaa\nbbbbb", (Span("d", 10, 15), Span("d", 20, 25)), ())
-    assert list(to_passage(passage, "d", 13, 22)) == [(3, 5), (6, 8)]
-    assert list(to_passage(passage, "other", 13, 22)) == []
+    assert list(passage_offsets(passage, "d", 13, 22)) == [(3, 5), (6, 8)]
+    assert list(passage_offsets(passage, "other", 13, 22)) == []
 
 
 def test_three_hundred_questions_with_long_passages_stay_under_a_megabyte() -> None:
@@ -146,7 +163,7 @@ def test_an_axis_holds_its_range_with_round_ticks() -> None:
 
 
 def test_an_evaluation_of_one_arm_still_makes_a_page(evaluation: Evaluation) -> None:
-    alone = replace(evaluation, predictions=[p for p in evaluation.predictions if p.arm == "base"], retrieved={}, needs={})
+    alone = replace(evaluation, predictions=[p for p in evaluation.predictions if p.arm == "base"], retrieved={})
     assert "It is undecided" in page(alone)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import stat
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -16,8 +18,8 @@ from ragtune.errors import EvaluationError
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.evaluate.decide import decide, named_contrast
 from ragtune.evaluate.quoting import quote_metrics
-from ragtune.evaluate.report import Contrast, Report
-from ragtune.evaluate.report_json import read_report_json, report_to_json, write_report_json
+from ragtune.evaluate.report import ClosedBook, Contrast, Report
+from ragtune.evaluate.report_json import read_report_json, report_from_json, report_to_json, write_report_json
 from ragtune.evaluate.score import score
 from ragtune.evaluate.terminal import terminal_table
 from ragtune.types import Estimate, Evidence, Quote
@@ -30,7 +32,7 @@ def evaluation() -> Evaluation:
 
 @pytest.fixture(scope="module")
 def report(evaluation: Evaluation) -> Report:
-    return score(evaluation.predictions, evaluation.examples, evaluation.retrieved, needs=evaluation.needs)
+    return score(evaluation.predictions, evaluation.examples, evaluation.retrieved)
 
 
 def contrast(low: float | None, high: float | None, value: float = 0.1) -> Contrast:
@@ -73,11 +75,7 @@ def test_arms_that_differ_by_chance_alone_are_seldom_told_apart(evaluation: Eval
 
 def test_the_named_contrast_is_the_paired_mean_over_common_answerable_questions(evaluation: Evaluation, report: Report) -> None:
     f1 = {
-        arm: {
-            p.id: answer_metrics(p)["f1"]
-            for p in evaluation.predictions
-            if p.arm == arm and p.context == "retrieved" and p.references and p.id not in evaluation.needs
-        }
+        arm: {p.id: answer_metrics(p)["f1"] for p in evaluation.predictions if p.arm == arm and p.context == "retrieved" and p.references}
         for arm in ("tuned", "base-fewshot")
     }
     pairs = [f1["tuned"][key] - f1["base-fewshot"][key] for key in f1["tuned"]]
@@ -103,11 +101,18 @@ def test_the_strata_add_up(report: Report) -> None:
     assert whole.metrics["f1"].n == report.answerable
 
 
-def test_questions_with_a_need_are_in_no_other_figure(evaluation: Evaluation, report: Report) -> None:
-    assert report.questions == len(evaluation.examples) - len(evaluation.needs)
-    assert {x.label for x in report.needs} == {"ocr"}
-    assert all(x.f1.n == len(evaluation.needs) for x in report.needs)
-    assert report.retrieval[0].metrics["mrr"].n == sum(bool(e.evidence) and e.id not in evaluation.needs for e in evaluation.examples)
+def test_exact_answers_of_the_base_without_passages_are_counted(evaluation: Evaluation, report: Report) -> None:
+    asked = [p for p in evaluation.predictions if (p.arm, p.context) == ("base", "closed-book") and p.references]
+    assert report.closed_book == ClosedBook(0, len(asked))
+    first, second, *_ = asked
+    known = {
+        id(first): replace(first, answer=first.references[0].upper()),
+        id(second): replace(second, answer=f"It is {second.references[0]}"),  # holds the answer, and is not exact
+    }
+    found = score([known.get(id(p), p) for p in evaluation.predictions], evaluation.examples, evaluation.retrieved)
+    assert found.closed_book == ClosedBook(1, len(asked))
+    others = [p for p in evaluation.predictions if p.context != "closed-book"]
+    assert score(others, evaluation.examples, evaluation.retrieved).closed_book is None
 
 
 def test_no_recall_is_claimed_deeper_than_was_retrieved(report: Report) -> None:
@@ -123,7 +128,7 @@ def test_few_groups_and_repeated_readings_are_said_in_words() -> None:
 
 def test_seeds_share_a_question_so_n_counts_questions(evaluation: Evaluation, report: Report) -> None:
     doubled = [*evaluation.predictions, *(replace(p, seed=1) for p in evaluation.predictions)]
-    again = score(doubled, evaluation.examples, evaluation.retrieved, needs=evaluation.needs)
+    again = score(doubled, evaluation.examples, evaluation.retrieved)
     assert again.named == report.named
     first, second = again.cell("tuned", "retrieved"), report.cell("tuned", "retrieved")
     assert first is not None
@@ -135,7 +140,7 @@ def test_seeds_share_a_question_so_n_counts_questions(evaluation: Evaluation, re
 def test_the_order_of_predictions_changes_nothing(evaluation: Evaluation, report: Report) -> None:
     shuffled = list(evaluation.predictions)
     random.Random(3).shuffle(shuffled)
-    assert report_to_json(score(shuffled, evaluation.examples, evaluation.retrieved, needs=evaluation.needs)) == report_to_json(report)
+    assert report_to_json(score(shuffled, evaluation.examples, evaluation.retrieved)) == report_to_json(report)
 
 
 def test_quotes_are_counted_by_answer_and_by_quote(evaluation: Evaluation) -> None:
@@ -151,15 +156,32 @@ def test_quotes_are_counted_by_answer_and_by_quote(evaluation: Evaluation) -> No
 
 def test_throughput_is_answers_over_seconds(evaluation: Evaluation, report: Report) -> None:
     cell = next(c for c in report.cost if (c.arm, c.context) == ("tuned", "retrieved"))
-    seconds = [p.seconds for p in evaluation.predictions if (p.arm, p.context) == ("tuned", "retrieved") and p.id not in evaluation.needs]
+    seconds = [p.seconds for p in evaluation.predictions if (p.arm, p.context) == ("tuned", "retrieved")]
     assert cell.metrics["answers_per_second"].value == pytest.approx(len(seconds) / sum(seconds))
 
 
 def test_report_json_comes_back_as_it_was(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
+    report = replace(report, unasked={"ocr": 8})
     write_report_json(report, path)
     assert read_report_json(path) == report
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_report_of_before_the_audit_is_read(report: Report) -> None:
+    data = report_to_json(report)
+    data["needs"] = []
+    del data["closed_book"], data["unasked"]
+    assert report_from_json(data) == replace(report, closed_book=None)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
+def test_report_json_is_on_the_disk_with_its_name(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda at: (synced.append(stat.S_ISDIR(os.fstat(at).st_mode)), real(at)))
+    write_report_json(report, tmp_path / "report.json")
+    assert synced == [False, True], "the file, then its folder"
 
 
 def test_every_figure_in_report_json_has_value_bounds_and_n(report: Report) -> None:
@@ -186,5 +208,7 @@ def test_the_terminal_shows_grid_decision_retrieval_and_quotes(report: Report) -
     Console(file=out, width=200, color_system=None).print(terminal_table(report))
     text = out.getvalue()
     assert report.sentence in text
+    assert report.closed_book is not None
+    assert f"the base model answers {report.closed_book.exact} of {report.closed_book.n} answerable questions exactly" in text
     for words in ("base-fewshot", "oracle+distractors", "recall@5", "of answers quote", "n = "):
         assert words in text

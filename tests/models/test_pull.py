@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ragtune.build import model_fingerprint
+from ragtune.config import ModelSettings, Settings
 from ragtune.errors import ChecksumError, ModelError
 from ragtune.models import CATALOG, cache_dir, fingerprint, pull, resolve
 
@@ -160,6 +162,21 @@ def test_weights_that_did_not_change_are_not_read_again(tmp_path):
     weights.write_bytes(b"two")
     os.utime(weights, ns=(5, 5))
     assert fingerprint(tmp_path) == first
+
+
+def test_a_new_revision_of_a_hubs_model_is_another_base(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants", reason="huggingface-hub is not installed")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    settings = Settings(model=ModelSettings(base="organisation/model"))
+    with pytest.raises(ModelError, match="cannot find model organisation/model"):
+        model_fingerprint(settings)
+    folder = tmp_path / "models--organisation--model"
+    (folder / "refs").mkdir(parents=True)
+    for commit in ("a" * 40, "b" * 40):
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        (folder / "snapshots" / commit / "config.json").write_text("{}", encoding="utf-8")
+        (folder / "refs" / "main").write_text(commit, encoding="utf-8")
+        assert model_fingerprint(settings) == f"hub:organisation/model@{commit}"
 
 
 def test_catalog_ids_are_their_keys():

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from ragtune import Project
-from ragtune.dataset.raft import draw_present
+from ragtune.dataset.raft import assemble, draw_present
 from ragtune.dataset.store import read_dataset
 from ragtune.pipeline.records import ExampleView
-from ragtune.pipeline.train import sample_training
+from ragtune.pipeline.train import sample_training, training_groups
+from ragtune.prompts import build_messages
 from ragtune.types import Example
 from ragtune.workspace import Workspace
 from tiny_project import Sources
@@ -104,6 +105,32 @@ def test_training_examples_are_shown_as_the_sample_that_is_trained_on_draws_them
     assert len(present) == round(sum(bool(example.oracles) for example in sample) / 2)
 
 
+def test_a_training_example_is_shown_in_the_context_that_it_is_trained_in(project):
+    Project(project).ingest()
+    made = Project(project, overrides=["dataset.p_oracle=0.8"]).dataset()
+    opened = Project(project)
+    data = read_dataset(Path(made.folder))
+    groups = training_groups(data, data.train, opened.settings, opened.workspace.find("datasets", None))
+    for epoch in (0, 1):
+        present = draw_present(data.train, epoch=epoch, seed=0, p=0.8)
+        own = {each.id: assemble(each, present=each.id in present, epoch=epoch, seed=0, k=2).passages for each in data.train}
+        trained = [(branch, group.passages) for group in groups(epoch) for branch in group.branches]
+        if epoch == 0:
+            assert any(tuple(each.id for each in passages) != own[branch.id] for branch, passages in trained), "all have their own context"
+        for branch, passages in trained:
+            view = opened.dataset_show(branch.id, epoch=epoch)
+            assert list(view.messages) == build_messages(branch.question, passages)
+            assert view.completion.removesuffix("<|im_end|>") == branch.completion
+
+
+def test_a_held_out_example_is_shown_as_it_is_retrieved(project):
+    Project(project).ingest()
+    data = read_dataset(Path(Project(project).dataset().folder))
+    for example in (data.validation[0], data.test[0]):
+        served = [data.passages[candidate.passage] for candidate in example.candidates[:2]]
+        assert list(Project(project).dataset_show(example.id).messages) == build_messages(example.question, served)
+
+
 def test_the_audit_keeps_the_nearest_training_question_of_every_test_question(project):
     Project(project).ingest()
     made = Project(project, overrides=["dataset.test_share=0.8"]).dataset()
@@ -112,6 +139,12 @@ def test_the_audit_keeps_the_nearest_training_question_of_every_test_question(pr
     assert len(data.test) > 20
     assert {test for test, _, _ in nearest} == {example.id for example in data.test}
     assert {train for _, train, _ in nearest} <= {example.id for example in data.train}
+
+
+def test_building_a_dataset_measures_nothing_on_the_locked_test_split(project):
+    Project(project).ingest()
+    made = Project(project).dataset()
+    assert set(made.figures["recall"]) == set(figures(project, made.name)["recall"]) == {"train", "validation"}
 
 
 def test_near_duplicates_that_stay_in_the_index_are_one_group(project, sources):

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from ragtune import Project
+from ragtune import Project, cli
+from ragtune.config import Settings, changed_settings
 from ragtune.corpus import Corpus
 from ragtune.errors import ConfigError, ProjectError, QuestionError
 from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, parse_budget
 from ragtune.pipeline.records import RunResult
+from ragtune.protocols import CHECKPOINT
 from ragtune.rag import Answer
 from ragtune.workspace import Workspace, hash_file
 from tiny_project import PLACES, THINGS, builder, fact, write_project, write_sources
@@ -33,8 +35,9 @@ class Recorder:
     def start(self, stage: str, total: float | None = None) -> None:
         self.started.append(stage)
 
-    def update(self, stage: str, done: float, detail: str = "") -> None:
+    def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
         assert stage in self.started
+        assert stage != "train" or left is not None, "the trainer counts its time left in contexts, and knows best"
 
     def finish(self, stage: str, message: str) -> None:
         self.finished.append(stage)
@@ -114,6 +117,32 @@ def test_what_tuning_cost_on_general_text_is_reported(first):
     assert tuned.change.value != 0
     page = (Path(result.evaluation.folder) / "report.html").read_text(encoding="utf-8")
     assert "Likelihood of general text" in page
+
+
+def test_what_the_base_knows_without_passages_is_in_the_report_and_the_manifest(first):
+    project, result, _ = first
+    folder = Path(result.evaluation.folder)
+    predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    asked = [each for each in predictions if (each["arm"], each["context"]) == ("base", "closed-book") and each["references"]]
+    assert asked
+    assert result.evaluation.report.closed_book.n == len(asked)
+    figures = Workspace(project).find("evaluations", None).figures
+    assert figures["closed_book"] == {"exact": result.evaluation.report.closed_book.exact, "n": len(asked)}
+
+
+def test_questions_whose_documents_are_not_read_are_counted_by_what_they_need(first, finished, tmp_path):
+    scanned = tmp_path / "scanned.jsonl"
+    questions = [{"id": f"s{n}", "question": f"What says line {n}?", "answers": ["no"], "document": "scan.pdf", "evidence": "no",
+                  "needs": "ocr"} for n in range(3)]  # fmt: skip
+    scanned.write_text("".join(json.dumps(question) + "\n" for question in questions), encoding="utf-8")
+    few = ["train.max_answers=4", "train.epochs=1", "evaluate.arms=['tuned']", "evaluate.contexts=['retrieved']"]
+    project = Project(finished, overrides=few)
+    project.dataset([Path(project.settings.questions[0]), scanned])
+    project.train()
+    made = project.evaluate(split="validation")
+    assert made.report.unasked == {"ocr": 3}
+    assert project.report(made.name).report == made.report
+    assert any("3 questions were not asked" in note for note in made.report.notes)
 
 
 def test_no_test_question_is_trained_on(first):
@@ -251,13 +280,42 @@ def test_a_second_run_skips_everything_and_says_so(first, finished):
     assert {name for name in after if after[name] != before.get(name)} <= {".ragtune/corpus.db", ".ragtune/generations.db"}
 
 
-def test_a_dry_run_predicts_and_makes_nothing(first, finished):
+def test_a_dry_run_predicts_and_makes_nothing(project, sources, cache, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    overrides = [f"{name}={json.dumps(value)}" for name, value in changed_settings(Project(project).settings, Settings()).items()]
+    for predicting in (Project(project), Project(tmp_path / "new", overrides=overrides, create=True)):
+        result = predicting.run([sources.documents], [sources.questions], dry_run=True)
+        assert set(result.forecast.stages) == set(STAGES)
+        assert result.forecast.total == pytest.approx(sum(result.forecast.stages.values()))
+        assert result.evaluation is None
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_of_a_finished_project_changes_nothing(first, finished):
     before = files(finished)
-    result = Project(finished).run(dry_run=True)
-    assert set(result.forecast.stages) == set(STAGES)
-    assert result.forecast.total == pytest.approx(sum(result.forecast.stages.values()))
-    assert result.evaluation is None
+    assert Project(finished).run(dry_run=True).forecast == first[1].forecast
     assert files(finished) == before
+
+
+def test_a_run_says_again_what_was_predicted_and_plans_anew_for_a_folder_that_grew(project, sources, cache, monkeypatch):
+    monkeypatch.setattr("ragtune.pipeline.run.build_index", stop)
+
+    def notes() -> list[str]:
+        recorder = Recorder()
+        with pytest.raises(StoppedError):
+            Project(project, progress=recorder).run(budget="1s")
+        return recorder.notes
+
+    predicted = [note for note in notes() if note.startswith("predicted: ")]
+    assert "the least that can be measured" in predicted[0]
+    again = notes()
+    assert [note for note in again if note.startswith("predicted: ")] == predicted
+    assert not any(note.startswith("measuring") for note in again)
+    with (sources.documents / "calder.md").open("a", encoding="utf-8") as file:
+        file.write("It stands still. " * 20_000)
+    grown = notes()
+    assert any(note.startswith("measuring") for note in grown)
+    assert [note for note in grown if note.startswith("predicted: ")] != predicted
 
 
 def test_changing_what_a_stage_reads_runs_it_and_what_follows(first, finished):
@@ -280,6 +338,24 @@ def test_what_was_answered_is_not_answered_again(first, finished, monkeypatch):
     assert again.made
     assert again.report.sentence == first[1].evaluation.report.sentence
     assert again.report.test_readings == 1, "going on is no new reading"
+
+
+def test_a_kill_behind_the_last_step_costs_no_training_and_its_seconds_count_all_sittings(first, finished, monkeypatch):
+    few = Project(finished, overrides=["train.max_answers=6", "train.epochs=1"])
+    with monkeypatch.context() as patch:
+        patch.setattr("ragtune.pipeline.train.write_manifest", stop)
+        with pytest.raises(StoppedError):
+            few.train(name="few")
+    folder = finished / ".ragtune" / "models" / "few"
+    trained = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    with monkeypatch.context() as patch:
+        patch.setattr("ragtune.train.torch.TorchTrainer._step", stop)
+        assert few.train(name="few").figures["steps"] == trained["step"]
+    assert Workspace(finished).find("models", "few").seconds == pytest.approx(trained["seconds"], abs=0.001)
+    assert not (folder / CHECKPOINT).exists()
+    (folder / CHECKPOINT).write_bytes(b"as a kill behind the manifest leaves it")
+    assert not few.train(name="few").made
+    assert not (folder / CHECKPOINT).exists()
 
 
 def test_documents_and_questions_given_once_are_kept_in_the_settings(tmp_path, tiny_chat, tiny_embedder, cache):
@@ -366,6 +442,11 @@ def test_the_control_without_context_learns_as_the_tuned_model_did_and_answers_n
     assert tuned.name in answer.model, "the newest model is the control, which answers nobody"
     with pytest.raises(ProjectError, match="tuned without passages"):
         Project(finished).evaluate(model=control)
+    for model in Workspace(finished).manifests("models"):
+        if model.name != control:
+            shutil.rmtree(finished / ".ragtune" / "models" / model.name)
+    *_, answer = Project(finished).ask("Who built the mill of Calder?")
+    assert control not in answer.model, "where there is nothing but a control the base answers"
 
 
 def test_a_model_of_another_prompt_is_not_served(first, finished):
@@ -396,6 +477,20 @@ def test_an_example_is_shown_as_the_model_sees_it(first, finished):
     assert 0 < view.trained_tokens < view.tokens
     with pytest.raises(ProjectError, match="has no example 'absent'"):
         Project(finished).dataset_show("absent")
+
+
+def test_options_before_show_hold_for_it(first, finished, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def show(*arguments: object) -> None:
+        cli.app(["dataset", *map(str, arguments)], standalone_mode=False)
+
+    show("--project", finished, "--json", "--name", first[1].dataset.name, "show")
+    assert json.loads(capsys.readouterr().out)["split"] == "train"
+    with pytest.raises(ProjectError, match="named absent"):
+        show("--project", finished, "--name", "absent", "show")
+    with pytest.raises(ConfigError, match="did you mean train"):
+        show("--project", finished, "--set", "train.epoch=2", "show")
 
 
 def test_a_name_in_use_for_other_inputs_is_refused(first, finished):

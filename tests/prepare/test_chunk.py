@@ -168,3 +168,8 @@ def test_nothing_gives_no_chunks(text: str) -> None:
 def test_a_book_in_one_line_is_cut() -> None:
     chunks = chunk("word " * 60_000, size=160)
     assert 375 <= len(chunks) < 500
+
+
+def test_headings_without_end_are_cut_in_time() -> None:
+    chunks = chunk("# a\n" * 100_000, size=160)
+    assert sum(each.text.count("#") for each in chunks) == 100_000

@@ -20,6 +20,11 @@ def test_each_kind_of_repair_is_counted() -> None:
     assert counts == {"line endings": 1, "control characters": 1, "trailing space": 1, "blank lines": 1, "composed": 1}
 
 
+def test_a_long_run_of_spaces_takes_no_time() -> None:
+    text = "a" + " " * 1_000_000 + "b"
+    assert clean_text(text + " \t") == (text, {"trailing space": 1})
+
+
 def test_typography_markup_and_entities_are_left_alone() -> None:
     text = "“Quoted” — it’s `&lt;b&gt;` | a | b |\n\n\tcode\tx  y\n\n\n# Größe"
     assert clean_text(text) == (text, {})

@@ -123,6 +123,12 @@ def test_each_record_is_a_document(tmp_path: Path) -> None:
     assert three.text == "# Huts 4\n\nbeds: 60\nopen: true"
 
 
+def test_half_a_character_in_a_record_becomes_the_replacement_character(tmp_path: Path) -> None:
+    (document,) = read(tmp_path, "a.jsonl", r'{"id": "x\ud800", "title": "\udc00", "text": "An \ud83d\ude00 \ud800end", "tag": "\ud800"}')
+    assert (document.source, document.title, document.text) == ("sub/a.jsonl#x\ufffd", "\ufffd", "An 😀 \ufffdend")
+    assert document.metadata == {"tag": "\ufffd"}
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [("{bad", "line 1 is not JSON"), ("[1]", "holds list"), ('{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}', "there twice")],

@@ -94,6 +94,7 @@ def test_a_job_is_followed_to_its_model_and_its_losses_are_kept(server, tmp_path
     assert [note for note in notes.notes if "is" in note] == [
         f"train: the job is {status}" for status in ("validating_files", "queued", "running", "succeeded")
     ]
+    assert notes.notes.count("train: Created fine-tuning job: ftjob-0001") == 1
     (job,) = server.jobs.values()
     assert (job["epochs"], job["seed"], job["tag"]) == (1, 7, {"ragtune": intent.tag})
     assert server.content(job["training"]) == (tmp_path / "training.jsonl").read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ragtune.dataset.questions import RawEvidence, RawQuestion
 from ragtune.quotes import find_span
@@ -103,7 +103,7 @@ def _anchor_one(question: RawQuestion, sources: _Sources) -> tuple[Evidence, ...
     for span in question.evidence:
         name = span.document or question.document
         if name is None:
-            evidence.append(_search(span, question, sources.kept, "any document"))
+            evidence += _search(span, question, sources.kept, "any document")
             continue
         exact = _exact(span, sources.documents.get(_kept(name, sources)))
         if exact is not None:
@@ -115,9 +115,9 @@ def _anchor_one(question: RawQuestion, sources: _Sources) -> tuple[Evidence, ...
             if span.start is None:
                 raise
             # SQuAD names an article, which the user's own documents need not know by that name.
-            evidence.append(_search(span, question, sources.kept, "any document"))
+            evidence += _search(span, question, sources.kept, "any document")
         else:
-            evidence.append(_search(span, question, within, _place_name(name, sources)))
+            evidence += _search(span, question, within, _place_name(name, sources))
     return tuple(dict.fromkeys(evidence))
 
 
@@ -192,18 +192,22 @@ def _exact(span: RawEvidence, document: Document | None) -> Evidence | None:
     return Evidence(document.source, span.start, span.start + len(span.text), span.text)
 
 
-def _search(span: RawEvidence, question: RawQuestion, documents: Sequence[Document], where: str) -> Evidence:
+def _search(span: RawEvidence, question: RawQuestion, documents: Sequence[Document], where: str) -> list[Evidence]:
+    """The evidence; of several lines of a table, which are a document each, that of every line."""
     found = []
     for document in documents:
         place = _place(span.text, document)
         if place is not None:
             found.append((document, place))
+    lines = [line for line in span.text.splitlines() if line.strip()]
+    if not found and len(lines) > 1 and all(map(_is_row, documents)):
+        return [each for line in lines for each in _search(replace(span, text=line), question, documents, where)]
     if not found:
         raise _NotFoundError(f"the evidence {_short(span.text)} is not in {where}: copy it verbatim from the document's text")
     # One cell ("24") may stand in many rows: the row that shares most words with the question and its answers is meant.
     words = set(_WORD.findall(" ".join([question.question, *question.answers]).casefold()))
     document, (start, end) = max(found, key=lambda each: len(words & _words(each[0]))) if len(found) > 1 else found[0]
-    return Evidence(document.source, start, end, document.text[start:end])
+    return [Evidence(document.source, start, end, document.text[start:end])]
 
 
 def _words(document: Document) -> set[str]:
@@ -222,7 +226,7 @@ def _fields_place(line: str, row: Document) -> tuple[int, int] | None:
     """Where the fields of a raw CSV line stand in a row's ``column: value`` text: from the first to the last."""
     row_id = row.source.rpartition("#")[2]
     for delimiter in ",;\t":
-        fields = [value.strip() for value in next(csv.reader([line], delimiter=delimiter), []) if value.strip()]
+        fields = _cells(line, delimiter)
         if len(fields) < 2:
             continue
         places = [_in_row(value, row.text) for value in fields]
@@ -231,6 +235,14 @@ def _fields_place(line: str, row: Document) -> tuple[int, int] | None:
         if present and not missing:
             return min(start for start, _ in present), max(end for _, end in present)
     return None
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a raw CSV line that are not empty; none where it is no such line: a line break outside of quotes, a cell of 128 KiB."""
+    try:
+        return [value.strip() for value in next(csv.reader([line], delimiter=delimiter), []) if value.strip()]
+    except csv.Error:
+        return []
 
 
 def _in_row(value: str, text: str) -> tuple[int, int] | None:

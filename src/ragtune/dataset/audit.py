@@ -7,10 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ragtune.dataset.raft import by_split, draw_present
-from ragtune.protocols import Float32
 from ragtune.types import Example
 
 _TOKEN = re.compile(r"\w+")
@@ -18,7 +15,7 @@ _TOKEN = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """A test question and the training question that is most like it; ``similarity`` is in [0, 1] for tokens, [-1, 1] for vectors."""
+    """A test question and the training question most like it: Jaccard similarity of their lower-case tokens, in [0, 1]."""
 
     test: str
     train: str
@@ -44,9 +41,7 @@ class Audit:
     realised_p: float | None
 
 
-def audit(
-    examples: Sequence[Example], *, seed: int, p: float, threshold: float = 0.8, vectors: Mapping[str, Float32] | None = None
-) -> Audit:
+def audit(examples: Sequence[Example], *, seed: int, p: float, threshold: float = 0.8) -> Audit:
     """Audit a dataset.
 
     Args:
@@ -54,12 +49,10 @@ def audit(
         seed: of the oracle draw.
         p: as it will be trained.
         threshold: similarity from which two questions count as near-identical.
-        vectors: L2-normalised question vectors by id, compared by cosine; without them, Jaccard similarity of lower-case tokens.
     """
     splits = by_split(examples)
     train, test = splits.get("train", []), splits.get("test", [])
-    nearest = _by_tokens(train, test) if vectors is None else _by_vectors(train, test, vectors)
-    nearest.sort(key=lambda each: (-each.similarity, each.test))
+    nearest = sorted(_nearest(train, test), key=lambda each: (-each.similarity, each.test))
     answerable = sum(bool(example.oracles) for example in train)
     return Audit(
         nearest=tuple(nearest),
@@ -70,7 +63,7 @@ def audit(
     )
 
 
-def _by_tokens(train: Sequence[Example], test: Sequence[Example]) -> list[Nearest]:
+def _nearest(train: Sequence[Example], test: Sequence[Example]) -> list[Nearest]:
     tokens = [frozenset(_TOKEN.findall(example.question.lower())) for example in train]
     having: dict[str, list[int]] = defaultdict(list)
     for at, own in enumerate(tokens):
@@ -83,16 +76,4 @@ def _by_tokens(train: Sequence[Example], test: Sequence[Example]) -> list[Neares
         if common:
             similarity, at = max((both / (len(asked) + len(tokens[at]) - both), -at) for at, both in common.items())
             nearest.append(Nearest(example.id, train[-at].id, round(similarity, 4)))
-    return nearest
-
-
-def _by_vectors(train: Sequence[Example], test: Sequence[Example], vectors: Mapping[str, Float32]) -> list[Nearest]:
-    if not train or not test:
-        return []
-    train_nd = np.stack([vectors[example.id] for example in train])
-    nearest = []
-    for example in test:
-        scores_n = train_nd @ vectors[example.id]
-        at = int(scores_n.argmax())
-        nearest.append(Nearest(example.id, train[at].id, round(float(scores_n[at]), 4)))
     return nearest

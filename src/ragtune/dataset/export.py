@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragtune.dataset.store import write_atomically
 from ragtune.prompts import build_messages
 from ragtune.types import ContextGroup, Message
+from ragtune.workspace import write_bytes
 
 
 def export_trl(groups: Sequence[ContextGroup], path: Path) -> int:
@@ -48,7 +48,7 @@ def export_vertex(groups: Sequence[ContextGroup], path: Path) -> int:
 
 def _write(groups: Sequence[ContextGroup], path: Path, line: Callable[[Sequence[Message], str], dict[str, Any]]) -> int:
     lines = [json.dumps(line(prompt, completion), ensure_ascii=False) + "\n" for prompt, completion in _answers(groups)]
-    write_atomically(path, "".join(lines))
+    write_bytes(path, "".join(lines).encode())
     return len(lines)
 
 

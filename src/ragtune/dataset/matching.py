@@ -12,7 +12,11 @@ _TRIVIAL = frozenset({"yes", "no", "true", "false", "none", "both", "neither", "
 
 
 def normalise(text: str) -> str:
-    """SQuAD's normalisation: lower case, without punctuation and articles, single spaces (Rajpurkar et al., arXiv 1606.05250)."""
+    """Lower case, without punctuation and articles, single spaces: for finding answers in documents, not for scoring them.
+
+    SQuAD's normalisation (Rajpurkar et al., arXiv 1606.05250), but typographic quotation marks, dashes and ellipses go too: documents are
+    typeset, answers are typed.
+    """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 

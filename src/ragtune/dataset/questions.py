@@ -13,6 +13,7 @@ from ragtune.types import JSON, Split
 
 _FIELDS = frozenset({"id", "question", "answers", "document", "evidence", "split", "kind", "needs"})
 _SPLITS: tuple[str, ...] = get_args(Split)
+_TOO_DEEP = "lists or objects are nested too deeply to be read: write each question as one flat object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def _read(path: Path) -> Iterator[RawQuestion]:
     if path.suffix == ".json":
         from ragtune.dataset.squad import looks_like_squad, squad_questions  # squad builds on the records of this file
 
-        content = _parse(text, str(path))
+        content = parse_json(text, str(path))
         if looks_like_squad(content):
             yield from squad_questions(path)
         elif isinstance(content, list):
@@ -103,10 +104,15 @@ def _read(path: Path) -> Iterator[RawQuestion]:
     # Not splitlines(): U+2028 and its like may stand inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield _question(_parse(line, f"{path}:{number}"), f"{path}:{number}")
+            yield _question(parse_json(line, f"{path}:{number}"), f"{path}:{number}")
 
 
-def _parse(text: str, where: str) -> Any:
+def parse_json(text: str, where: str) -> Any:
+    """What a question file, or a line of it, holds.
+
+    Raises:
+        QuestionError: it is not JSON; names ``where``.
+    """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -114,11 +120,33 @@ def _parse(text: str, where: str) -> Any:
             f"{where}: not valid JSON ({error.msg} at column {error.colno}): "
             'write one object a line, like {"id": "q1", "question": "…", "answers": ["…"], "document": "a.md", "evidence": "…"}'
         ) from error
+    except RecursionError:
+        raise QuestionError(f"{where}: {_TOO_DEEP}") from None
+
+
+def check_text(value: Any, where: str) -> None:
+    """Refuse what JSON can say and no file in UTF-8 can hold.
+
+    Args:
+        value: as parsed from JSON.
+        where: for the message.
+
+    Raises:
+        QuestionError: a text in it has half of a surrogate pair.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise QuestionError(f"{where}: it holds {half}, half of a character, which UTF-8 cannot store: write the whole one") from None
+    except RecursionError:
+        raise QuestionError(f"{where}: {_TOO_DEEP}") from None
 
 
 def _question(entry: Any, where: str) -> RawQuestion:
     if not isinstance(entry, dict):
         raise QuestionError(f'{where}: expected an object like {{"id": "q1", "question": "…", "answers": ["…"]}}, found {_shown(entry)}')
+    check_text(entry, where)
     for name in ("id", "question"):
         if not _is_text(entry.get(name)):
             raise QuestionError(f'{where}: "{name}" must be a non-empty string, found {_shown(entry.get(name))}')

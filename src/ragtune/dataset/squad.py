@@ -6,19 +6,23 @@ offsets of evidence are exact.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ragtune.dataset.matching import normalise
-from ragtune.dataset.questions import RawEvidence, RawQuestion, read_text
+from ragtune.dataset.questions import RawEvidence, RawQuestion, check_text, parse_json, read_text
 from ragtune.errors import QuestionError
 from ragtune.sentences import sentence_around
 from ragtune.types import Document
 
 _SEAM = "\n\n"
+_LONGEST_NAME = 220  # bytes; file systems allow 255, and a number, an ending and the mark of a temporary file are added
+_UNNAMABLE = re.compile(r"[/\0-\x1f]|^\.")  # of a file: and a hidden one is not read
 
 
 def is_squad(path: Path) -> bool:
@@ -31,7 +35,7 @@ def is_squad(path: Path) -> bool:
         return False
     try:
         return looks_like_squad(json.loads(read_text(path)))
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return False
 
 
@@ -40,16 +44,21 @@ def looks_like_squad(content: Any) -> bool:
     return isinstance(content, dict) and isinstance(content.get("data"), list)
 
 
-def squad_documents(path: Path) -> list[Document]:
-    """The articles of a SQuAD file, for where no documents are given.
+def squad_documents(paths: Sequence[Path]) -> list[Document]:
+    """The articles of SQuAD files, for where no documents are given; an article of several files is one, each paragraph in it once.
 
     Raises:
-        QuestionError: the file is not SQuAD JSON.
+        QuestionError: a file is not SQuAD JSON.
     """
-    return [
-        Document(source=source, title=article["title"].replace("_", " "), text=_SEAM.join(_text(p) for p in article["paragraphs"]))
-        for source, article in _articles(path)
-    ]
+    titles: dict[str, str] = {}
+    paragraphs: dict[str, list[str]] = {}
+    for path in paths:
+        for source, article in _articles(path):
+            titles.setdefault(source, article["title"].replace("_", " "))
+            texts = paragraphs.setdefault(source, [])
+            known = set(texts)
+            texts += [text for text in map(_text, article["paragraphs"]) if text not in known]
+    return [Document(source=source, title=titles[source], text=_SEAM.join(texts)) for source, texts in paragraphs.items()]
 
 
 def squad_questions(path: Path) -> Iterator[RawQuestion]:
@@ -92,19 +101,32 @@ def _question(entry: dict[str, Any], context: str, at: int, source: str, where: 
 
 def _articles(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        articles = json.loads(read_text(path))["data"]
-        titles: Counter[str] = Counter()
+        articles = parse_json(read_text(path), str(path))["data"]
+        taken: set[str] = set()
         for number, article in enumerate(articles, start=1):
-            title = article.setdefault("title", f"article-{number}")
-            titles[title] += 1
-            source = title.replace("/", "_") + (f"-{titles[title]}" if titles[title] > 1 else "") + ".md"
+            title = article["title"] = article.get("title") or f"article-{number}"
+            check_text(article, f"{path}: {title!r}")
             for paragraph in article["paragraphs"]:
                 paragraph["context"], paragraph["qas"]
-            yield source, article
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            name = source = _file_name(title)
+            same = 1
+            while source in taken:
+                same += 1
+                source = f"{name}-{same}"
+            taken.add(source)
+            yield f"{source}.md", article
+    except (KeyError, TypeError, AttributeError) as error:
         raise QuestionError(
             f'{path} is not SQuAD JSON: expected {{"data": [{{"title", "paragraphs": [{{"context", "qas"}}]}}]}}'
         ) from error
+
+
+def _file_name(title: str) -> str:
+    """A title as the name of a file, without its ending."""
+    name = _UNNAMABLE.sub("_", title)
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    return f"{name.encode()[: _LONGEST_NAME - 9].decode(errors='ignore')}-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
 
 
 def _text(paragraph: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ points of the document's text. The same dataset gives the same bytes. The folder
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, get_args
 from ragtune.dataset.raft import by_split
 from ragtune.errors import ProjectError
 from ragtune.types import Candidate, Evidence, Example, Passage, Span, Split
+from ragtune.workspace import write_bytes
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -36,7 +36,6 @@ def write_dataset(folder: Path, examples: Sequence[Example], passages: Mapping[s
     Raises:
         ValueError: an example refers to a passage that is not among ``passages``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     splits = by_split(examples)
     for example in examples:
         for id_ in _referred(example):
@@ -68,22 +67,12 @@ def read_dataset(folder: Path) -> Dataset:
     return Dataset(splits["train"], splits["validation"], splits["test"], passages)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file through a temporary sibling, so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def _referred(example: Example) -> list[str]:
     return [*example.oracles, *(candidate.passage for candidate in example.candidates)]
 
 
 def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    write_atomically(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    write_bytes(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
 
 
 def _read_lines(path: Path, make: Any) -> list[tuple[str, Any]]:

@@ -1,4 +1,6 @@
-"""Quotes that are spans by construction: inside a quotation mark the model may only write what stands in a shown passage.
+"""Quotes that are spans by construction: in those that open a line before the answer, only what stands in a shown passage may be written.
+
+Others are free: those in typographic marks within a line, and those behind a first answer mark.
 
 Works on bytes, so that it does not matter where the tokenizer would have cut the passage. A constraint is a plain function of the ids
 written so far and keeps no state, as :mod:`ragtune.engine.decode` asks.
@@ -37,8 +39,8 @@ class _Vocabulary:
 class SpanConstraint:
     """What one answer may go on with, given the passages that its prompt shows.
 
-    A quote starts at the start of a word, ends at the end of one, and stays within a line of a passage. Outside quotes everything may be
-    written; after a quote the line ends.
+    A quote starts at the start of a word, ends at the end of one, and stays within a line of a passage. Outside such quotes everything may
+    be written; after a quote the line ends.
 
     Args:
         tokenizer: the model's.

@@ -20,29 +20,30 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ROUGE = RougeScorer(["rougeL"], use_stemmer=False)
 
 
-def normalise(text: str) -> str:
+def normalise_answer(text: str) -> str:
     """Lower case, without punctuation, articles and surplus white space.
 
-    SQuAD's official evaluation script 2.0 (Rajpurkar et al., arXiv 1806.03822), in its order: punctuation goes before the articles.
+    SQuAD's official evaluation script 2.0 (Rajpurkar et al., arXiv 1806.03822), to the letter: punctuation goes before the articles, and is
+    ASCII's alone, so that figures compare with others'. Typographic quotation marks and dashes stay.
     """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(answer: str, references: Sequence[str]) -> float:
     """1 where the normalised answer equals a normalised reference, else 0."""
-    answer = normalise(answer)
-    return float(any(answer == normalise(reference) for reference in references))
+    answer = normalise_answer(answer)
+    return float(any(answer == normalise_answer(reference) for reference in references))
 
 
 def f1(answer: str, references: Sequence[str]) -> float:
     """Harmonic mean of the precision and recall of normalised words, best over the references, in [0, 1]."""
-    return max((_f1(normalise(answer).split(), normalise(reference).split()) for reference in references), default=0.0)
+    return max((_f1(normalise_answer(answer).split(), normalise_answer(reference).split()) for reference in references), default=0.0)
 
 
 def containment(answer: str, references: Sequence[str]) -> float:
     """1 where a normalised reference stands in the normalised answer as whole words, else 0: right, however wordy."""
-    padded = f" {normalise(answer)} "
-    return float(any(f" {reference} " in padded for reference in map(normalise, references) if reference))
+    padded = f" {normalise_answer(answer)} "
+    return float(any(f" {reference} " in padded for reference in map(normalise_answer, references) if reference))
 
 
 def rouge_l(answer: str, references: Sequence[str]) -> float:

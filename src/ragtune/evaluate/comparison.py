@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.types import JSON, Arm, Evidence, Example, Passage, Prediction, Quote
@@ -12,20 +12,15 @@ LEFT: Arm = "base-fewshot"
 RIGHT: Arm = "tuned"
 
 
-def compare_questions(
-    predictions: Sequence[Prediction],
-    passages: Mapping[str, Passage],
-    examples: Sequence[Example],
-    needs: Collection[str] = (),
-) -> dict[str, JSON]:
+def compare_questions(predictions: Sequence[Prediction], passages: Mapping[str, Passage], examples: Sequence[Example]) -> dict[str, JSON]:
     """Every question that both arms answered from retrieved passages, largest differences first.
 
     The score of an answerable question is its F1; of an unanswerable one, 1 for abstaining. Offsets are code points of the passage's
-    text. Of several seeds the first is shown. Questions in ``needs`` are left out.
+    text. Of several seeds the first is shown.
     """
     arms: dict[Arm, dict[str, Prediction]] = {LEFT: {}, RIGHT: {}}
     for prediction in sorted(predictions, key=lambda p: p.seed):
-        if prediction.context == "retrieved" and prediction.arm in arms and prediction.id not in needs:
+        if prediction.context == "retrieved" and prediction.arm in arms:
             arms[prediction.arm].setdefault(prediction.id, prediction)
     evidence = {example.id: example.evidence for example in examples}
     shown: dict[str, int] = {}
@@ -55,7 +50,7 @@ def embed_json(data: JSON) -> str:
     return text
 
 
-def to_passage(passage: Passage, document: str, start: int, end: int) -> Iterable[tuple[int, int]]:
+def passage_offsets(passage: Passage, document: str, start: int, end: int) -> Iterable[tuple[int, int]]:
     """Where a stretch of a document shows in a passage: offsets of its text, one pair for each span touched."""
     at = 0
     for span in passage.spans:
@@ -72,7 +67,7 @@ def _marks(left: Prediction, right: Prediction, passages: Mapping[str, Passage],
         places += [("left", *place) for quote in left.quotes if (place := _place(quote)) is not None]
         places += [("right", *place) for quote in right.quotes if (place := _place(quote)) is not None]
         for kind, document, start, end in places:
-            for low, high in to_passage(passage, document, start, end):
+            for low, high in passage_offsets(passage, document, start, end):
                 yield [number, low, high, kind]
 
 

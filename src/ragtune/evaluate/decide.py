@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.evaluate.intervals import holm, paired_difference
-from ragtune.evaluate.report import ARM_WORDS, Contrast, Decision, Slice
+from ragtune.evaluate.report import ARM_WORDS, Contrast, Decision, Report, Slice
 from ragtune.types import CONTEXTS, Arm, Context, Prediction
 
 FEW_GROUPS = 20
@@ -80,6 +80,14 @@ def reading_notes(groups: int, test_readings: int, named: Contrast | None) -> li
             "flatter the choice; confirm it on new questions."
         )
     return notes
+
+
+def closed_book_words(report: Report) -> str:
+    """How many questions the base answers without documents, in a sentence; nothing where it was not asked."""
+    known = report.closed_book
+    if known is None:
+        return ""
+    return f"Closed-book, the {ARM_WORDS['base']} answers {known.exact} of {known.n} answerable questions exactly."
 
 
 def signed(value: float, *, plus: bool = True) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
@@ -44,7 +44,11 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
         "A model should abstain where the passages it was shown do not hold the evidence. AUROC asks whether its doubt tells those "
         "cases apart, at any threshold; 0.5 is chance.",
     ),
-    "Training": ("training", "The loss on the completions only."),
+    "Training": (
+        "training",
+        "The negative log-likelihood of the completions alone, the mean over answers: an answer's is the sum over its tokens, in nats, "
+        "divided by 32, about the tokens of an answer.",
+    ),
     "Cost": ("cost", "Means of an answer, on the machine and with the batch size of this evaluation."),
     "Forgetting": (
         "forgetting",
@@ -79,7 +83,6 @@ def render_html(
     passages: Mapping[str, Passage],
     examples: Sequence[Example],
     meta: PageMeta,
-    needs: Collection[str] = (),
 ) -> str:
     """The page.
 
@@ -89,7 +92,6 @@ def render_html(
         passages: by id; those that predictions were shown.
         examples: the test split, for the gold evidence.
         meta: title, lineage, losses.
-        needs: ids of questions that are counted apart, and not shown one by one.
     """
     sections = {
         "Answers": parts.answers(report),
@@ -106,7 +108,7 @@ def render_html(
     }
     shown = {title: body for title, body in sections.items() if body}
     links = "".join(f'<a href="#{_ABOUT[title][0]}">{title}</a>' for title in shown)
-    data = embed_json(compare_questions(predictions, passages, examples, needs))
+    data = embed_json(compare_questions(predictions, passages, examples))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><meta name="color-scheme" content="light dark">'

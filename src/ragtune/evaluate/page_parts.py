@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from ragtune.evaluate.charts import Axis, axis, axis_plot, difference_plot, interval_plot, line_chart
-from ragtune.evaluate.decide import signed
+from ragtune.evaluate.decide import closed_book_words, signed
 from ragtune.evaluate.report import Cell, Contrast, Report, Slice
 from ragtune.types import JSON, Arm, Context, Estimate
 
@@ -33,6 +33,7 @@ COST: Mapping[str, tuple[str, int]] = {
     "completion_tokens": ("Tokens written", 1),
     "seconds": ("Seconds an answer", 2),
     "answers_per_second": ("Answers a second", 2),
+    "dollars": ("US dollars an answer", 6),
 }
 SLICE_WORDS: Mapping[Slice, str] = {
     "all": "All questions",
@@ -48,6 +49,7 @@ def headline(report: Report) -> str:
     facts = [f"{report.questions} {report.split} questions", f"{report.groups} groups of documents"]
     if report.test_readings:
         facts.append(f"test split read {'once' if report.test_readings == 1 else f'{report.test_readings} times'}")
+    facts += [f"{count} more not asked: their documents need {capability} to be read" for capability, count in report.unasked.items()]
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     return (
         f'<h1 class="decision {report.decision}">{_keep_figures(report.sentence)}</h1>{plot}'
@@ -69,7 +71,9 @@ def answers(report: Report) -> str:
         if cells:
             caption = f"{words}: every metric, {max(c.questions for c in cells)} questions"
             tables.append(_fold(caption, _grid_table(cells, METRICS, caption)))
-    return _forest(groups, scale, "Context", "Answer F1 by context and model") + "".join(tables)
+    known = closed_book_words(report)
+    shown = f"<p>{escape(known)}</p>" if known else ""
+    return _forest(groups, scale, "Context", "Answer F1 by context and model") + shown + "".join(tables)
 
 
 def contrasts(report: Report) -> str:
@@ -122,16 +126,12 @@ def abstention(report: Report) -> str:
 
 
 def kinds(report: Report) -> str:
-    """F1 by kind of question, and apart from them the questions that need a missing capability."""
-    parts = []
-    for labelled, title in ((report.kinds, "Kind"), (report.needs, "Needs")):
-        if not labelled:
-            continue
-        groups = [(name, [(x.arm, x.f1) for x in labelled if x.label == name]) for name in dict.fromkeys(x.label for x in labelled)]
-        if title == "Needs":
-            parts.append("<p>Apart from all other figures: questions on documents that cannot be read without a capability.</p>")
-        parts.append(_forest(groups, _scale(x.f1 for x in labelled), title, f"Answer F1 by {title.lower()}, retrieved passages"))
-    return "".join(parts)
+    """F1 by kind of question."""
+    if not report.kinds:
+        return ""
+    names = dict.fromkeys(x.label for x in report.kinds)
+    groups = [(name, [(x.arm, x.f1) for x in report.kinds if x.label == name]) for name in names]
+    return _forest(groups, _scale(x.f1 for x in report.kinds), "Kind", "Answer F1 by kind, retrieved passages")
 
 
 def cost(report: Report) -> str:
@@ -156,7 +156,7 @@ def forgetting(report: Report) -> str:
 def loss(points: Sequence[tuple[float, float]], validation: Sequence[tuple[float, float]]) -> str:
     """The loss of training over its steps."""
     series = {name: line for name, line in (("training", points), ("validation", validation)) if line}
-    return f"<figure>{line_chart(series, 'Training loss over steps', 'Optimiser step', 'Loss, nats a token')}</figure>"
+    return f"<figure>{line_chart(series, 'Training loss over steps', 'Optimiser step', 'Loss of an answer: nats ÷ 32')}</figure>"
 
 
 def lineage(sections: Mapping[str, Mapping[str, JSON]]) -> str:

@@ -67,7 +67,7 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """F1 of one arm, retrieved, on the questions with one label: a kind, or a capability that is missing."""
+    """F1 of one arm, retrieved, on the questions with one label."""
 
     label: str
     arm: Arm
@@ -94,11 +94,19 @@ class AbstentionCell:
 
 @dataclass(frozen=True, slots=True)
 class CostCell:
-    """Means of one answer: ``prompt_tokens``, ``completion_tokens``, ``seconds``; and ``answers_per_second``."""
+    """Means of one answer: ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``dollars`` of hosted models; ``answers_per_second``."""
 
     arm: Arm
     context: Context
     metrics: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedBook:
+    """How many answerable questions the base answers exactly (exact match 1) without passages, of the ``n`` that it was asked so."""
+
+    exact: int
+    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +120,18 @@ class Report:
         contrasts: the others, Holm-corrected together.
         grid: arm × context × slice.
         kinds: F1 by the questions' own label, retrieved.
-        needs: F1 of questions on documents that cannot be read without a capability; in no other figure.
         retrieval: by slice.
         abstention: by arm and context.
         cost: by arm and context.
-        forgetting: likelihood of general text, by arm with weights of its own; empty where it was not measured.
         models: the model behind each arm.
         questions: test questions counted in the grid.
         answerable: of those, the ones that the documents answer.
         groups: document groups among them.
         test_readings: how often the test split has been read, this time included; 0 where the questions are of the validation split.
         notes: what a reader must know before trusting the figures.
+        forgetting: likelihood of general text, by arm with weights of its own; empty where it was not measured.
+        closed_book: what the base knows without documents, of which a test proves nothing; ``None`` where it was not asked.
+        unasked: questions by the capability without which their documents could not be read; they are in no figure.
     """
 
     decision: Decision
@@ -131,7 +140,6 @@ class Report:
     contrasts: tuple[Contrast, ...]
     grid: tuple[Cell, ...]
     kinds: tuple[Labelled, ...]
-    needs: tuple[Labelled, ...]
     retrieval: tuple[RetrievalCell, ...]
     abstention: tuple[AbstentionCell, ...]
     cost: tuple[CostCell, ...]
@@ -142,6 +150,8 @@ class Report:
     test_readings: int
     notes: tuple[str, ...] = field(default=())
     forgetting: tuple[ForgettingCell, ...] = field(default=())
+    closed_book: ClosedBook | None = None
+    unasked: Mapping[str, int] = field(default_factory=dict)
 
     def cell(self, arm: Arm, context: Context, stratum: Slice = "all") -> Cell | None:
         """The cell of the grid, where there is one."""

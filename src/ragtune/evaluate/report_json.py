@@ -7,11 +7,12 @@ The format is stable; later versions may add fields::
      "questions": int, "answerable": int, "groups": int, "test_readings": int, "models": {arm: model},
      "named": CONTRAST | null, "contrasts": [CONTRAST],
      "grid": [{"arm", "context", "stratum", "questions", "groups", "metrics": {name: FIGURE}}],
-     "kinds": [{"label", "arm", "f1": FIGURE}], "needs": [the same],
+     "kinds": [{"label", "arm", "f1": FIGURE}],
      "retrieval": [{"stratum", "metrics": {name: FIGURE}}],
      "abstention": [{"arm", "context", "metrics": {name: FIGURE}, "curve": [{"coverage", "risk"}]}],
      "cost": [{"arm", "context", "metrics": {name: FIGURE}}],
-     "forgetting": [{"arm", "nll": FIGURE, "change": FIGURE | null}]}
+     "forgetting": [{"arm", "nll": FIGURE, "change": FIGURE | null}],
+     "closed_book": {"exact": int, "n": int} | null, "unasked": {capability: int}}
 
     FIGURE   = {"value": float, "low": float | null, "high": float | null, "n": int}     95 % interval
     CONTRAST = {"arm", "against", "context", "stratum", "metric", "value", "value_against",
@@ -21,7 +22,6 @@ The format is stable; later versions may add fields::
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,8 +30,9 @@ from typing import Any
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.abstention import RiskPoint
 from ragtune.evaluate.forgetting import ForgettingCell
-from ragtune.evaluate.report import AbstentionCell, Cell, Contrast, CostCell, Labelled, Report, RetrievalCell
+from ragtune.evaluate.report import AbstentionCell, Cell, ClosedBook, Contrast, CostCell, Labelled, Report, RetrievalCell
 from ragtune.types import JSON, Estimate
+from ragtune.workspace import write_bytes
 
 FORMAT = "ragtune-report"
 VERSION = 1
@@ -60,7 +61,6 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
         contrasts=tuple(map(_contrast, data["contrasts"])),
         grid=tuple(Cell(d["arm"], d["context"], d["stratum"], d["questions"], d["groups"], _figures(d["metrics"])) for d in data["grid"]),
         kinds=tuple(Labelled(d["label"], d["arm"], Estimate(**d["f1"])) for d in data["kinds"]),
-        needs=tuple(Labelled(d["label"], d["arm"], Estimate(**d["f1"])) for d in data["needs"]),
         retrieval=tuple(RetrievalCell(d["stratum"], _figures(d["metrics"])) for d in data["retrieval"]),
         abstention=tuple(
             AbstentionCell(d["arm"], d["context"], _figures(d["metrics"]), tuple(RiskPoint(**point) for point in d["curve"]))
@@ -77,18 +77,15 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
             ForgettingCell(d["arm"], Estimate(**d["nll"]), None if d["change"] is None else Estimate(**d["change"]))
             for d in data.get("forgetting", ())
         ),
+        closed_book=None if data.get("closed_book") is None else ClosedBook(**data["closed_book"]),
+        unasked=data.get("unasked", {}),
     )
 
 
 def write_report_json(report: Report, path: Path) -> None:
     """Write ``report.json`` whole or not at all."""
     text = json.dumps(report_to_json(report), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_bytes(path, text.encode())
 
 
 def read_report_json(path: Path) -> Report:

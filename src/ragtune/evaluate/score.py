@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ragtune.evaluate.abstention import abstention_metrics, risk_coverage
 from ragtune.evaluate.answers import answer_metrics
@@ -14,6 +14,7 @@ from ragtune.evaluate.report import (
     SLICES,
     AbstentionCell,
     Cell,
+    ClosedBook,
     CostCell,
     Labelled,
     Report,
@@ -32,7 +33,6 @@ def score(
     examples: Sequence[Example],
     retrieved: Mapping[str, Ranking],
     *,
-    needs: Mapping[str, str] | None = None,
     cuts: Sequence[int] = CUTS,
     test_readings: int = 1,
     seed: int = 0,
@@ -45,14 +45,12 @@ def score(
         predictions: of all arms and contexts, in any order.
         examples: the test split, for evidence, strata and groups.
         retrieved: by question id, the hits best first, each as its spans; as many as the largest cut.
-        needs: by question id, the capability without which its document cannot be read; those questions are counted apart.
         cuts: the k of recall@k.
         test_readings: how often the test split has been read, this time included.
         seed: of the resampling.
     """
-    needs = needs or {}
     evidence = {example.id: example.evidence for example in examples}
-    cells = _by_cell(p for p in predictions if p.id not in needs)
+    cells = _by_cell(predictions)
     counted = {p.id: p for cell in cells.values() for p in cell}
     named = named_contrast(cells, seed=seed)
     decision, sentence = decide(named)
@@ -63,9 +61,8 @@ def score(
         named=named,
         contrasts=other_contrasts(cells, seed=seed),
         grid=tuple(_grid(cells, evidence, seed)),
-        kinds=tuple(_labelled(cells, lambda p: p.kind, seed)),
-        needs=tuple(_labelled(_by_cell(predictions), lambda p: needs.get(p.id), seed)),
-        retrieval=tuple(_retrieval([e for e in examples if e.id not in needs], retrieved, cuts, seed)),
+        kinds=tuple(_kinds(cells, seed)),
+        retrieval=tuple(_retrieval(examples, retrieved, cuts, seed)),
         abstention=tuple(
             AbstentionCell(arm, context, abstention_metrics(cell, seed=seed), risk_coverage(cell))
             for (arm, context), cell in cells.items()
@@ -78,6 +75,7 @@ def score(
         groups=groups,
         test_readings=test_readings,
         notes=tuple(reading_notes(groups, test_readings, named)),
+        closed_book=_closed_book(cells),
     )
 
 
@@ -105,13 +103,18 @@ def _grid(
             yield Cell(arm, context, stratum, len({p.id for p in chosen}), len({p.group for p in chosen}), estimates)
 
 
-def _labelled(
-    cells: Mapping[tuple[Arm, Context], Sequence[Prediction]], label: Callable[[Prediction], str | None], seed: int
-) -> Iterable[Labelled]:
+def _closed_book(cells: Mapping[tuple[Arm, Context], Sequence[Prediction]]) -> ClosedBook | None:
+    """Of several seeds' answers to a question, one that is exact will do."""
+    asked = [p for p in cells.get(("base", "closed-book"), ()) if p.references]
+    exact = {p.id for p in asked if answer_metrics(p)["exact_match"] == 1}
+    return ClosedBook(len(exact), len({p.id for p in asked})) if asked else None
+
+
+def _kinds(cells: Mapping[tuple[Arm, Context], Sequence[Prediction]], seed: int) -> Iterable[Labelled]:
     retrieved = {arm: cell for (arm, context), cell in cells.items() if context == "retrieved"}
-    for name in sorted({found for cell in retrieved.values() for p in cell if (found := label(p)) is not None}):
+    for name in sorted({p.kind for cell in retrieved.values() for p in cell if p.kind is not None}):
         for arm, cell in retrieved.items():
-            observed = [(p.id, p.group, answer_metrics(p)["f1"], 1.0) for p in cell if p.references and label(p) == name]
+            observed = [(p.id, p.group, answer_metrics(p)["f1"], 1.0) for p in cell if p.references and p.kind == name]
             if observed:
                 yield Labelled(name, arm, _estimate(observed, seed))
 
@@ -136,6 +139,7 @@ def _cost(cell: Sequence[Prediction], seed: int) -> dict[str, Estimate]:
         "seconds": [(p.id, p.group, p.seconds, 1.0) for p in cell],
         # Answers over the seconds that they took: a mean of rates, weighted by time.
         "answers_per_second": [(p.id, p.group, 1 / p.seconds, p.seconds) for p in cell if p.seconds > 0],
+        "dollars": [(p.id, p.group, p.cost, 1.0) for p in cell if p.cost is not None],
     }
     return {name: _estimate(observed, seed, share=False) for name, observed in costs.items() if observed}
 

@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ragtune.evaluate.decide import closed_book_words
 from ragtune.evaluate.report import Report
 from ragtune.types import Estimate
 
@@ -27,7 +28,7 @@ def terminal_table(report: Report) -> RenderableType:
             row.append(_figure(cell.metrics.get("f1") if cell else None, bold=arm == "tuned"))
         table.add_row(*row)
     lines: list[RenderableType] = [Padding(table, (1, 0)), Text(report.sentence, style=f"bold {_COLOURS[report.decision]}")]
-    lines += [Text(line) for line in (_retrieval_line(report), _quotes_line(report)) if line]
+    lines += [Text(line) for line in (_retrieval_line(report), _quotes_line(report), closed_book_words(report)) if line]
     lines += [Text(f"Note: {note}", style="yellow") for note in report.notes]
     return Group(*lines)
 

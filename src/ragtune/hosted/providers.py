@@ -83,6 +83,11 @@ def split_name(name: str) -> tuple[Provider, str]:
     return provider, model
 
 
+def is_gone(model: str) -> bool:
+    """Whether this was a model's name once, and :func:`split_name` says what to write now."""
+    return model in _GONE
+
+
 def price_name(name: str) -> tuple[str | None, str]:
     """Provider and model of ``provider:model`` as a price list knows them; of ``langchain:anthropic:…`` anthropic's."""
     provider, model = split_name(name)

@@ -82,3 +82,29 @@ _ENTRIES = (
 )
 
 CATALOG: dict[str, CatalogEntry] = {entry.id: entry for entry in _ENTRIES}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A chat model of the Hugging Face hub that fits ragtune's engine and trainer, as ``models choose`` offers it.
+
+    Args:
+        id: on the hub.
+        parameters: number of weights, from its model card.
+        context: longest input in tokens.
+        licence: SPDX identifier.
+    """
+
+    id: str
+    parameters: float
+    context: int
+    licence: str
+
+
+OPEN_MODELS = (
+    OpenModel("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36e9, 8192, "Apache-2.0"),
+    OpenModel("Qwen/Qwen3-0.6B", 0.6e9, 32_768, "Apache-2.0"),
+    OpenModel("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1.7e9, 8192, "Apache-2.0"),
+    OpenModel("Qwen/Qwen3-4B-Instruct-2507", 4.0e9, 262_144, "Apache-2.0"),
+    OpenModel("Qwen/Qwen3-8B", 8.2e9, 32_768, "Apache-2.0"),
+)

@@ -1,4 +1,4 @@
-"""A model's fingerprint: the hash of its weights, whatever folder they lie in."""
+"""A model's fingerprint: the hash of its weights, whatever folder they lie in; of a hub's model its revision."""
 
 from __future__ import annotations
 
@@ -43,3 +43,21 @@ def fingerprint(folder: Path) -> str:
         temporary.write_text(json.dumps({"files": stamp, "sha256": value}), encoding="utf-8")
         temporary.replace(sidecar)
     return value
+
+
+def hub_revision(name: str) -> str:
+    """The commit of a hub's model that is loaded now: the hub's newest, or the cache's where the hub is not reached.
+
+    Args:
+        name: ``organisation/model``.
+
+    Raises:
+        ModelError: neither the hub nor its cache has the model.
+    """
+    from huggingface_hub import hf_hub_download  # here, as it is of an extra
+
+    try:
+        return Path(hf_hub_download(name, "config.json")).parent.name  # snapshots/COMMIT/config.json
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"cannot find model {name} ({reason}): check model.base and the connection to the hub") from error

@@ -89,6 +89,11 @@ def resolve(name: str, *, allow_pull: bool = True, on_progress: Callable[[str], 
     raise _unknown(name)
 
 
+def is_here(id: str) -> bool:  # noqa: A002 - the word that the catalog uses
+    """Whether a catalog model lies in the cache, whole and of this catalog."""
+    return _is_whole(cache_dir() / "models" / id, CATALOG[id])
+
+
 def _entry(name: str) -> CatalogEntry:
     if name not in CATALOG:
         raise _unknown(name)

@@ -18,16 +18,15 @@ from ragtune.dataset.anchor import AnchorReport, anchor
 from ragtune.dataset.audit import audit
 from ragtune.dataset.questions import RawQuestion, load_questions
 from ragtune.dataset.raft import Built, build_examples, by_split, draw_present, evaluation_context, recall_at_k
-from ragtune.dataset.show import render_example
 from ragtune.dataset.split import assign_splits, sections_of
 from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError, QuestionError
 from ragtune.pipeline.index import build_index, open_retriever
 from ragtune.pipeline.records import DatasetResult, ExampleView
-from ragtune.pipeline.train import sample_training
+from ragtune.pipeline.train import sample_training, training_groups
 from ragtune.prepare import kept_source, near_pairs
 from ragtune.progress import Progress
-from ragtune.prompts import PROMPT_VERSION, encode_completion, encode_prompt
+from ragtune.prompts import PROMPT_VERSION, build_messages, encode_completion, encode_prompt
 from ragtune.retrieve.hybrid import MOST
 from ragtune.retrieve.passages import to_passage
 from ragtune.types import Chunk, Example, Reason
@@ -115,7 +114,8 @@ def question_files(workspace: Workspace, settings: Settings, given: Sequence[Pat
 def show_example(workspace: Workspace, settings: Settings, example: str | None, name: str | None, epoch: int) -> ExampleView:
     """One example of a dataset as the model sees it, tokens counted with the base model's tokenizer.
 
-    The first is one that is trained on; a training example beyond ``train.max_answers`` is shown as it would be without that limit.
+    A training example is shown in the context that the epoch trains it in, its own or one that it shares; the first example is one that is
+    trained on, and one beyond ``train.max_answers`` is shown as it would be without that limit. Others are shown as they are retrieved.
     """
     manifest = workspace.find("datasets", name)
     data = read_dataset(workspace.artifact("datasets", manifest.name))
@@ -125,20 +125,23 @@ def show_example(workspace: Workspace, settings: Settings, example: str | None, 
     if chosen is None:
         some = ", ".join(list(everything)[:5])
         raise ProjectError(f"dataset {manifest.name} has no example {example!r}; some that it has: {some}")
-    k = int(manifest.settings["retrieve"]["k"])
     if chosen.split == "train":
         among = trained if chosen in trained else data.train
+        groups = training_groups(data, among, settings, manifest)(epoch)
+        passages, written = next((g.passages, b.completion) for g in groups for b in g.branches if b.id == chosen.id)
         present = chosen.id in draw_present(among, epoch=epoch, seed=settings.train.seed, p=manifest.figures["p_oracle"])
     else:
-        present = evaluation_context(chosen, "retrieved", k).answerable
-    rendered = render_example(chosen, data.passages, k=k, present=present, epoch=epoch, seed=settings.train.seed)
+        shown = evaluation_context(chosen, "retrieved", int(manifest.settings["retrieve"]["k"]))
+        passages, written = tuple(data.passages[id_] for id_ in shown.passages or ()), chosen.completion
+        present = shown.answerable
+    messages = build_messages(chosen.question, passages)
     tokenizer = build.tokenizer(settings)
-    prompt = encode_prompt(tokenizer, rendered.messages).ids
-    completion = encode_completion(tokenizer, rendered.completion)
+    prompt = encode_prompt(tokenizer, messages).ids
+    completion = encode_completion(tokenizer, written)
     return ExampleView(
         id=chosen.id,
         split=chosen.split,
-        messages=tuple(rendered.messages),
+        messages=tuple(messages),
         completion=tokenizer.decode(completion),
         text=tokenizer.decode(prompt),
         tokens=len(prompt) + len(completion),
@@ -213,7 +216,8 @@ def _build(
         )
     by = by_split(built.examples)
     k = settings.retrieve.k
-    recall = {split: recall_at_k(by.get(split, []), k) for split in ("train", "validation", "test")}
+    # Not of the test split: that is locked, and a look at it belongs to an evaluation, where it is counted.
+    recall = {split: recall_at_k(by.get(split, []), k) for split in ("train", "validation")}
     p = settings.dataset.p_oracle
     if p is None:
         # A handful of validation questions says little about recall; training questions are retrieved in just the same way.

@@ -16,13 +16,14 @@ from ragtune.config import Settings, TrainSettings
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
-from ragtune.engine.cached import CachedEngine
 from ragtune.errors import EvaluationError, ProjectError
 from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
 from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
+from ragtune.hosted.providers import is_hosted
+from ragtune.pipeline.answerers import answerers, device
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.train import find_tuned, train
 from ragtune.progress import Progress
@@ -112,11 +113,12 @@ def evaluate(
     report = replace(
         report,
         notes=(*report.notes, *_notes(settings, source, data, examples, split)),
+        unasked=_unasked(source),
         forgetting=_forgetting(workspace, settings, models),
     )
     seconds = time.monotonic() - started
     manifest = Manifest(
-        "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), _device(settings)
+        "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), device(settings)
     )
     _write(output, manifest, report, predictions, data, examples, workspace, tuned)
     progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
@@ -180,7 +182,7 @@ def _predict(
     progress: Progress,
     passages: Mapping[str, Passage],
 ) -> list[Prediction]:
-    engine = CachedEngine(build.engine(settings), workspace.generations, _engine_key(settings))
+    who = answerers(workspace, settings, models)
     arms: dict[Arm, list[Cell]] = {}
     for cell in cells:
         arms.setdefault(cell.arm, []).append(cell)
@@ -189,24 +191,13 @@ def _predict(
     done = 0
     predictions: list[Prediction] = []
     for arm, own in arms.items():
-        manifest = models.get(arm)
-        adapter = workspace.artifact("models", manifest.name) / "adapter" if manifest else None
-        label = manifest.name if manifest else settings.model.base
         # One call for all contexts of an arm: where retrieval found the evidence, two contexts share a prompt, which is answered once.
         places = [(cell, index) for cell in own for index in range(len(cell.examples))]
         prompts = [cell.prompts[index] for cell, index in places]
-        quotable = (
-            [[passages[id_] for id_ in cell.passages[index]] for cell, index in places] if settings.generate.constrained_quotes else None
-        )
-        for place, generation in engine.generate(
-            prompts,
-            quotable=quotable,
-            adapter=adapter,
-            max_new_tokens=settings.generate.max_new_tokens,
-            batch_size=settings.generate.batch_size,
-        ):
+        quotable = [[passages[id_] for id_ in cell.passages[index]] for cell, index in places]
+        for place, generation in who[arm].generate(prompts, quotable):
             cell, index = places[place]
-            predictions.append(_prediction(cell, index, generation, label, settings.evaluate.seed, passages))
+            predictions.append(_prediction(cell, index, generation, who[arm].label, settings.evaluate.seed, passages))
             done += 1
             progress.update("evaluate", done, arm)
     order = {(cell.arm, cell.context): number for number, cell in enumerate(cells)}
@@ -214,7 +205,9 @@ def _predict(
 
 
 def _forgetting(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> tuple[ForgettingCell, ...]:
-    """How likely general answers are to the base and to each model made of it."""
+    """How likely general answers are to the base and to each model made of it; servers do not tell."""
+    if is_hosted(settings.model.base):
+        return ()
     pairs = [([Message("user", question)], answer) for question, answer in GENERAL]
     engine = build.engine(settings)
     adapters: dict[Arm, Path | None] = {"base": None}
@@ -247,6 +240,7 @@ def _prediction(cell: Cell, index: int, generation: Generation, label: str, seed
         prompt_tokens=generation.prompt_tokens,
         completion_tokens=generation.completion_tokens,
         seconds=generation.seconds,
+        cost=generation.cost,
     )
 
 
@@ -294,14 +288,6 @@ def _key(
     return stage_key("evaluate", VERSION, read, inputs), read, inputs
 
 
-def _engine_key(settings: Settings) -> str:
-    return f"{build.model_fingerprint(settings)}:{settings.model.dtype}:{_device(settings)}"
-
-
-def _device(settings: Settings) -> str:
-    return str(getattr(build.engine(settings), "device", settings.model.device or "cpu"))
-
-
 def _sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
     if limit is None or limit >= len(examples):
         return list(examples)
@@ -331,10 +317,7 @@ def _notes(settings: Settings, source: Manifest, data: Dataset, examples: Sequen
         yield "These are validation questions, on which choices are made: the figures flatter what was chosen. Only a test split is proof."
     if len(examples) < len(full):
         yield f"A sample of {len(examples)} of the {len(full)} {split} questions was asked (evaluate.max_questions)."
-    needs: dict[str, int] = {}
-    for capability in source.figures.get("unread", {}).values():
-        needs[capability] = needs.get(capability, 0) + 1
-    for capability, count in needs.items():
+    for capability, count in _unasked(source).items():
         yield f"{count} questions were not asked, because their documents need {capability} to be read."
     if source.figures.get("stale"):
         yield (
@@ -347,6 +330,11 @@ def _notes(settings: Settings, source: Manifest, data: Dataset, examples: Sequen
         yield f"{' and '.join(controls)} {context}, asked on a sample of {settings.evaluate.control_questions} questions."
 
 
+def _unasked(source: Manifest) -> dict[str, int]:
+    """Questions of a dataset that never became examples, as their documents are not read, by the capability that it would take."""
+    return dict(Counter(source.figures.get("unread", {}).values()))
+
+
 def _figures(report: Report) -> dict[str, Any]:
     named = report.named
     return {
@@ -355,6 +343,7 @@ def _figures(report: Report) -> dict[str, Any]:
         "questions": report.questions,
         "test_readings": report.test_readings,
         "named": asdict(named) if named else None,
+        "closed_book": asdict(report.closed_book) if report.closed_book else None,
     }
 
 

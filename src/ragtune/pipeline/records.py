@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ragtune.types import Message, Reason
+from ragtune.types import Estimate, Message, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,29 @@ class EvaluationResult:
     folder: str
     made: bool
     report: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a model did on a sample of validation questions.
+
+    Args:
+        model: ``provider:model``.
+        f1: of its answers; ``None`` where it did not answer.
+        quoting: share of the answers with a quote that stands in a passage shown.
+        cost: US dollars an answer; ``None`` where no price is known.
+        seconds: median of an answer.
+        questions: asked.
+        problem: why it did not answer.
+    """
+
+    model: str
+    f1: Estimate | None
+    quoting: float | None
+    cost: float | None
+    seconds: float | None
+    questions: int
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

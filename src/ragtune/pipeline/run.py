@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ragtune.config import SETTINGS_FILE, Settings, changed_settings, load_settings, render_toml
@@ -46,7 +46,7 @@ def run(
         questions: files and folders; empty takes the setting.
         test: files that are the whole test split.
         budget: wall time such as ``20m``; questions are sampled to fit.
-        dry_run: only predict.
+        dry_run: only predict; nothing is written into the project.
         progress: told what goes on.
 
     Raises:
@@ -70,9 +70,15 @@ def run(
     if not asked:
         raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some, or give --questions FILE")
     sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, paths, [*files, *held_out])
-    plan = _plan(workspace, settings, paths, [*files, *held_out], measure_sizes(settings, sizes, asked), budget, progress)
+    key = _plan_key(settings, paths, sizes, [*files, *held_out], budget)
+    kept = _kept_plan(workspace, key)
+    plan = kept or _new_plan(settings, measure_sizes(settings, sizes, asked), budget, progress)
+    stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
+    progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
     if dry_run:
         return RunResult(plan)
+    if kept is None:
+        write_json(_plan_file(workspace), {"key": key, "forecast": asdict(plan)})
     if articles:
         _write_articles(folder, articles)
     _write_settings(workspace, settings, documents, questions)
@@ -87,7 +93,7 @@ def run(
 
 def _squad_articles(files: Sequence[Path]) -> list[Document]:
     """Where no documents are given, the articles of SQuAD files are the documents."""
-    return [document for path in files if is_squad(path) for document in squad_documents(path)]
+    return squad_documents([path for path in files if is_squad(path)])
 
 
 def _write_articles(folder: Path, articles: Sequence[Document]) -> None:
@@ -106,44 +112,28 @@ def _text_sizes(workspace: Workspace, settings: Settings, paths: Sequence[Path],
     return [text_bytes(source.path) for source in without_questions(workspace, settings, find_sources(paths), files)]
 
 
-def _plan(
-    workspace: Workspace,
-    settings: Settings,
-    paths: Sequence[Path],
-    files: Sequence[Path],
-    sizes: Sizes,
-    budget: str | None,
-    progress: Progress,
-) -> Forecast:
-    """The forecast; kept under what it was made for, so that a run killed and started again samples the same questions."""
-    seconds = parse_budget(budget) if budget else None
+def _plan_key(settings: Settings, paths: Sequence[Path], sizes: Sequence[int], files: Sequence[Path], budget: str | None) -> str:
+    """What a plan was made for: it is kept to by a run that was killed and started again, and made anew where there is more to do."""
     # Without the paths in the settings: the first run writes them there, and the second must keep to the first one's plan.
     read = settings.model_dump(mode="json", exclude={"documents", "questions"})
-    key = stage_key("plan", 1, [read, seconds], [[str(path) for path in paths], [hash_file(path) for path in files]])
-    path = workspace.folder / "plan.json"
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["key"] == key:
-            return Forecast(**kept["forecast"])
+    inputs = [[str(path) for path in paths], list(sizes), [hash_file(path) for path in files]]
+    return stage_key("plan", 2, [read, parse_budget(budget) if budget else None], inputs)
+
+
+def _plan_file(workspace: Workspace) -> Path:
+    return workspace.folder / "plan.json"
+
+
+def _kept_plan(workspace: Workspace, key: str) -> Forecast | None:
+    if not _plan_file(workspace).is_file():
+        return None
+    kept = json.loads(_plan_file(workspace).read_text(encoding="utf-8"))
+    return Forecast(**kept["forecast"]) if kept["key"] == key else None
+
+
+def _new_plan(settings: Settings, sizes: Sizes, budget: str | None, progress: Progress) -> Forecast:
     progress.note("measuring this machine, to predict how long the run will take …")
-    plan = forecast(settings, sizes, measure_rates(settings), seconds)
-    stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
-    progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
-    write_json(
-        path,
-        {
-            "key": key,
-            "forecast": {
-                "stages": dict(plan.stages),
-                "total": plan.total,
-                "budget": plan.budget,
-                "max_answers": plan.max_answers,
-                "max_questions": plan.max_questions,
-                "note": plan.note,
-            },
-        },
-    )
-    return plan
+    return forecast(settings, sizes, measure_rates(settings), parse_budget(budget) if budget else None)
 
 
 def _within(settings: Settings, plan: Forecast) -> Settings:

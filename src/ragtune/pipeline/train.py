@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.records import ModelResult
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_completion
+from ragtune.protocols import CHECKPOINT
 from ragtune.types import Branch, ContextGroup, Example
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_json, write_manifest
 
@@ -52,6 +52,7 @@ def train(
     key, read = model_key(settings, source, folder, without_context)
     found = workspace.find_key("models", key)
     if found is not None and name in (None, found.name):
+        _remove_checkpoint(workspace.artifact("models", found.name))
         progress.note(f"train: unchanged, model {found.name} is as these inputs make it")
         return ModelResult(found.name, str(workspace.artifact("models", found.name)), False, found.figures)
     name = name or ("dsf-" if without_context else "tuned-") + key[:8]
@@ -60,11 +61,9 @@ def train(
     examples = sample_training(data.train, settings)
     if not examples:
         raise TrainError("the dataset has no question that can be trained on: questions need evidence that stands in the documents")
-    groups = training_groups(data, examples, settings, source, without_context)
-    started = time.monotonic()
+    groups = training_groups(data, examples, settings, source, without_context=without_context)
     trainer = build.trainer(settings)
     result = trainer.train(groups, validation_groups(data, source, without_context), output, _live(progress))
-    seconds = time.monotonic() - started
     figures: dict[str, Any] = {
         "train_loss": result.train_loss,
         "validation_loss": result.validation_loss,
@@ -79,14 +78,20 @@ def train(
     inputs = {"dataset": source.name, "dataset_key": source.key, "base": build.model_fingerprint(settings)}
     write_manifest(
         output,
-        Manifest("models", name, key, inputs, read, figures, now(), round(seconds, 3), library_versions(), result.device),
+        Manifest("models", name, key, inputs, read, figures, now(), round(result.seconds, 3), library_versions(), result.device),
     )
+    _remove_checkpoint(output)
     loss = "" if result.validation_loss is None else f", validation loss {result.validation_loss:.3f}"
     progress.finish(
         "train",
         f"{result.answers} answers in {result.steps} steps, {result.seconds:.0f} s, loss {result.train_loss:.3f}{loss}: model {name}",
     )
     return ModelResult(name, str(output), True, figures)
+
+
+def has_tuned(workspace: Workspace) -> bool:
+    """Whether any model was tuned to answer from passages, were it on another prompt: controls answer nobody."""
+    return not all(manifest.settings.get("without_context") for manifest in workspace.manifests("models"))
 
 
 def find_tuned(workspace: Workspace, name: str | None) -> Manifest:
@@ -143,9 +148,9 @@ def sample_training(examples: Sequence[Example], settings: Settings) -> list[Exa
 
 
 def training_groups(
-    data: Dataset, examples: Sequence[Example], settings: Settings, source: Manifest, without_context: bool
+    data: Dataset, examples: Sequence[Example], settings: Settings, source: Manifest, *, without_context: bool = False
 ) -> Callable[[int], Sequence[ContextGroup]]:
-    """Of an epoch what is trained on."""
+    """From an epoch, counted from 0, to the context groups that are trained in it."""
 
     def groups(epoch: int) -> Sequence[ContextGroup]:
         if without_context:
@@ -190,6 +195,11 @@ def claim(workspace: Workspace, name: str, key: str) -> Path:
     return output
 
 
+def _remove_checkpoint(folder: Path) -> None:
+    """After the manifest, not before: a kill between the two leaves the file to the next run, which finds the model finished."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
 def _live(progress: Progress) -> Callable[[dict[str, float]], None]:
     started = False
 
@@ -198,8 +208,7 @@ def _live(progress: Progress) -> Callable[[dict[str, float]], None]:
         if not started:
             progress.start("train", line.get("steps"))
             started = True
-        progress.update(
-            "train", line["step"], f"loss {line['loss']:.3f} · {line['answers_per_s']:.1f} answers/s · epoch {line['epoch']:.0f}"
-        )
+        detail = f"loss {line['loss']:.3f} · {line['answers_per_s']:.1f} answers/s · epoch {line['epoch']:.0f}"
+        progress.update("train", line["step"], detail, left=line.get("eta_s"))
 
     return on_step

@@ -152,7 +152,7 @@ def _prepare(workspace: Workspace, settings: Settings, source: Manifest, name: s
         raise TrainError("the dataset has no question that can be trained on: questions need evidence that stands in the documents")
     vertex = split_name(settings.model.base)[0].name == "vertex"
     export, rules = (export_vertex, VERTEX) if vertex else (export_openai, OPENAI)
-    groups = training_groups(data, examples, settings, source, without_context)
+    groups = training_groups(data, examples, settings, source, without_context=without_context)
     training, validation = output / "training.jsonl", output / "validation.jsonl"
     # One file of all epochs, trained on once, as each epoch draws contexts of its own.
     export([group for epoch in range(settings.train.epochs) for group in groups(epoch)], training)

@@ -6,6 +6,7 @@ What is embedded is ``prefix + "\n" + text``.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import math
 import re
@@ -29,12 +30,12 @@ _TOP_LEVEL = 2  # a chunk crosses headings of this level only between tiny secti
 _LONGEST_TOKEN = 20  # characters; a text longer than this for each token allowed is not worth counting
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Section:
-    """A heading with what stands under it, or several such, up to the next."""
+    """A heading with what stands under it, or several such, up to the next; another is merged into it in place."""
 
-    blocks: tuple[Block, ...]
-    tokens: tuple[int, ...]
+    blocks: list[Block]
+    tokens: list[int]
     paths: tuple[tuple[tuple[int, str], ...], ...]  # of each section with text in it: (level, words) from the outermost heading in
     has_text: bool
 
@@ -86,7 +87,8 @@ def chunk_document(document: Document, count_tokens: CountTokens, size: int = 16
         headings = tuple(words for _, words in _common(section.paths))
         for start, end, header in _cut(text, section, count_tokens, size, overlap):
             piece = text[start:end]
-            own = {block.words for block in section.blocks if block.kind == "heading" and block.start >= start and block.end <= end}
+            first, last = (bisect.bisect_left(section.blocks, at, key=lambda block: block.start) for at in (start, end))
+            own = {block.words for block in section.blocks[first:last] if block.kind == "heading" and block.end <= end}
             path = _path(document.title, headings, own)
             if path not in prefixes:
                 prefixes[path] = _shorten(path, count_tokens)
@@ -114,7 +116,7 @@ def _sections(blocks: Sequence[Block], tokens: Sequence[int]) -> list[_Section]:
             path = (*(above for above in path if above[0] < head.level), (head.level, head.words))
         if i > first:
             has_text = i - first > 1 or blocks[first].kind != "heading"
-            sections.append(_Section(tuple(blocks[first:i]), tuple(tokens[first:i]), (path,), has_text))
+            sections.append(_Section(list(blocks[first:i]), list(tokens[first:i]), (path,), has_text))
         first = i
     return sections
 
@@ -124,8 +126,10 @@ def _merge(sections: Sequence[_Section], size: int) -> list[_Section]:
     for section in sections:
         if merged and _belongs(merged[-1], section, size):
             last = merged[-1]
-            paths = (last.paths if last.has_text else ()) + (section.paths if section.has_text or not last.has_text else ())
-            merged[-1] = _Section(last.blocks + section.blocks, last.tokens + section.tokens, paths, last.has_text or section.has_text)
+            last.paths = (last.paths if last.has_text else ()) + (section.paths if section.has_text or not last.has_text else ())
+            last.has_text = last.has_text or section.has_text
+            last.blocks += section.blocks
+            last.tokens += section.tokens
         else:
             merged.append(section)
     return merged

@@ -27,7 +27,7 @@ _FTFY = ftfy.TextFixerConfig(
 _LINE_ENDS = re.compile("\r\n?|\u0085|\u2028|\u2029|\v|\f")
 # C0 and C1 but tab and newline, bidirectional overrides, lone surrogates (which UTF-8 cannot store), byte order marks
 _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]")
-_TRAILING = re.compile(r"[^\S\n]+$", re.MULTILINE)
+_TRAILING = re.compile(r"(?<![^\S\n])[^\S\n]+$", re.MULTILINE)  # from the first space of a run only: from each would be quadratic
 _BLANK_LINES = re.compile(r"\n{4,}")
 # fixing is quadratic in the length of a line in the worst case, and a line of this length is no prose
 _LONGEST_LINE = 20_000

@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ragtune.errors import TrainError
+from ragtune.protocols import CHECKPOINT
 from ragtune.train.lora import LoRALinear
 from ragtune.workspace import write_bytes
 
-FILE = "checkpoint.safetensors"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -51,7 +51,7 @@ def save_checkpoint(
         for part in _MOMENTS:
             tensors[f"{name}:{part}"] = optimizer.state[parameter][part].detach().cpu()
     metadata = {"progress": json.dumps(asdict(progress)), "settings": json.dumps(dict(settings), sort_keys=True)}
-    write_bytes(folder / FILE, save(tensors, metadata=metadata))
+    write_bytes(folder / CHECKPOINT, save(tensors, metadata=metadata))
 
 
 def load_checkpoint(
@@ -62,7 +62,7 @@ def load_checkpoint(
     Raises:
         TrainError: the checkpoint is damaged, or of a run with other settings.
     """
-    path = folder / FILE
+    path = folder / CHECKPOINT
     if not path.is_file():
         return Progress()
     try:

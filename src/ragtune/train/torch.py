@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,11 +18,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from ragtune.dtype import best_dtype
 from ragtune.errors import ModelError, TrainError
 from ragtune.prompts import Tokenizer
 from ragtune.train import attention
 from ragtune.train.batches import Batch, Encoder, TokenSequence, split_batches, split_steps
-from ragtune.train.checkpoint import FILE, Progress, load_checkpoint, named_parameters, save_checkpoint
+from ragtune.train.checkpoint import Progress, load_checkpoint, named_parameters, save_checkpoint
 from ragtune.train.lora import LoRALinear, add_lora, save_adapter
 from ragtune.train.loss import batch_loss
 from ragtune.train.metrics import Metrics
@@ -92,7 +92,7 @@ class TorchTrainer:
     def train(self, epoch_groups: EpochGroups, validation: Sequence[ContextGroup], output: Path, on_step: OnStep) -> TrainResult:
         """Train to the end of the budget, going on from a checkpoint in ``output``.
 
-        Writes ``adapter/``, ``metrics.jsonl`` and ``tensorboard/`` there.
+        Writes ``adapter/``, ``metrics.jsonl`` and ``tensorboard/`` there; the checkpoint stays.
 
         Args:
             epoch_groups: the groups of an epoch, counted from 0, in the order they are trained; the same at each call.
@@ -114,10 +114,9 @@ class TorchTrainer:
         progress = load_checkpoint(output, loaded.layers, loaded.optimizer, self._settings(len(plan)))
         with contextlib.closing(Metrics(output, progress.step)) as metrics:
             self._loop(loaded, plan, held_out, progress, output, metrics, on_step)
-        # Kept until the adapter is whole: a kill between the two costs nothing.
+        # Of the finished run, so that a kill costs nothing until whoever calls has noted that it is finished.
         save_checkpoint(output, loaded.layers, loaded.optimizer, progress, self._settings(len(plan)))
         save_adapter(output / "adapter", loaded.layers, self._base)
-        (output / FILE).unlink()
         return TrainResult(
             steps=len(plan),
             answers=progress.answers,
@@ -133,20 +132,8 @@ class TorchTrainer:
         """Train on groups for about so many seconds, and throw the result away: the rate that a run on the like of them will have."""
         loaded = self._load()
         sequences = [loaded.encode(group) for group in groups]
-        answers, _, spent = self._time(loaded, sequences, seconds)
+        answers, spent = self._time(loaded, sequences, seconds)
         return answers / spent
-
-    def predict(self, epoch_groups: EpochGroups, seconds: float = 8.0) -> float:
-        """Seconds that a whole run will take, without validation: some steps are timed, and the tokens of a sample counted.
-
-        Raises:
-            TrainError: there is nothing to train on.
-        """
-        groups = [group for _, step in self._plan(epoch_groups) for group in step]
-        loaded = self._load()
-        sample = [loaded.encode(group) for group in random.Random(0).sample(groups, min(64, len(groups)))]  # noqa: S311
-        _, tokens, spent = self._time(loaded, sample, seconds)
-        return sum(map(len, sample)) / len(sample) * len(groups) * spent / tokens
 
     def _plan(self, epoch_groups: EpochGroups) -> list[tuple[int, list[ContextGroup]]]:
         steps = [(epoch, step) for epoch in range(self._epochs) for step in split_steps(epoch_groups(epoch), self._answers_per_step)]
@@ -260,20 +247,20 @@ class TorchTrainer:
                 tokens += batch.tokens
         return loss, answers, tokens
 
-    def _time(self, loaded: _Loaded, sequences: Sequence[TokenSequence], seconds: float) -> tuple[int, int, float]:
-        """Answers and tokens trained in the seconds that it took; the first pass, in which memory is found, is not counted."""
-        answers = tokens = 0
+    def _time(self, loaded: _Loaded, sequences: Sequence[TokenSequence], seconds: float) -> tuple[int, float]:
+        """Answers trained in the seconds that it took; the first pass, in which memory is found, is not counted."""
+        answers = 0
         begun = None
         while True:
             for start in range(0, len(sequences), 4):
-                _, more_answers, more_tokens = self._gradients(loaded, sequences[start : start + 4], 0)
+                _, more, _ = self._gradients(loaded, sequences[start : start + 4], 0)
                 now = time.monotonic()
                 if begun is None:
                     begun = now
                     continue
-                answers, tokens = answers + more_answers, tokens + more_tokens
+                answers += more
                 if now - begun > seconds:
-                    return answers, tokens, now - begun
+                    return answers, now - begun
 
     def _settings(self, steps: int) -> dict[str, float]:
         """What a checkpoint must have been made with to be gone on from."""
@@ -317,13 +304,3 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     if step < rising:
         return peak * (step + 1) / rising
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-
-def best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it faster than float32."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return torch.bfloat16 if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else torch.float32
-    return torch.float32

@@ -48,6 +48,9 @@ def _records(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             record = json.loads(line)
+            if "\\u" in line:  # what UTF-8 cannot store, half of a surrogate pair, becomes the replacement character, as in any text
+                whole = json.dumps(record, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                record = json.loads(whole)
         except ValueError as error:
             raise ReadError(f"{source.name} line {number} is not JSON: {error}") from error
         if not isinstance(record, dict):

@@ -1,0 +1,104 @@
+"""Who answers: the base or a tuned model, local or hosted, for one question (``ask``) and for many (``evaluate``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ragtune import build
+from ragtune.chat.generate import generate
+from ragtune.chat.local import LocalChat
+from ragtune.config import Settings
+from ragtune.engine.cached import CachedEngine
+from ragtune.errors import EvaluationError
+from ragtune.hosted.providers import is_hosted
+from ragtune.protocols import ChatModel
+from ragtune.types import Arm, Generation, Message, Passage
+from ragtune.workspace import Manifest, Workspace
+
+Prompts = Sequence[Sequence[Message]]
+Quotable = Sequence[Sequence[Passage]]
+
+
+class Generate(Protocol):
+    """Answers to many prompts, as ``(index, generation)``, in any order."""
+
+    def __call__(self, prompts: Prompts, quotable: Quotable) -> Iterator[tuple[int, Generation]]:
+        """``quotable`` holds each prompt's passages, for a model whose quotes can be held to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """One arm's model: its name and how it answers."""
+
+    label: str
+    generate: Generate
+
+
+def tuned_chat(workspace: Workspace, settings: Settings, tuned: Manifest) -> ChatModel:
+    """The chat model over a tuned model, wherever it was tuned."""
+    hosted = tuned.settings.get("hosted")
+    if hosted:
+        return build.chat_model(workspace, settings, str(hosted))
+    base = str(tuned.settings["model"]["base"])
+    return LocalChat(
+        build.engine(build.with_base(settings, base)), f"{base} + {tuned.name}", workspace.artifact("models", tuned.name) / "adapter"
+    )
+
+
+def answerers(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:
+    """Who answers for each arm of an evaluation.
+
+    Raises:
+        EvaluationError: an arm has no model.
+    """
+    if not is_hosted(settings.model.base):
+        return _local(workspace, settings, models)
+    if "dsf" in settings.evaluate.arms:
+        raise EvaluationError("the arm dsf would cost a second tuning job, which is not made: take it out of evaluate.arms")
+    base = build.chat_model(workspace, settings, settings.model.base)
+    made: dict[Arm, ChatModel] = {arm: base for arm in settings.evaluate.arms if arm in ("base", "base-fewshot")}
+    made |= {arm: tuned_chat(workspace, settings, manifest) for arm, manifest in models.items()}
+    return {arm: Answerer(chat.name, _over(chat, settings)) for arm, chat in made.items()}
+
+
+def _local(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:
+    engine = CachedEngine(build.engine(settings), workspace.generations, engine_key(settings))
+
+    def over(manifest: Manifest | None) -> Generate:
+        adapter = workspace.artifact("models", manifest.name) / "adapter" if manifest else None
+
+        def answer(prompts: Prompts, quotable: Quotable) -> Iterator[tuple[int, Generation]]:
+            return engine.generate(
+                prompts,
+                quotable=quotable if settings.generate.constrained_quotes else None,
+                adapter=adapter,
+                max_new_tokens=settings.generate.max_new_tokens,
+                batch_size=settings.generate.batch_size,
+            )
+
+        return answer
+
+    return {
+        arm: Answerer(models[arm].name if arm in models else settings.model.base, over(models.get(arm))) for arm in settings.evaluate.arms
+    }
+
+
+def _over(chat: ChatModel, settings: Settings) -> Generate:
+    def answer(prompts: Prompts, quotable: Quotable) -> Iterator[tuple[int, Generation]]:  # noqa: ARG001 - quotes are checked, not held
+        return generate(chat, prompts, max_new_tokens=settings.generate.max_new_tokens, concurrency=settings.chat.concurrency)
+
+    return answer
+
+
+def engine_key(settings: Settings) -> str:
+    """Whatever may change a local answer besides the prompt and adapter."""
+    return f"{build.model_fingerprint(settings)}:{settings.model.dtype}:{device(settings)}"
+
+
+def device(settings: Settings) -> str:
+    """Where the base model answers."""
+    if is_hosted(settings.model.base):
+        return "hosted"
+    return str(getattr(build.engine(settings), "device", settings.model.device or "cpu"))

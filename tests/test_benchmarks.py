@@ -1,0 +1,45 @@
+"""Benchmarks run, or say how: each is a process, as ``make bench`` starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from ragtune import Project
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def start(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "RAGTUNE_DATA"}
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("script", ["highlights.py", "retrieval_fusion.py", "squadshifts.py", "training_speed.py"])
+def test_a_benchmark_without_its_data_is_skipped_and_says_what_it_takes(script):
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    if script == "training_speed.py" and not find_spec("datasets"):
+        pytest.skip("the bench extra is not installed")
+    results = {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()}
+    done = start(script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: ")
+    assert {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()} == results
+
+
+def test_highlights_are_measured_and_written(project, tmp_path):
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    Project(project).ingest()
+    made = Project(project).dataset()
+    done = start("highlights.py", made.folder, "--output", str(tmp_path / "highlights.json"))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "highlights.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["split"] for row in rows] == ["train", "validation"]
+    assert all(row["questions"] and row["within_first"] == sorted(row["within_first"]) for row in rows)
