@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +171,8 @@ def chat_model(workspace: Workspace, settings: Settings, name: str) -> ChatModel
             )
         case "gemini":
             with extra("gemini"):
-                from ragtune.chat.gemini import GeminiChat, connect, connect_vertex
+                from ragtune.chat.gemini import GeminiChat
+                from ragtune.hosted.gemini import connect, connect_vertex
             if provider.name == "vertex":
                 client = connect_vertex(*vertex_place(workspace, settings, model), base_url=address, timeout=chat.timeout)
             else:
@@ -281,19 +282,18 @@ def tuning_service(workspace: Workspace, settings: Settings, base: str) -> Tunin
         MissingExtraError: its SDK is not installed.
     """
     provider, model = split_name(base)
+    if provider.name != "vertex" and (provider.protocol != "openai" or provider.name == "deepseek"):
+        raise TuningJobError(f"{base}: {provider.name} has no tuning that ragtune knows: see 'ragtune models list --hosted'")
     key, variable = find_key(workspace, provider)
     address = server_address(workspace, settings, provider, model)
-    if provider.protocol == "openai" and provider.name != "deepseek":
+    if provider.protocol == "openai":
         with extra("openai"):
             import openai
 
-            from ragtune.chat.openai import translate
             from ragtune.train.openai import OpenAITuning
         client = openai.OpenAI(api_key=key or "none", base_url=address, timeout=settings.chat.timeout, max_retries=0)
-        return OpenAITuning(base, model, client=client, translate=partial(translate, base, secret=key, key_variable=variable))
-    if provider.name == "vertex":
-        return _vertex_tuning(workspace, settings, base, model, address)
-    raise TuningJobError(f"{base}: {provider.name} has no tuning that ragtune knows: see 'ragtune models list --hosted'")
+        return OpenAITuning(base, model, client=client, secret=key, key_variable=variable)
+    return _vertex_tuning(workspace, settings, base, model, address)
 
 
 def _vertex_tuning(workspace: Workspace, settings: Settings, base: str, model: str, address: str | None) -> TuningService:
@@ -302,7 +302,7 @@ def _vertex_tuning(workspace: Workspace, settings: Settings, base: str, model: s
     with extra("gemini"):
         from google.auth.transport.requests import AuthorizedSession
 
-        from ragtune.chat.gemini import connect_vertex, find_credentials, translate
+        from ragtune.hosted.gemini import connect_vertex, find_credentials
         from ragtune.train.vertex import STORAGE, VertexTuning
     return VertexTuning(
         base,
@@ -310,7 +310,6 @@ def _vertex_tuning(workspace: Workspace, settings: Settings, base: str, model: s
         client=connect_vertex(*vertex_place(workspace, settings, model), base_url=address, timeout=settings.chat.timeout),
         session=AuthorizedSession(find_credentials()),  # type: ignore[no-untyped-call]
         bucket=settings.tuning.bucket.removeprefix("gs://").rstrip("/"),
-        translate=partial(translate, base),
         storage=read_variable(workspace.project, "STORAGE_EMULATOR_HOST") or STORAGE,
         timeout=settings.chat.timeout,
     )

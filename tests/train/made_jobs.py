@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from made_groups import epoch_groups, group
 
 from ragtune.dataset.export import export_openai, export_vertex
-from ragtune.hosted.meter import patience
 from ragtune.protocols import TuningService
 from ragtune.train import jobs
 from ragtune.types import ContextGroup
@@ -45,17 +43,13 @@ def examples(folder: Path, export: Export = export_openai) -> tuple[Path, Path]:
     return training, validation
 
 
-def calls(retries: int = 0) -> Callable[[Callable[[], Any]], Any]:
-    return lambda call: patience(retries)(call)
-
-
 def submit(service: TuningService, folder: Path, record: jobs.TuningRecord, export: Export = export_openai) -> jobs.TuningRecord:
     training, validation = examples(folder, export)
-    return jobs.submit(service, folder, record, training, validation, suffix="handbook", seed=7, pause_s=0.01, patience=calls())
+    return jobs.submit(service, folder, record, training, validation, suffix="handbook", seed=7, pause_s=0.01, retries=0)
 
 
 def follow(service: TuningService, folder: Path, record: jobs.TuningRecord, notes: Notes | None = None) -> jobs.TuningRecord:
-    return jobs.follow(service, folder, record, poll_s=0.01, patience=calls(), progress=notes or Notes())
+    return jobs.follow(service, folder, record, poll_s=0.01, retries=0, progress=notes or Notes())
 
 
-__all__ = ["Notes", "calls", "examples", "export_vertex", "follow", "submit"]
+__all__ = ["Notes", "examples", "export_vertex", "follow", "submit"]

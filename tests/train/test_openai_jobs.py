@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,17 @@ import pytest
 openai = pytest.importorskip("openai", reason="openai is not installed")
 pytest.importorskip("google.genai", reason="google-genai is not installed")
 
-from made_groups import group
-from made_jobs import Notes, examples, follow, submit
+from made_groups import group  # noqa: E402
+from made_jobs import Notes, examples, follow, submit  # noqa: E402
 
-from ragtune.chat.openai import translate
-from ragtune.dataset.export import export_openai
-from ragtune.errors import ChatError, KeyRefusedError, TuningJobError, UnreachableError
-from ragtune.prompts import build_messages
-from ragtune.testing.loopback import Fault
-from ragtune.testing.tuning_server import KEY, TuningServer
-from ragtune.train import jobs
-from ragtune.train.openai import OpenAITuning
-from ragtune.train.rules import OPENAI, check_file
+from ragtune.dataset.export import export_openai  # noqa: E402
+from ragtune.errors import ChatError, KeyRefusedError, TuningJobError, UnreachableError  # noqa: E402
+from ragtune.prompts import build_messages  # noqa: E402
+from ragtune.testing.loopback import Fault  # noqa: E402
+from ragtune.testing.tuning_server import KEY, TuningServer  # noqa: E402
+from ragtune.train import jobs  # noqa: E402
+from ragtune.train.openai import OpenAITuning  # noqa: E402
+from ragtune.train.rules import OPENAI, check_file  # noqa: E402
 
 BASE = "openai:gpt-4.1-mini-2025-04-14"
 
@@ -36,9 +34,7 @@ def server(tmp_path):
 
 def tuning(server: TuningServer, key: str = KEY) -> OpenAITuning:
     client = openai.OpenAI(api_key=key, base_url=server.url, max_retries=0, timeout=10)
-    return OpenAITuning(
-        BASE, BASE.partition(":")[2], client=client, translate=partial(translate, BASE, secret=key, key_variable="OPENAI_API_KEY")
-    )
+    return OpenAITuning(BASE, BASE.partition(":")[2], client=client, secret=key, key_variable="OPENAI_API_KEY")
 
 
 @pytest.fixture
@@ -98,6 +94,7 @@ def test_a_job_is_followed_to_its_model_and_its_losses_are_kept(server, tmp_path
     assert [note for note in notes.notes if "is" in note] == [
         f"train: the job is {status}" for status in ("validating_files", "queued", "running", "succeeded")
     ]
+    assert notes.notes.count("train: Created fine-tuning job: ftjob-0001") == 1
     (job,) = server.jobs.values()
     assert (job["epochs"], job["seed"], job["tag"]) == (1, 7, {"ragtune": intent.tag})
     assert server.content(job["training"]) == (tmp_path / "training.jsonl").read_bytes()
@@ -170,7 +167,7 @@ def test_an_unknown_model_is_refused_in_the_vendors_words(server, tmp_path, inte
 
 def test_a_server_without_such_an_api_is_named_as_one(server):
     client = openai.OpenAI(api_key=KEY, base_url=f"{server.root}/v2", max_retries=0)
-    service = OpenAITuning("compatible:m", "m", client=client, translate=partial(translate, "compatible:m", secret=KEY))
+    service = OpenAITuning("compatible:m", "m", client=client)
     with pytest.raises(TuningJobError, match=r"no fine-tuning API like OpenAI's.*chat.base_urls"):
         service.find("ragtune-x", "file-1")
 

@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 
 import pytest
 
 genai = pytest.importorskip("google.genai", reason="google-genai is not installed")
 pytest.importorskip("openai", reason="openai is not installed")
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from google.auth.transport.requests import AuthorizedSession
-from made_groups import group
-from made_jobs import Notes, export_vertex, follow, submit
+from google.auth.transport.requests import AuthorizedSession  # noqa: E402
+from made_groups import group  # noqa: E402
+from made_jobs import Notes, export_vertex, follow, submit  # noqa: E402
 
-from ragtune.chat.gemini import GeminiChat, connect_vertex, find_credentials, translate
-from ragtune.errors import KeyRefusedError, QuotaError, TuningJobError
-from ragtune.testing.loopback import Fault
-from ragtune.testing.tuning_server import TuningServer
-from ragtune.train import jobs
-from ragtune.train.rules import VERTEX, check_file
-from ragtune.train.vertex import VertexTuning
-from ragtune.types import Message, Reply
+from google_account import write_account  # noqa: E402
+from ragtune.chat.gemini import GeminiChat  # noqa: E402
+from ragtune.errors import KeyRefusedError, QuotaError, TuningJobError  # noqa: E402
+from ragtune.hosted.gemini import connect_vertex, find_credentials  # noqa: E402
+from ragtune.testing.loopback import Fault  # noqa: E402
+from ragtune.testing.tuning_server import TuningServer  # noqa: E402
+from ragtune.train import jobs  # noqa: E402
+from ragtune.train.rules import VERTEX, check_file  # noqa: E402
+from ragtune.train.vertex import VertexTuning  # noqa: E402
+from ragtune.types import Message, Reply  # noqa: E402
 
 BASE = "vertex:gemini-3.5-flash"
 
 
-@pytest.fixture(scope="module")
-def private_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return pem.decode()
-
-
 @pytest.fixture
-def server(tmp_path, private_key, monkeypatch):
+def server(tmp_path, monkeypatch):
     """A server whose token endpoint the credentials name."""
     with TuningServer(tmp_path / "vendor") as running:
-        account = {"type": "service_account", "client_email": "tuner@example.com", "private_key": private_key, "private_key_id": "1"}
-        (tmp_path / "account.json").write_text(json.dumps({**account, "token_uri": f"{running.root}/token"}), encoding="utf-8")
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+        account = write_account(tmp_path / "account.json", f"{running.root}/token")
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
         yield running
     assert running.errors == []
 
@@ -54,7 +45,6 @@ def tuning(server: TuningServer, bucket: str = "examples") -> VertexTuning:
         session=AuthorizedSession(find_credentials()),
         bucket=bucket,
         storage=server.root,
-        translate=partial(translate, BASE),
     )
 
 

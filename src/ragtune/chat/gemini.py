@@ -6,19 +6,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import google.auth
-import httpx
 from google import genai
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.genai import errors, types
 
-from ragtune.errors import ChatError, CutStreamError, KeyRefusedError, RefusalError, UnreachableError
-from ragtune.hosted.failures import classify, redact
+from ragtune.errors import ChatError, CutStreamError, RefusalError, UnreachableError
+from ragtune.hosted.failures import redact
+from ragtune.hosted.gemini import TRANSPORT, translate
 from ragtune.types import Message, Passage, Reply, Usage
 
 _REFUSALS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "IMAGE_SAFETY", "LANGUAGE"}
-
-_LOG_IN = "run 'gcloud auth application-default login', or name a service account's file in GOOGLE_APPLICATION_CREDENTIALS"
 
 
 class GeminiChat:
@@ -27,7 +23,7 @@ class GeminiChat:
     Args:
         name: ``gemini:model``, for messages.
         model: as the API knows it; of Vertex AI also ``projects/…/endpoints/…``, which is what a tuned model is.
-        client: see :func:`connect`.
+        client: see :func:`ragtune.hosted.gemini.connect`.
         secret: the key, taken out of every message.
         key_variable: the variable that the key belongs into, for messages.
         thinking: let the model reason before it answers; else as little as it knows.
@@ -75,8 +71,8 @@ class GeminiChat:
             except errors.APIError as error:
                 if not self._give_way(error):
                     raise self._translate(error) from None
-            except (httpx.HTTPError, GoogleAuthError) as error:
-                raise self._unreachable(error) from None
+            except TRANSPORT as error:
+                raise self._translate(error) from None
         finish = self._check(answer)
         return Reply(_text(answer), _usage(answer), finish != "MAX_TOKENS", answer.model_version or self._model, time.monotonic() - began)
 
@@ -108,8 +104,8 @@ class GeminiChat:
             except errors.APIError as error:
                 if pieces or not self._give_way(error):
                     raise self._translate(error) from None
-            except (httpx.HTTPError, GoogleAuthError) as error:
-                raise (self._cut(error) if pieces else self._unreachable(error)) from None
+            except TRANSPORT as error:
+                raise (self._cut(error) if pieces else self._translate(error)) from None
         if not finish:
             raise self._cut("it sent no end")
         yield Reply("".join(pieces), usage, finish != "MAX_TOKENS", model, time.monotonic() - began)
@@ -144,77 +140,11 @@ class GeminiChat:
             raise RefusalError(f"{self.name}: the vendor's filter stopped the answer ({reason.name})")
         return reason.name if reason is not None else ""
 
-    def _translate(self, error: errors.APIError) -> ChatError:
+    def _translate(self, error: Exception) -> ChatError:
         return translate(self.name, error, secret=self._secret, key_variable=self._key_variable)
-
-    def _unreachable(self, error: Exception) -> ChatError:
-        return translate(self.name, error, secret=self._secret)
 
     def _cut(self, why: object) -> UnreachableError:
         return CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({redact(str(why), self._secret)}): try again")
-
-
-def connect(api_key: str | None, *, base_url: str | None = None, timeout: float = 120.0) -> genai.Client:
-    """A client of the Gemini API; it makes one attempt a call.
-
-    Args:
-        api_key: of the Gemini API.
-        base_url: another server of the same protocol.
-        timeout: seconds to wait for the next bytes.
-    """
-    options = types.HttpOptions(base_url=base_url, api_version="v1beta", timeout=int(timeout * 1000))
-    return genai.Client(api_key=api_key or "none", vertexai=False, http_options=options)
-
-
-def connect_vertex(project: str, location: str, *, base_url: str | None = None, timeout: float = 120.0) -> genai.Client:
-    """A client of Vertex AI with Google's application default credentials; it makes one attempt a call.
-
-    Args:
-        project: the Google Cloud project that pays.
-        location: a region such as ``us-central1``, or ``global``.
-        base_url: another server of the same protocol.
-        timeout: seconds to wait for the next bytes.
-
-    Raises:
-        KeyRefusedError: there are no credentials.
-    """
-    options = types.HttpOptions(base_url=base_url, timeout=int(timeout * 1000))
-    return genai.Client(vertexai=True, project=project, location=location, credentials=find_credentials(), http_options=options)
-
-
-def find_credentials() -> Any:
-    """Google's application default credentials.
-
-    Raises:
-        KeyRefusedError: there are none.
-    """
-    try:
-        return google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])[0]
-    except DefaultCredentialsError:
-        raise KeyRefusedError(f"vertex: there are no credentials: {_LOG_IN}") from None
-
-
-def translate(name: str, error: Exception, *, secret: str | None = None, key_variable: str | None = None) -> ChatError:
-    """An error of Google's libraries, or of the transport under them, as one of ragtune's."""
-    if isinstance(error, errors.APIError):
-        headers = getattr(error.response, "headers", None)
-        found = classify(
-            name,
-            status=error.code,
-            code=str(error.status or ""),
-            message=str(error.message or error),
-            headers=dict(headers) if headers else None,
-            secret=secret,
-            key_variable=key_variable,
-        )
-    elif isinstance(error, GoogleAuthError) and not getattr(error, "retryable", False):
-        found = KeyRefusedError(f"{name}: {redact(str(error), secret)[:300]}")
-    else:
-        found = classify(name, status=None, message=f"{type(error).__name__}: {error}", secret=secret)
-    if isinstance(found, KeyRefusedError) and name.startswith("vertex:"):
-        said = redact(" ".join(str(error).split()), secret)[:300]
-        return KeyRefusedError(f"{name}: Google does not take the credentials ({said}): {_LOG_IN}")
-    return found
 
 
 def _contents(messages: Sequence[Message]) -> list[types.Content]:

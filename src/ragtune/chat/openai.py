@@ -11,7 +11,8 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from ragtune.errors import ChatError, CutStreamError, RefusalError, UnreachableError
-from ragtune.hosted.failures import classify, redact
+from ragtune.hosted.failures import redact
+from ragtune.hosted.openai import translate
 from ragtune.types import Message, Passage, Reply, Usage
 
 _THINKS = re.compile(r"^(gpt-[5-9]|o\d)")
@@ -195,26 +196,6 @@ class OpenAIChat:
 
     def _translate(self, error: openai.APIError) -> ChatError:
         return translate(self.name, error, secret=self._secret, key_variable=self._key_variable)
-
-
-def translate(name: str, error: openai.APIError, *, secret: str | None = None, key_variable: str | None = None) -> ChatError:
-    """An error of the SDK as one of ragtune's."""
-    status = getattr(error, "status_code", None)
-    response = getattr(error, "response", None)
-    kind = error.code or error.type or ""
-    message = error.message
-    if status is None:
-        cause = error.__cause__
-        message = f"{message} {type(cause).__name__}: {cause}" if cause is not None else message
-    return classify(
-        name,
-        status=status,
-        code=str(kind),
-        message=message,
-        headers=dict(response.headers) if response is not None else None,
-        secret=secret,
-        key_variable=key_variable,
-    )
 
 
 def _usage(usage: Any) -> Usage:

@@ -14,7 +14,6 @@ from ragtune.config import Settings
 from ragtune.dataset.export import export_openai, export_vertex
 from ragtune.dataset.store import read_dataset
 from ragtune.errors import TrainError, TuningJobError
-from ragtune.hosted.meter import patience
 from ragtune.hosted.providers import split_name
 from ragtune.models.hosted import find_hosted, warn
 from ragtune.pipeline.records import ModelResult, TuningPlan
@@ -92,7 +91,7 @@ def train_hosted(
         record = jobs.write_record(work.output, jobs.new_record(work.base, estimate, record))
     elif record.job is not None:
         progress.note(f"train: going on with job {record.job} of {work.base}")
-    retrying, poll_s = patience(settings.chat.retries), settings.tuning.poll_seconds
+    poll_s, retries = settings.tuning.poll_seconds, settings.chat.retries
     record = jobs.submit(
         service,
         work.output,
@@ -102,9 +101,9 @@ def train_hosted(
         suffix=settings.tuning.suffix,
         seed=settings.train.seed,
         pause_s=poll_s,
-        patience=lambda call: retrying.copy()(call),
+        retries=retries,
     )
-    record = jobs.follow(service, work.output, record, poll_s=poll_s, patience=lambda call: retrying.copy()(call), progress=progress)
+    record = jobs.follow(service, work.output, record, poll_s=poll_s, retries=retries, progress=progress)
     return _finish(work, record, progress)
 
 

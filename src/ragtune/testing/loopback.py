@@ -102,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        self.send_header("Connection", "close")  # so that no client is left with an open socket
         self.end_headers()
         self.wfile.write(data[: len(data) // 2] if cut else data)
         if cut:

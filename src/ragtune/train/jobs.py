@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ragtune.errors import ChatError, RateLimitError, TuningJobError, UnreachableError
+from ragtune.hosted.meter import patience
 from ragtune.progress import Progress
 from ragtune.protocols import TuningService
 from ragtune.train.metrics import FILE as METRICS
@@ -27,10 +28,6 @@ _CREATIONS = 4
 _LOOKS = 2
 """Times that a job is looked for where it may have been granted to a request whose answer was lost."""
 _LONGEST_PAUSE_S = 5.0
-
-Result = TypeVar("Result")
-Patience = Callable[[Callable[[], Result]], Result]
-"""Calls a function until it answers, or patience ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,7 @@ def submit(
     suffix: str,
     seed: int,
     pause_s: float,
-    patience: Patience[Any],
+    retries: int,
 ) -> TuningRecord:
     """Upload the files and start the job, whatever of it an earlier sitting left to do.
 
@@ -120,7 +117,7 @@ def submit(
         suffix: goes into the tuned model's name.
         seed: of the job.
         pause_s: seconds before a job whose fate is not known is looked for.
-        patience: for requests that cost nothing.
+        retries: further attempts at requests that cost nothing.
 
     Raises:
         TuningJobError: the vendor does not take such a job.
@@ -130,16 +127,14 @@ def submit(
         return record
     for part, path in (("training", training), ("validation", validation)):
         if path is not None and getattr(record, part) is None:
-            name = f"{record.tag}-{part}.jsonl"
-            uploaded = patience(lambda path=path, name=name: service.upload(path, name))  # type: ignore[misc]
-            record = write_record(folder, replace(record, **{part: uploaded}))
-    job = _create(service, folder, record, suffix, seed, min(pause_s, _LONGEST_PAUSE_S), patience)
+            uploaded: str = patience(retries)(service.upload, path, f"{record.tag}-{part}.jsonl")
+            sent = replace(record, training=uploaded) if part == "training" else replace(record, validation=uploaded)
+            record = write_record(folder, sent)
+    job = _create(service, folder, record, suffix, seed, min(pause_s, _LONGEST_PAUSE_S), retries)
     return write_record(folder, replace(record, job=job, status="submitted"))
 
 
-def _create(
-    service: TuningService, folder: Path, record: TuningRecord, suffix: str, seed: int, pause_s: float, patience: Patience[Any]
-) -> str:
+def _create(service: TuningService, folder: Path, record: TuningRecord, suffix: str, seed: int, pause_s: float, retries: int) -> str:
     uploaded = record.training or ""
     asked_before = record.status == "creating"
     write_record(folder, replace(record, status="creating"))
@@ -147,7 +142,7 @@ def _create(
     for _ in range(_CREATIONS):
         # A request whose answer was lost may have been granted, or still be on its way.
         for _ in range(_LOOKS if asked_before else 0):
-            found: str | None = patience(lambda: service.find(record.tag, uploaded))
+            found: str | None = patience(retries)(service.find, record.tag, uploaded)
             if found is not None:
                 return found
             time.sleep(pause_s)
@@ -159,9 +154,7 @@ def _create(
     raise lost or TuningJobError(f"{record.base}: the job was not taken: try again")
 
 
-def follow(
-    service: TuningService, folder: Path, record: TuningRecord, *, poll_s: float, patience: Patience[Any], progress: Progress
-) -> TuningRecord:
+def follow(service: TuningService, folder: Path, record: TuningRecord, *, poll_s: float, retries: int, progress: Progress) -> TuningRecord:
     """Wait for a job's end, telling its status, events and losses; metrics.jsonl is written on the way.
 
     A status that ragtune does not know is told and waited on.
@@ -175,8 +168,8 @@ def follow(
     progress.start("train", None)
     while True:
         # The events after the state: at the end none is missing.
-        state: TuningState = patience(lambda: service.state(job))
-        for event in patience(lambda: service.events(job, seen)):
+        state: TuningState = patience(retries)(service.state, job)
+        for event in patience(retries)(service.events, job, seen):
             seen.add(event.id)
             if "step" in event.metrics:
                 steps[int(event.metrics["step"])] = dict(event.metrics)

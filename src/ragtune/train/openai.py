@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import openai
 
 from ragtune.errors import ChatError, RagtuneError, TuningJobError, UnreachableError
+from ragtune.hosted.openai import translate
 from ragtune.types import TuningCheckpoint, TuningEvent, TuningState
 
 _PAGE = 100
@@ -30,14 +31,16 @@ class OpenAITuning:
         name: ``provider:model``, for messages.
         model: the base, as the server knows it.
         client: of the server; it should make one attempt a request.
-        translate: an error of the SDK as one of ragtune's, without the key.
+        secret: the key, taken out of every message.
+        key_variable: the variable that the key belongs into, for messages.
     """
 
-    def __init__(self, name: str, model: str, *, client: openai.OpenAI, translate: Callable[[openai.APIError], RagtuneError]) -> None:
+    def __init__(self, name: str, model: str, *, client: openai.OpenAI, secret: str | None = None, key_variable: str | None = None) -> None:
         self._name = name
         self._model = model
         self._client = client
-        self._translate = translate
+        self._secret = secret
+        self._key_variable = key_variable
 
     def upload(self, path: Path, name: str) -> str:
         """Upload under a name of its own, by which it is found if it is there."""
@@ -123,6 +126,9 @@ class OpenAITuning:
             raise UnreachableError(
                 f"{self._name}: the answer is not one of a fine-tuning API ({type(error).__name__}): check chat.base_urls", answered=True
             ) from None
+
+    def _translate(self, error: openai.APIError) -> ChatError:
+        return translate(self._name, error, secret=self._secret, key_variable=self._key_variable)
 
     def _refused(self, error: openai.APIStatusError) -> RagtuneError:
         if error.code == "training_not_available":

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
-import httpx
 import requests
 from google import genai
-from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 from google.genai import errors, types
 
 from ragtune.errors import ChatError, RagtuneError, TuningJobError
+from ragtune.hosted.gemini import TRANSPORT, translate
 from ragtune.types import TuningCheckpoint, TuningEvent, TuningState
 
 STORAGE = "https://storage.googleapis.com"
@@ -41,7 +40,6 @@ class VertexTuning:
         bucket: where examples are uploaded to.
         storage: address of Cloud Storage.
         timeout: seconds to wait for the bucket.
-        translate: an error of Google's libraries as one of ragtune's.
     """
 
     def __init__(
@@ -52,7 +50,6 @@ class VertexTuning:
         client: genai.Client,
         session: AuthorizedSession,
         bucket: str,
-        translate: Callable[[Exception], RagtuneError],
         storage: str = STORAGE,
         timeout: float = 120.0,
     ) -> None:
@@ -63,7 +60,6 @@ class VertexTuning:
         self._bucket = bucket
         self._storage = storage
         self._timeout = timeout
-        self._translate = translate
 
     def upload(self, path: Path, name: str) -> str:
         """Put the file into the bucket; what is there under this name is replaced by the same."""
@@ -82,7 +78,7 @@ class VertexTuning:
                 f"'gcloud storage buckets create gs://{self._bucket}', or ask for the role Storage Object User on it"
             )
         if not answer.ok:
-            raise self._translate(errors.APIError(answer.status_code, {"message": answer.reason, "status": ""}))
+            raise translate(self._name, errors.APIError(answer.status_code, {"message": answer.reason, "status": ""}))
         return f"gs://{self._bucket}/ragtune/{name}"
 
     def create(self, training: str, validation: str | None, *, tag: str, suffix: str, seed: int) -> str:  # noqa: ARG002 - takes no seed
@@ -152,9 +148,9 @@ class VertexTuning:
             warnings.simplefilter("ignore")
             try:
                 yield
-            except (errors.APIError, httpx.HTTPError, requests.RequestException, GoogleAuthError) as error:
+            except (errors.APIError, requests.RequestException, *TRANSPORT) as error:
                 raise self._refused(error) from None
 
-    def _refused(self, error: Any) -> RagtuneError:
-        translated = self._translate(error)
+    def _refused(self, error: Exception) -> RagtuneError:
+        translated = translate(self._name, error)
         return TuningJobError(str(translated)) if type(translated) is ChatError else translated

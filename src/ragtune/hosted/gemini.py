@@ -1,0 +1,82 @@
+"""What every client of Gemini's protocol shares: the connections, and the errors of Google's libraries as ragtune's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import google.auth
+import httpx2
+from google import genai
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.genai import errors, types
+
+from ragtune.errors import ChatError, KeyRefusedError
+from ragtune.hosted.failures import classify, redact
+
+TRANSPORT = (httpx2.HTTPError, GoogleAuthError)
+"""What google-genai lets through of the libraries under it."""
+_LOG_IN = "run 'gcloud auth application-default login', or name a service account's file in GOOGLE_APPLICATION_CREDENTIALS"
+
+
+def connect(api_key: str | None, *, base_url: str | None = None, timeout: float = 120.0) -> genai.Client:
+    """A client of the Gemini API; it makes one attempt a call.
+
+    Args:
+        api_key: of the Gemini API.
+        base_url: another server of the same protocol.
+        timeout: seconds to wait for the next bytes.
+    """
+    options = types.HttpOptions(base_url=base_url, api_version="v1beta", timeout=int(timeout * 1000))
+    return genai.Client(api_key=api_key or "none", vertexai=False, http_options=options)
+
+
+def connect_vertex(project: str, location: str, *, base_url: str | None = None, timeout: float = 120.0) -> genai.Client:
+    """A client of Vertex AI with Google's application default credentials; it makes one attempt a call.
+
+    Args:
+        project: the Google Cloud project that pays.
+        location: a region such as ``us-central1``, or ``global``.
+        base_url: another server of the same protocol.
+        timeout: seconds to wait for the next bytes.
+
+    Raises:
+        KeyRefusedError: there are no credentials.
+    """
+    options = types.HttpOptions(base_url=base_url, api_version="v1beta1", timeout=int(timeout * 1000))
+    return genai.Client(vertexai=True, project=project, location=location, credentials=find_credentials(), http_options=options)
+
+
+def find_credentials() -> Any:
+    """Google's application default credentials.
+
+    Raises:
+        KeyRefusedError: there are none.
+    """
+    try:
+        return google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])[0]
+    except DefaultCredentialsError as error:
+        raise KeyRefusedError(f"vertex: there are no credentials that could be used ({redact(str(error))[:200]}): {_LOG_IN}") from None
+
+
+def translate(name: str, error: Exception, *, secret: str | None = None, key_variable: str | None = None) -> ChatError:
+    """An error of the SDK, or of the libraries under it, as one of ragtune's."""
+    found: ChatError
+    if isinstance(error, errors.APIError):
+        headers = getattr(error.response, "headers", None)
+        found = classify(
+            name,
+            status=error.code,
+            code=str(error.status or ""),
+            message=str(error.message or error),
+            headers=dict(headers) if headers else None,
+            secret=secret,
+            key_variable=key_variable,
+        )
+    elif isinstance(error, GoogleAuthError) and not error.retryable:
+        found = KeyRefusedError(f"{name}: {type(error).__name__}")
+    else:
+        found = classify(name, status=None, message=f"{type(error).__name__}: {error}", secret=secret)
+    if isinstance(found, KeyRefusedError) and name.startswith("vertex:"):
+        said = redact(" ".join(str(error).split()), secret)[:300]
+        return KeyRefusedError(f"{name}: Google does not take the credentials ({said}): {_LOG_IN}")
+    return found
