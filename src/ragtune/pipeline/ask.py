@@ -10,6 +10,7 @@ from ragtune.config import Settings
 from ragtune.errors import ProjectError
 from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.train import find_tuned
+from ragtune.protocols import ChatModel
 from ragtune.rag import Answer, answer_question
 from ragtune.retrieve.passages import to_passage
 from ragtune.workspace import Workspace
@@ -22,27 +23,38 @@ def ask(workspace: Workspace, settings: Settings, question: str, model: str | No
         workspace: of a project that has an index.
         settings: its settings.
         question: as asked.
-        model: a tuned model's name, ``base``, or ``None`` for the newest tuned model, else the base.
+        model: see :func:`find_chat`.
         k: passages shown; ``None`` shows as many as the model was tuned with.
     """
     if not question.strip():
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
-    adapter = None
-    name = settings.model.base
-    if model not in (None, "base") or (model is None and workspace.manifests("models")):
-        manifest = find_tuned(workspace, model)
-        k = k or int(manifest.settings["k"])
-        adapter = workspace.artifact("models", manifest.name) / "adapter"
-        name = f"{manifest.settings['model']['base']} + {manifest.name}"
-        settings = build.with_base(settings, str(manifest.settings["model"]["base"]))
+    chat, shown = find_chat(workspace, settings, model)
     with open_retriever(workspace, settings) as retriever:
-        chat = LocalChat(build.engine(settings), name, adapter)
         yield from answer_question(
             question,
             retriever,
             chat,
             to_passage=to_passage,
-            k=k or settings.retrieve.k,
+            k=k or shown,
             max_tokens=settings.generate.max_new_tokens,
             constrained_quotes=settings.generate.constrained_quotes,
         )
+
+
+def find_chat(workspace: Workspace, settings: Settings, model: str | None) -> tuple[ChatModel, int]:
+    """A chat model by name, and how many passages it is shown: as many as it was tuned with, else ``retrieve.k``.
+
+    Args:
+        workspace: of the project.
+        settings: its settings.
+        model: a tuned model's name, ``base``, ``provider:model``, or ``None`` for the newest tuned model, else the base.
+    """
+    if model is not None and ":" in model:
+        return build.chat_model(workspace, settings, model), settings.retrieve.k
+    if model == "base" or (model is None and not workspace.manifests("models")):
+        return LocalChat(build.engine(settings), settings.model.base), settings.retrieve.k
+    manifest = find_tuned(workspace, model)
+    base = str(manifest.settings["model"]["base"])
+    engine = build.engine(build.with_base(settings, base))
+    adapter = workspace.artifact("models", manifest.name) / "adapter"
+    return LocalChat(engine, f"{base} + {manifest.name}", adapter), int(manifest.settings["k"])
