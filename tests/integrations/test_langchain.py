@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 
 from ragtune import Project
+from ragtune.chat.local import LocalChat
 from ragtune.corpus import Corpus
 from ragtune.errors import ChatError, ConfigError, ProjectError, ReadError
 from ragtune.integrations.langchain import (
@@ -171,6 +172,19 @@ def test_the_chain_says_what_ask_says(indexed):
     answer = chain.invoke(QUESTION)
     assert (answer.raw, answer.markdown) == (expected.raw, expected.markdown)
     assert answer.passages == expected.passages
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_quotes_are_held_to_the_passages_where_ask_holds_them(indexed, monkeypatch, held):
+    """The tiny model opens no quote, so what is looked at is what the engine is told."""
+    told = []
+    stream = LocalChat.stream
+    monkeypatch.setattr(LocalChat, "stream", lambda *args, **options: told.append(options) or stream(*args, **options))
+    project = Project(indexed.path, overrides=[f"generate.constrained_quotes={str(held).lower()}"])
+    answer = answer_chain(RagtuneRetriever(project=project), ChatRagtune(project=project)).invoke(QUESTION)
+    ask(project)
+    assert len(told) == 1 + held  # what is not held need not be streamed
+    assert {tuple(options["quotable"]) if options["quotable"] else None for options in told} == {answer.passages if held else None}
 
 
 def test_any_chat_model_and_any_retriever_are_checked(indexed):
