@@ -83,6 +83,11 @@ class Workspace:
         return self.folder / "index"
 
     @property
+    def loaded(self) -> Path:
+        """Documents that other programs' loaders gave; always among the sources of the corpus."""
+        return self.folder / "loaded"
+
+    @property
     def ledger(self) -> Path:
         """What hosted models answered, and what it cost."""
         return self.folder / "chat.db"

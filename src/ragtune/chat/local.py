@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ragtune.prompts import encode_prompt
 from ragtune.protocols import Engine
 from ragtune.types import Message, Passage, Reply, Usage
 
@@ -48,4 +49,6 @@ class LocalChat:
         for piece in self._engine.stream(messages, quotable=quotable, adapter=self._adapter, max_new_tokens=max_tokens):
             pieces.append(piece)
             yield piece
-        yield Reply("".join(pieces), model=self.name, seconds=time.monotonic() - began, cost=0.0)
+        text, tokenizer = "".join(pieces), self._engine.tokenizer
+        usage = Usage(len(encode_prompt(tokenizer, messages).ids), len(tokenizer.encode(text, add_special_tokens=False)))
+        yield Reply(text, usage, usage.completion_tokens < max_tokens, self.name, time.monotonic() - began, 0.0)

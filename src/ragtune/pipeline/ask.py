@@ -1,4 +1,4 @@
-"""Answer one question from the project's index, with the base or a tuned model."""
+"""Answer one question from the project's index, with the base or a tuned model, local or hosted."""
 
 from __future__ import annotations
 
@@ -24,29 +24,35 @@ def ask(workspace: Workspace, settings: Settings, question: str, model: str | No
         workspace: of a project that has an index.
         settings: its settings.
         question: as asked.
-        model: a tuned model's name, ``base``, ``provider:model``, or ``None`` for the newest tuned model, else the base.
+        model: see :func:`find_chat`.
         k: passages shown; ``None`` shows as many as the model was tuned with.
     """
     if not question.strip():
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
-    chat, k = _chat(workspace, settings, model, k)
+    chat, shown = find_chat(workspace, settings, model)
     with open_retriever(workspace, settings) as retriever:
         yield from answer_question(
             question,
             retriever,
             chat,
             to_passage=to_passage,
-            k=k,
+            k=k or shown,
             max_tokens=settings.generate.max_new_tokens,
             constrained_quotes=settings.generate.constrained_quotes,
         )
 
 
-def _chat(workspace: Workspace, settings: Settings, model: str | None, k: int | None) -> tuple[ChatModel, int]:
-    """Who answers, and how many passages it is shown: a tuned model sees as many as it was tuned with."""
+def find_chat(workspace: Workspace, settings: Settings, model: str | None) -> tuple[ChatModel, int]:
+    """A chat model by name, and how many passages it is shown: as many as it was tuned with, else ``retrieve.k``.
+
+    Args:
+        workspace: of the project.
+        settings: its settings.
+        model: a tuned model's name, ``base``, ``provider:model``, or ``None`` for the newest tuned model, else the base.
+    """
     if model == "base" or (model is None and not has_tuned(workspace)):
-        return build.chat_model(workspace, settings, settings.model.base), k or settings.retrieve.k
+        return build.chat_model(workspace, settings, settings.model.base), settings.retrieve.k
     if model is not None and (":" in model or is_gone(model)):
-        return build.chat_model(workspace, settings, model), k or settings.retrieve.k
+        return build.chat_model(workspace, settings, model), settings.retrieve.k
     manifest = find_tuned(workspace, model)
-    return tuned_chat(workspace, settings, manifest), k or int(manifest.settings["k"])
+    return tuned_chat(workspace, settings, manifest), int(manifest.settings["k"])

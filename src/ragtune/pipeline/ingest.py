@@ -56,7 +56,7 @@ def ingest(
     sources = [source for source in sources if source.name in hashes]
     keys = {source.name: _key(settings, source.name) for source in sources}
     with contextlib.closing(build.open_corpus(workspace, create=True)) as corpus:
-        corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots]))
+        corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots if root != workspace.loaded]))
         known = corpus.files()
         changed = [source for source in sources if not _same(known.get(source.name), hashes[source.name], keys[source.name])]
         settings_changed = sum(source.name in known and known[source.name].hash == hashes[source.name] for source in changed)
@@ -111,15 +111,16 @@ def _skipped(corpus: Corpus, unreadable: Sequence[Unreadable], gone: Sequence[Re
 
 
 def source_paths(workspace: Workspace, settings: Settings, paths: Sequence[Path]) -> list[Path]:
-    """What to ingest: the paths given, else the setting ``documents``, else what was ingested last."""
+    """What to ingest: the paths given, else the setting ``documents``, else what was ingested last; always what loaders gave as well."""
+    loaded = [workspace.loaded] if workspace.loaded.is_dir() else []
     if paths:
-        return list(paths)
+        return [*paths, *loaded]
     if settings.documents:
-        return [workspace.project / item for item in settings.documents]
+        return [*(workspace.project / item for item in settings.documents), *loaded]
     if not workspace.corpus.is_file():
-        return []
+        return loaded
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        return [Path(item) for item in json.loads(corpus.meta(_SOURCES) or "[]")]
+        return [*(Path(item) for item in json.loads(corpus.meta(_SOURCES) or "[]")), *loaded]
 
 
 def without_questions(workspace: Workspace, settings: Settings, sources: Sequence[Source], given: Sequence[Path]) -> list[Source]:
