@@ -20,7 +20,7 @@ from ragtune.errors import (
 
 _OVERFLOW = re.compile(
     r"context.{0,12}(length|window|size)|maximum context|too many (input )?tokens|prompt is too long|exceeds?.{0,40}(context|token)"
-    r"|input token count",
+    r"|input token count|too large to process",
     re.IGNORECASE,
 )
 _QUOTA = re.compile(r"insufficient[_ ](quota|balance|funds|credit)|billing|exceeded your current quota|out of credits", re.IGNORECASE)
@@ -79,6 +79,16 @@ def classify(
             f"{name}: the server {what} ({said}): try again later; the same command goes on where it was", wait, answered=status is not None
         )
     return ChatError(f"{name}: the server refuses the request with status {status} ({said})")
+
+
+def other_dimension(name: str, got: int, known: int, *, asked: bool = False) -> str:
+    """What to say where an embedder's vectors have another length than was asked for, or than those before them."""
+    if asked:
+        return f"{name}: embed.dimensions asks for {known}, and vectors of {got} came: the model cannot be shortened so, set it otherwise"
+    return (
+        f"{name}: vectors of {got} dimensions came, and of {known} before: the server has another model now. Start it with the old one, "
+        f"or set embed.dimensions = {got} and run 'ragtune index', which embeds everything anew"
+    )
 
 
 def redact(text: str, secret: str | None = None) -> str:

@@ -126,7 +126,7 @@ def _plan(
         if kept["key"] == key:
             return Forecast(**kept["forecast"])
     progress.note("measuring this machine, to predict how long the run will take …")
-    plan = forecast(settings, sizes, measure_rates(settings), seconds)
+    plan = forecast(settings, sizes, measure_rates(workspace, settings), seconds)
     stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
     progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
     write_json(
