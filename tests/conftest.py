@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before torch is imported anywhere: a tiny model gains nothing from threads, and loses much where other tests run beside it.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -18,6 +19,9 @@ from hypothesis import settings
 import servers
 from tiny_models import save_chat_model, save_embedder
 from tiny_project import PLACES, Sources, document, write_project, write_sources
+
+if TYPE_CHECKING:
+    from embedding_server import EmbeddingServer
 
 # A busy machine is no failure.
 settings.register_profile("ragtune", deadline=None)
@@ -81,6 +85,17 @@ def llama_embeddings() -> Iterator[servers.Server]:
 def gemini_proxy(llama_server: servers.Server) -> Iterator[servers.Server]:
     """The small chat model behind Gemini's protocol."""
     yield from _started(servers.gemini(llama_server))
+
+
+@pytest.fixture
+def embeddings() -> Iterator[EmbeddingServer]:
+    """Embeddings over OpenAI's and Gemini's protocols that can be made to fail; a test's own."""
+    pytest.importorskip("openai", reason="openai is not installed")
+    pytest.importorskip("google.genai", reason="google-genai is not installed")
+    from embedding_server import serve_embeddings
+
+    with serve_embeddings() as server:
+        yield server
 
 
 def _started(server: AbstractContextManager[servers.Server]) -> Iterator[servers.Server]:

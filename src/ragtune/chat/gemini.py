@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import httpx
+import httpx2
 from google import genai
 from google.genai import errors, types
 
-from ragtune.errors import ChatError, CutStreamError, RefusalError, UnreachableError
+from ragtune.errors import CutStreamError, RefusalError, UnreachableError
 from ragtune.hosted.failures import redact
 from ragtune.hosted.gemini import translate
 from ragtune.types import Message, Passage, Reply, Usage
@@ -72,7 +72,7 @@ class GeminiChat:
             except errors.APIError as error:
                 if not self._give_way(error):
                     raise self._translate(error) from None
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 raise self._translate(error) from None
         finish = self._check(answer)
         return Reply(_text(answer), _usage(answer), finish != "MAX_TOKENS", answer.model_version or self._model, time.monotonic() - began)
@@ -105,7 +105,7 @@ class GeminiChat:
             except errors.APIError as error:
                 if pieces or not self._give_way(error):
                     raise self._translate(error) from None
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 raise (self._cut(error) if pieces else self._translate(error)) from None
         if not finish:
             raise self._cut("it sent no end")
@@ -141,8 +141,8 @@ class GeminiChat:
             raise RefusalError(f"{self.name}: the vendor's filter stopped the answer ({reason.name})")
         return reason.name if reason is not None else ""
 
-    def _translate(self, error: errors.APIError | httpx.HTTPError) -> ChatError:
-        return translate(self.name, error, secret=self._secret, key_variable=self._key_variable)
+    def _translate(self, error: errors.APIError | httpx2.HTTPError) -> Exception:
+        return translate(self.name, error, secret=self._secret, key_variable=self._key_variable) or error
 
     def _cut(self, why: object) -> UnreachableError:
         return CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({redact(str(why), self._secret)}): try again")

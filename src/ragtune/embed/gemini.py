@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
-import httpx
 from google import genai
 from google.genai import errors, types
 from pydantic import ValidationError
@@ -61,11 +61,11 @@ class GeminiEmbeddings:
         config = types.EmbedContentConfig(task_type=task, output_dimensionality=self._dimensions)
         try:
             answer = self._client.models.embed_content(model=self._model, contents=contents, config=config)
-        except (errors.APIError, httpx.HTTPError) as error:
-            raise translate(self.name, error, secret=self._secret, key_variable=self._key_variable) from None
-        except (ValueError, ValidationError) as error:
+        except (errors.UnknownApiResponseError, ValidationError, json.JSONDecodeError) as error:
             raise ChatError(
                 f"{self.name}: the server's answer is not one of Gemini's embeddings API ({type(error).__name__}): check chat.base_urls"
             ) from None
+        except Exception as error:
+            raise translate(self.name, error, secret=self._secret, key_variable=self._key_variable) or error from None
         counted = answer.usage_metadata
         return [each.values or [] for each in answer.embeddings or []], Usage((counted.prompt_token_count or 0) if counted else 0)

@@ -53,13 +53,14 @@ class OpenAIEmbeddings:
         # An empty text is refused by the vendor.
         inputs = [text or " " for text in texts]
         while True:
+            options = dict(self._options)
             try:
-                answer = self._client.embeddings.create(model=self._model, input=inputs, **self._options)
+                answer = self._client.embeddings.create(model=self._model, input=inputs, **options)
                 # Stable: servers that number nothing keep to the order of the texts. How many came is for the caller to check.
                 rows = sorted(answer.data, key=lambda row: row.index or 0)
                 break
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if not self._give_way(error):
+                if not self._give_way(error, options):
                     raise self._translate(error) from None
             except openai.APIError as error:
                 raise self._translate(error) from None
@@ -71,13 +72,16 @@ class OpenAIEmbeddings:
         usage = Usage(int(answer.usage.prompt_tokens or 0)) if getattr(answer, "usage", None) else Usage()
         return [row.embedding for row in rows], usage
 
-    def _give_way(self, error: openai.APIStatusError) -> bool:
-        """Whether the server refused something that can be left out or written otherwise; then it will be, from now on."""
+    def _give_way(self, error: openai.APIStatusError, sent: dict[str, Any]) -> bool:
+        """Whether the server refused something that can be left out or written otherwise; then it will be, from now on.
+
+        What counts is what was sent: by now another thread may have learned it.
+        """
         words = f"{error.param or ''} {error.message}"
-        if "dimensions" in self._options and ("dimensions" in words or "matryoshka" in words.lower()):
-            del self._options["dimensions"]
+        if "dimensions" in sent and ("dimensions" in words or "matryoshka" in words.lower()):
+            self._options.pop("dimensions", None)
             return True
-        if "encoding_format" in words and "encoding_format" not in self._options:  # the SDK asks for base64 of itself
+        if "encoding_format" in words and "encoding_format" not in sent:  # the SDK asks for base64 of itself
             self._options["encoding_format"] = "float"
             return True
         return False

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import httpx
 from google import genai
 from google.genai import errors, types
 
 from ragtune.errors import ChatError
-from ragtune.hosted.failures import classify
+from ragtune.hosted.failures import classify, is_lost_connection
 
 
 def connect(api_key: str | None, *, base_url: str | None = None, timeout: float = 120.0) -> genai.Client:
@@ -22,12 +21,12 @@ def connect(api_key: str | None, *, base_url: str | None = None, timeout: float 
     return genai.Client(api_key=api_key or "none", vertexai=False, http_options=options)
 
 
-def translate(
-    name: str, error: errors.APIError | httpx.HTTPError, *, secret: str | None = None, key_variable: str | None = None
-) -> ChatError:
-    """An error of the SDK, or of the transport under it, as one of ragtune's."""
-    if isinstance(error, httpx.HTTPError):
+def translate(name: str, error: Exception, *, secret: str | None = None, key_variable: str | None = None) -> ChatError | None:
+    """An error of the SDK, or of the transport under it, as one of ragtune's; ``None`` where it is neither."""
+    if is_lost_connection(error):
         return classify(name, status=None, message=f"{type(error).__name__}: {error}", secret=secret)
+    if not isinstance(error, errors.APIError):
+        return None
     headers = getattr(error.response, "headers", None)
     return classify(
         name,
