@@ -129,12 +129,8 @@ def _note_cost(workspace: Workspace, settings: Settings, embedder: Embedder, tex
     tokens = sum(embedder.count_tokens(texts))
     cost = price(Usage(tokens)) if price is not None else None
     if cost != 0:
-        costs = (
-            "at a price that is not known"
-            if cost is None
-            else f"for about ${cost:.4f} of the ${settings.chat.max_cost:.2f} of chat.max_cost"
-        )
-        progress.note(f"{embedder.name} embeds {len(texts)} chunks of about {tokens} tokens {costs}")
+        costs = "at a price that is not known" if cost is None else f"for about ${cost:.4f}"
+        progress.note(f"{embedder.name} embeds {len(texts)} chunks, about {tokens} tokens, {costs}; the cap is ${settings.chat.max_cost:g}")
 
 
 def _bring_up(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> tuple[VectorStore, str]:
