@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from ragtune.workspace import Workspace
 
 if TYPE_CHECKING:
     from ragtune.corpus import Corpus
+    from ragtune.embed.hosted import EmbeddingServer
     from ragtune.hosted.meter import RateLimit
     from ragtune.protocols import ChatModel, Embedder, Engine, Trainer, TuningService, VectorStore
 
@@ -37,15 +38,98 @@ def extra(name: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=2)
-def _embedder(model: str, batch_size: int) -> Embedder:
+def _embedder(model: str, batch_size: int, dimensions: int | None) -> Embedder:
     with extra("torch"):
         from ragtune.embed.sentence_transformers import SentenceTransformersEmbedder
-    return SentenceTransformersEmbedder(resolve(model), batch_size=batch_size)
+    return SentenceTransformersEmbedder(resolve(model), batch_size=batch_size, dimensions=dimensions)
 
 
-def embedder(settings: Settings) -> Embedder:
-    """The embedder; loaded once a process."""
-    return _embedder(settings.embed.model, settings.embed.batch_size)
+def embedder(workspace: Workspace, settings: Settings) -> Embedder:
+    """The embedder; a local one is loaded once a process, a hosted one has the project's ledger, cap, limits and patience around it.
+
+    Raises:
+        ConfigError: the name is not one of an embedder, or the server's address is missing.
+        KeyRefusedError: its key is nowhere.
+        MissingExtraError: its library is not installed.
+    """
+    provider, model = split_name(settings.embed.model)
+    if provider.protocol == "local":
+        return _embedder(model, settings.embed.batch_size, settings.embed.dimensions)
+    return _hosted_embedder(workspace, settings, provider, model)
+
+
+def _hosted_embedder(workspace: Workspace, settings: Settings, provider: Provider, model: str) -> Embedder:
+    name, embed, chat = settings.embed.model, settings.embed, settings.chat
+    if provider.protocol == "langchain":
+        raise ConfigError(f"embed.model = {name!r}: langchain: names chat models; name the embedder's own vendor, or compatible:MODEL")
+    key, variable = find_key(workspace, provider)
+    address = server_address(workspace, settings, provider, model)
+    server: EmbeddingServer
+    with extra(provider.protocol):
+        from ragtune.embed.cache import VectorCache
+        from ragtune.embed.hosted import HostedEmbedder, fingerprint, window
+        from ragtune.hosted.ledger import Ledger
+        from ragtune.hosted.meter import Meter
+
+        if provider.protocol == "gemini":
+            from ragtune.embed.gemini import GeminiEmbeddings
+            from ragtune.hosted.gemini import connect
+
+            client = connect(key, base_url=address, timeout=chat.timeout)
+            server = GeminiEmbeddings(name, model, client=client, secret=key, key_variable=variable, dimensions=embed.dimensions)
+        else:
+            from ragtune.embed.openai import OpenAIEmbeddings
+
+            server = OpenAIEmbeddings(
+                name, model, base_url=address, api_key=key, key_variable=variable, dimensions=embed.dimensions, timeout=chat.timeout
+            )
+    return HostedEmbedder(
+        server,
+        Meter(
+            name,
+            Ledger(workspace.ledger, chat.max_cost),
+            price=price_of(settings, name, address),
+            retries=chat.retries,
+            limit=_rate_limit(provider.name, chat.requests_per_minute),
+        ),
+        VectorCache(workspace.embeddings),
+        fingerprint=fingerprint(provider.name, model, embed.dimensions, address),
+        count_tokens=_counter(chunk_tokenizer(settings)),
+        max_tokens=embed.max_tokens or window(provider.name),
+        dimensions=embed.dimensions,
+        batch_size=embed.batch_size,
+        concurrency=chat.concurrency,
+    )
+
+
+def embedding_price(workspace: Workspace, settings: Settings) -> Price | None:
+    """Dollars for the tokens of texts to embed; ``None`` where no price is known."""
+    provider, model = split_name(settings.embed.model)
+    if provider.protocol == "local":
+        return lambda _: 0.0
+    return price_of(settings, settings.embed.model, server_address(workspace, settings, provider, model))
+
+
+def chunk_tokenizer(settings: Settings) -> str:
+    """Whose tokenizer counts a chunk's tokens: prepare.tokenizer, else the embedder's own, else the one that all hosted ones share."""
+    return settings.prepare.tokenizer or ("all-minilm-l6-v2" if is_hosted(settings.embed.model) else settings.embed.model)
+
+
+def token_counter(workspace: Workspace, settings: Settings) -> Callable[[Sequence[str]], list[int]]:
+    """What counts a chunk's tokens."""
+    if settings.prepare.tokenizer or is_hosted(settings.embed.model):
+        return _counter(chunk_tokenizer(settings))
+    return embedder(workspace, settings).count_tokens
+
+
+@lru_cache(maxsize=2)
+def _counter(name: str) -> Callable[[Sequence[str]], list[int]]:
+    with extra("openai"):
+        from ragtune.embed.tokens import load_counter
+    folder = resolve(name)
+    if not isinstance(folder, Path):
+        raise ConfigError(f"prepare.tokenizer = {name!r}: name a catalog id, or a folder with a tokenizer.json")
+    return load_counter(folder)
 
 
 def new_store(settings: Settings, dimension: int) -> VectorStore:
@@ -349,7 +433,9 @@ def with_base(settings: Settings, base: str) -> Settings:
 
 __all__ = [
     "chat_model",
+    "chunk_tokenizer",
     "embedder",
+    "embedding_price",
     "engine",
     "extra",
     "find_key",
@@ -361,6 +447,7 @@ __all__ = [
     "price_of",
     "release_engine",
     "server_address",
+    "token_counter",
     "tokenizer",
     "trainer",
     "tuning_service",

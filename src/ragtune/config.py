@@ -48,6 +48,8 @@ class PrepareSettings(Section):
     """Tokens in a chunk, heading prefix not counted; prefix and chunk together stay within the embedder's window."""
     chunk_overlap: int = Field(0, ge=0)
     """Tokens that neighbouring chunks of one section share; fewer than chunk_size."""
+    tokenizer: str | None = None
+    """Catalog id or folder whose tokenizer counts a chunk's tokens; unset: the embedder's own, for a hosted one all-minilm-l6-v2's."""
 
     @field_validator("chunk_overlap")
     @classmethod
@@ -62,9 +64,13 @@ class EmbedSettings(Section):
     """The embedder."""
 
     model: str = "all-minilm-l6-v2"
-    """Catalog id, Hugging Face id or local folder of a sentence-transformers model."""
+    """Catalog id, Hugging Face id or local folder of a sentence-transformers model; or a hosted one, as openai:text-embedding-3-small."""
     batch_size: int = Field(64, ge=1)
-    """Texts embedded at once."""
+    """Texts embedded at once; of a hosted embedder, in one request."""
+    dimensions: int | None = Field(None, ge=1)
+    """Length of the vectors, shorter than the model's own where it can shorten them; unset: the model's own."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Longest text that a hosted embedder reads, in tokens; unset: what is known of its vendor, else 512."""
 
 
 class IndexSettings(Section):

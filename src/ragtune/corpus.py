@@ -219,6 +219,12 @@ class Corpus:
         values = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
         return ids_n, values.reshape(len(found), -1).astype(np.float32)
 
+    def dimension(self, embedder: str) -> int | None:
+        """Length of an embedder's vectors, ``None`` while there are none."""
+        with self._snapshot() as db:
+            found = db.execute("SELECT length(vector) / 4 FROM vectors WHERE embedder = ? LIMIT 1", (embedder,)).fetchone()
+        return int(found[0]) if found else None
+
     def collect_vectors(self) -> int:
         """Remove vectors that no chunk refers to; how many there were."""
         with self._transaction() as db:

@@ -93,6 +93,11 @@ class Workspace:
         return self.folder / "chat.db"
 
     @property
+    def embeddings(self) -> Path:
+        """Vectors of questions that hosted embedders gave."""
+        return self.folder / "embeddings.db"
+
+    @property
     def generations(self) -> Path:
         """What models wrote for which prompt, so that no answer is generated twice."""
         return self.folder / "generations.db"

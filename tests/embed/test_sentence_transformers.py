@@ -19,7 +19,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast  # noqa: E402
 
 from ragtune.embed.sentence_transformers import SentenceTransformersEmbedder  # noqa: E402
+from ragtune.embed.tokens import load_counter  # noqa: E402
 from ragtune.errors import ModelError  # noqa: E402
+from ragtune.testing import check_embedder  # noqa: E402
 
 MAX_TOKENS = 24
 UNKNOWN = "[UNK]"
@@ -116,3 +118,23 @@ def test_loading_and_embedding_print_nothing(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def test_it_fulfils_the_contract(folder: Path) -> None:
+    check_embedder(lambda: SentenceTransformersEmbedder(folder, device="cpu"))
+
+
+def test_shortened_vectors_are_the_first_numbers_normalised_under_a_fingerprint_of_their_own(folder: Path, embedder) -> None:
+    short = SentenceTransformersEmbedder(folder, device="cpu", dimensions=8)
+    expected_nd = embedder.embed_documents(TEXTS)[:, :8]
+    np.testing.assert_allclose(short.embed_documents(TEXTS), expected_nd / np.linalg.norm(expected_nd, axis=1, keepdims=True), atol=1e-5)
+    assert (short.dimension, short.fingerprint == embedder.fingerprint) == (8, False)
+    with pytest.raises(ModelError, match=r"embed\.dimensions = 99"):
+        SentenceTransformersEmbedder(folder, device="cpu", dimensions=99)
+
+
+def test_a_tokenizer_alone_counts_as_the_embedder_does(folder: Path, embedder, tmp_path: Path) -> None:
+    texts = ["", *TEXTS, "a " * 500]
+    assert load_counter(folder)(texts) == embedder.count_tokens(texts)
+    with pytest.raises(ModelError, match=r"prepare\.tokenizer"):
+        load_counter(tmp_path)

@@ -23,24 +23,27 @@ class SentenceTransformersEmbedder:
         model: folder or Hugging Face id.
         batch_size: texts embedded at once; the library sorts them by length first, so that little is padding.
         device: of torch; ``None`` takes the best.
+        dimensions: what vectors are cut to, for models trained for that (Matryoshka); ``None`` leaves them whole.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or has no such dimensions.
     """
 
-    def __init__(self, model: str | Path, *, batch_size: int = 64, device: str | None = None) -> None:
+    def __init__(self, model: str | Path, *, batch_size: int = 64, device: str | None = None, dimensions: int | None = None) -> None:
         self._batch_size = batch_size
         self.name = Path(model).name if isinstance(model, Path) else model
         bars = transformers_logging.is_progress_bar_enabled()
         transformers_logging.disable_progress_bar()
         try:
-            self._model = SentenceTransformer(str(model), device=device, local_files_only=isinstance(model, Path))
+            self._model = SentenceTransformer(str(model), device=device, local_files_only=isinstance(model, Path), truncate_dim=dimensions)
         except (OSError, ValueError) as error:
             raise ModelError(f"the embedder {model} cannot be loaded ({error}): check embed.model, or run 'ragtune models list'") from None
         finally:
             if bars:
                 transformers_logging.enable_progress_bar()
         self.dimension = int(self._model.get_embedding_dimension() or 0)
+        if dimensions is not None and self.dimension != dimensions:
+            raise ModelError(f"embed.dimensions = {dimensions}: {model} gives vectors of {self.dimension}: set it lower, or unset it")
         self.max_tokens = int(self._model.max_seq_length or 512)
         self.fingerprint = _fingerprint(self._model)
 
@@ -74,6 +77,8 @@ def _fingerprint(model: SentenceTransformer) -> str:
     # What the library records of the transformer itself changes with its versions and is in the weights' names and shapes anyhow.
     modules = [[type(module).__name__, module.get_config_dict()] for module in list(model)[1:]]
     settings = [modules, model.max_seq_length, model.prompts, model.default_prompt_name]
+    if model.truncate_dim is not None:
+        settings.append(model.truncate_dim)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -20,7 +20,7 @@ from ragtune.errors import (
 
 _OVERFLOW = re.compile(
     r"context.{0,12}(length|window|size)|maximum context|too many (input )?tokens|prompt is too long|exceeds?.{0,40}(context|token)"
-    r"|input token count",
+    r"|input token count|too large to process",
     re.IGNORECASE,
 )
 _QUOTA = re.compile(r"insufficient[_ ](quota|balance|funds|credit)|billing|exceeded your current quota|out of credits", re.IGNORECASE)
@@ -32,6 +32,7 @@ _MODEL = re.compile(
 )
 _RETIRED = re.compile(r"deprecated|retired|decommission|shut ?down|no longer", re.IGNORECASE)
 _REFUSED = re.compile(r"content[_ ](filter|policy|management)|safety|flagged|moderation|content_policy_violation", re.IGNORECASE)
+_TRANSPORTS = ("httpx", "httpx2", "httpcore", "httpcore2", "h11", "requests", "urllib3", "aiohttp")
 _SECRET = re.compile(r"\b(sk|rk|pk|gsk|hf|AIza|ya29|key)[-_A-Za-z0-9.]{12,}")
 
 
@@ -79,6 +80,21 @@ def classify(
             f"{name}: the server {what} ({said}): try again later; the same command goes on where it was", wait, answered=status is not None
         )
     return ChatError(f"{name}: the server refuses the request with status {status} ({said})")
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an error is one of the transport under an SDK: which HTTP library that is, is the SDK's choice."""
+    return isinstance(error, OSError) or any(kind.__module__.split(".")[0] in _TRANSPORTS for kind in type(error).__mro__)
+
+
+def other_dimension(name: str, got: int, known: int, *, asked: bool = False) -> str:
+    """What to say where an embedder's vectors have another length than was asked for, or than those before them."""
+    if asked:
+        return f"{name}: embed.dimensions asks for {known}, and vectors of {got} came: the model cannot be shortened so, set it otherwise"
+    return (
+        f"{name}: vectors of {got} dimensions came, and of {known} before: the server has another model now. Start it with the old one, "
+        f"or set embed.dimensions = {got} and run 'ragtune index', which embeds everything anew"
+    )
 
 
 def redact(text: str, secret: str | None = None) -> str:

@@ -63,7 +63,7 @@ def build_dataset(
     test_files = question_files(workspace, settings, test) if test else []
     files = [path for path in files if path not in test_files]
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        key, read, inputs = _key(settings, corpus, files, test_files)
+        key, read, inputs = _key(workspace, settings, corpus, files, test_files)
         found = workspace.find_key("datasets", key)
         if found is not None and name in (None, found.name):
             progress.note(f"dataset: unchanged, {found.name} is as these inputs make it")
@@ -151,7 +151,7 @@ def show_example(workspace: Workspace, settings: Settings, example: str | None, 
 
 
 def _key(
-    settings: Settings, corpus: Corpus, files: Sequence[Path], test_files: Sequence[Path]
+    workspace: Workspace, settings: Settings, corpus: Corpus, files: Sequence[Path], test_files: Sequence[Path]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     read = {
         "dataset": settings.dataset.model_dump(mode="json"),
@@ -163,7 +163,7 @@ def _key(
     inputs = {
         "corpus": corpus_hash(corpus),
         "duplicates": stage_key("duplicates", 1, None, _copies(corpus)),
-        "embedder": build.embedder(settings).fingerprint,
+        "embedder": build.embedder(workspace, settings).fingerprint,
         "questions": _hashes(files),
         "test_questions": _hashes(test_files),
     }

@@ -15,12 +15,13 @@ from ragtune.config import Settings
 from ragtune.dataset.questions import RawQuestion
 from ragtune.dataset.split import planned_sizes
 from ragtune.errors import ConfigError
+from ragtune.hosted.providers import is_hosted
 from ragtune.models.pull import cache_dir
 from ragtune.pipeline.records import Forecast
 from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages
-from ragtune.protocols import Engine
+from ragtune.protocols import Embedder, Engine
 from ragtune.types import Branch, Chunk, ContextGroup, Message, Passage, Span
-from ragtune.workspace import stage_key, write_json
+from ragtune.workspace import Workspace, stage_key, write_json
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 _WORDS = [
@@ -55,6 +56,8 @@ DSF_SHARE = 0.2
 _STEPS = 12
 TRAINING_SHARE = 0.5
 """Share of a budget that training gets where it does not suffice for both training and evaluation."""
+HOSTED_CHUNKS = 100.0
+"""Chunks that a hosted embedder does in a second: 64 take about two seconds, a few times at once. Not measured, as that would cost."""
 RESERVE = 0.9
 """Share of a budget that is planned for: rates are measured in seconds and the machine may slow down."""
 
@@ -129,8 +132,8 @@ def text_bytes(path: Path) -> int:
     return {".pdf": size // 12, ".docx": size // 8, ".html": size // 2, ".htm": size // 2}.get(path.suffix.lower(), size)
 
 
-def measure_rates(settings: Settings) -> Rates:
-    """Time a few real batches of each model; kept in the user's cache for the same machine, models and settings."""
+def measure_rates(workspace: Workspace, settings: Settings) -> Rates:
+    """Time a few real batches of each local model; kept in the user's cache for the same machine, models and settings."""
     read = {
         "embed": settings.embed.model,
         "model": settings.model.model_dump(mode="json"),
@@ -149,7 +152,7 @@ def measure_rates(settings: Settings) -> Rates:
         except ValueError:
             known = {}  # a torn cache is measured again
     if key not in known:
-        rates = _measure(settings)
+        rates = _measure(workspace, settings)
         known[key] = [rates.chunks, rates.answers, rates.prompts, rates.load]
         write_json(path, known)
     return Rates(*known[key])
@@ -210,17 +213,14 @@ def _evaluation(settings: Settings, questions: int) -> float:
     return arms * sum(worth[context] for context in settings.evaluate.contexts)
 
 
-def _measure(settings: Settings) -> Rates:
+def _measure(workspace: Workspace, settings: Settings) -> Rates:
     started = time.monotonic()
-    embedder = build.embedder(settings)
+    embedder = None if is_hosted(settings.embed.model) else build.embedder(workspace, settings)
     engine = build.engine(settings)
     load = time.monotonic() - started
     passages = [_passage(number, settings.prepare.chunk_size) for number in range(settings.retrieve.k)]
     texts = [passage.text + f" {number}" for number in range(7) for passage in passages][:32]
-    embedder.embed_documents(texts[:4])
-    began = time.monotonic()
-    embedder.embed_documents(texts)
-    chunks = len(texts) / (time.monotonic() - began)
+    chunks = _chunks_per_second(embedder, texts) if embedder else HOSTED_CHUNKS
     # Each in an order of its own: equal contexts would be read once, which questions of a test seldom allow.
     prompts = [
         build_messages(f"How long is crossing number {n}?", passages[n % len(passages) :] + passages[: n % len(passages)]) for n in range(4)
@@ -236,6 +236,13 @@ def _measure(settings: Settings) -> Rates:
     ]
     trained = build.trainer(settings).answers_per_second(groups)
     return Rates(chunks, trained, answered, load)
+
+
+def _chunks_per_second(embedder: Embedder, texts: Sequence[str]) -> float:
+    embedder.embed_documents(texts[:4])
+    began = time.monotonic()
+    embedder.embed_documents(texts)
+    return len(texts) / (time.monotonic() - began)
 
 
 def _generate_seconds(engine: Engine, prompts: Sequence[list[Message]], tokens: int) -> float:

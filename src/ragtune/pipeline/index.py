@@ -14,10 +14,13 @@ from ragtune import build
 from ragtune.config import Settings
 from ragtune.corpus import Corpus
 from ragtune.errors import CorpusError
+from ragtune.hosted.failures import other_dimension
+from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.records import IndexResult, SearchHit
 from ragtune.progress import Progress
 from ragtune.protocols import Embedder, VectorStore
 from ragtune.retrieve.hybrid import HybridRetriever
+from ragtune.types import Usage
 from ragtune.workspace import Workspace, write_json
 
 _BATCH = 256
@@ -27,16 +30,17 @@ _MANIFEST = "manifest.json"
 def build_index(workspace: Workspace, settings: Settings, progress: Progress, *, quiet: bool = False) -> IndexResult:
     """Embed what has no vector yet, then patch the index, or build it anew where it is missing, torn or of another embedder.
 
-    Vectors are stored batch by batch, so a killed run embeds nothing twice.
+    Vectors are stored batch by batch, so a killed run embeds nothing twice, and one that the spending cap stops has lost nothing.
 
     Raises:
         CorpusError: nothing was ingested yet.
+        ChatError: a hosted embedder does not answer, or the cap is reached.
     """
     started = time.monotonic()
 
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        embedder = build.embedder(settings)
-        embedded = _embed(corpus, embedder, progress)
+        embedder = build.embedder(workspace, settings)
+        embedded = _embed(workspace, settings, corpus, embedder, progress)
         store, action = _bring_up(workspace, settings, corpus, embedder)
         if action != "unchanged":
             corpus.collect_vectors()
@@ -72,7 +76,7 @@ def open_retriever(workspace: Workspace, settings: Settings) -> Iterator[HybridR
         CorpusError: there is no index yet, or it is older than the corpus.
     """
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        made = build.embedder(settings)
+        made = build.embedder(workspace, settings)
         yield HybridRetriever(
             corpus,
             made,
@@ -101,16 +105,32 @@ def search(workspace: Workspace, settings: Settings, text: str, k: int) -> list[
     ]
 
 
-def _embed(corpus: Corpus, embedder: Embedder, progress: Progress) -> int:
+def _embed(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder, progress: Progress) -> int:
     missing = sorted(corpus.missing_vectors(embedder.fingerprint), key=lambda item: (len(item[1]), item[0]))
     if not missing:
         return 0
+    if is_hosted(settings.embed.model):
+        _note_cost(workspace, settings, embedder, [text for _, text in missing], progress)
     progress.start("index", len(missing))
+    known = corpus.dimension(embedder.fingerprint)
     for start in range(0, len(missing), _BATCH):
         batch = missing[start : start + _BATCH]
-        corpus.put_vectors(embedder.fingerprint, [key for key, _ in batch], embedder.embed_documents([text for _, text in batch]))
+        vectors_nd = embedder.embed_documents([text for _, text in batch])
+        if known is not None and known != vectors_nd.shape[1]:
+            raise CorpusError(other_dimension(embedder.name, vectors_nd.shape[1], known))
+        corpus.put_vectors(embedder.fingerprint, [key for key, _ in batch], vectors_nd)
         progress.update("index", start + len(batch), "chunks embedded")
     return len(missing)
+
+
+def _note_cost(workspace: Workspace, settings: Settings, embedder: Embedder, texts: list[str], progress: Progress) -> None:
+    """Say what is about to be spent; nothing is where the server is one's own."""
+    price = build.embedding_price(workspace, settings)
+    tokens = sum(embedder.count_tokens(texts))
+    cost = price(Usage(tokens)) if price is not None else None
+    if cost != 0:
+        costs = "at a price that is not known" if cost is None else f"for about ${cost:.4f}"
+        progress.note(f"{embedder.name} embeds {len(texts)} chunks, about {tokens} tokens, {costs}; the cap is ${settings.chat.max_cost:g}")
 
 
 def _bring_up(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> tuple[VectorStore, str]:
@@ -138,9 +158,11 @@ def _bring_up(workspace: Workspace, settings: Settings, corpus: Corpus, embedder
 
 def _from_corpus(settings: Settings, corpus: Corpus, embedder: Embedder) -> VectorStore:
     store = build.new_store(settings, embedder.dimension)
-    ids, vectors = corpus.vectors(embedder.fingerprint)
+    ids, vectors_nd = corpus.vectors(embedder.fingerprint)
     if len(ids):
-        store.add(ids, vectors)
+        if vectors_nd.shape[1] != embedder.dimension:
+            raise CorpusError(other_dimension(embedder.name, embedder.dimension, vectors_nd.shape[1]))
+        store.add(ids, vectors_nd)
     return store
 
 
@@ -156,6 +178,7 @@ def _save(workspace: Workspace, settings: Settings, store: VectorStore, corpus: 
             "backend": settings.index.backend,
             "embedder": embedder.fingerprint,
             "name": embedder.name,
+            "dimension": embedder.dimension,
             "vectors": len(store),
         },
     )
@@ -171,5 +194,5 @@ def _read_manifest(workspace: Workspace) -> dict[str, Any] | None:
 
 def _of(manifest: dict[str, Any], settings: Settings, corpus: Corpus, embedder: Embedder) -> bool:
     """Whether the files are this corpus's (not one that was removed and made again), this embedder's and this backend's."""
-    found = (manifest.get("corpus"), manifest.get("backend"), manifest.get("embedder"))
-    return found == (corpus.identity, settings.index.backend, embedder.fingerprint)
+    found = (manifest.get("corpus"), manifest.get("backend"), manifest.get("embedder"), manifest.get("dimension"))
+    return found == (corpus.identity, settings.index.backend, embedder.fingerprint, embedder.dimension)

@@ -65,8 +65,8 @@ def ingest(
         # What cannot be looked at now has not vanished: its documents stay.
         vanished = sorted(name for name in known.keys() - hashes.keys() if not any(each.hides(name) for each in unreadable))
         corpus.remove_files(vanished)
-        reasons = _read(corpus, settings, changed, hashes, keys, known, progress)
-        _dedupe(corpus, settings)
+        reasons = _read(workspace, corpus, settings, changed, hashes, keys, known, progress)
+        _dedupe(workspace, corpus, settings)
         stats = corpus.stats()
         duplicates = corpus.duplicates()
         result = IngestResult(
@@ -139,6 +139,7 @@ def without_questions(workspace: Workspace, settings: Settings, sources: Sequenc
 
 
 def _read(
+    workspace: Workspace,
     corpus: Corpus,
     settings: Settings,
     changed: Sequence[Source],
@@ -149,7 +150,7 @@ def _read(
 ) -> list[Reason]:
     if not changed:
         return []
-    window, size = build.embedder(settings).max_tokens, settings.prepare.chunk_size
+    window, size = build.embedder(workspace, settings).max_tokens, settings.prepare.chunk_size
     if size > window:
         raise ConfigError(
             f"prepare.chunk_size = {size}: {settings.embed.model} reads {window} tokens, and what stands beyond would never be found; "
@@ -168,14 +169,14 @@ def _read(
         if result.documents is None:
             corpus.put_file(name, hashes[name], keys[name], [], skipped=result.reason or "nothing was read")
             continue
-        cut = [(document, _chunks(document, settings)) for document in result.documents]
+        cut = [(document, _chunks(workspace, document, settings)) for document in result.documents]
         corpus.put_file(name, hashes[name], keys[name], cut)
         why = "new" if name not in known else "changed" if known[name].hash != hashes[name] else "settings changed"
         reasons.append(Reason(name, why))
     return reasons
 
 
-def _dedupe(corpus: Corpus, settings: Settings) -> None:
+def _dedupe(workspace: Workspace, corpus: Corpus, settings: Settings) -> None:
     """Leave duplicates out of the index, and take in again what no longer is one.
 
     All documents are compared, not only new ones, so the result does not depend on the order in which they came.
@@ -188,18 +189,19 @@ def _dedupe(corpus: Corpus, settings: Settings) -> None:
     marked = {reason.source: reason.reason for reason in corpus.duplicates()}
     for source in sorted(wanted.keys() | marked.keys()):
         if wanted.get(source) != marked.get(source):
-            chunks = [] if source in wanted else _chunks(documents[source], settings)
+            chunks = [] if source in wanted else _chunks(workspace, documents[source], settings)
             corpus.set_duplicate(source, wanted.get(source), chunks)
     corpus.set_meta(_DEDUPED, f"{corpus.generation} {settings.prepare.near_duplicates}")
 
 
-def _chunks(document: Document, settings: Settings) -> list[Chunk]:
-    return chunk_document(document, build.embedder(settings).count_tokens, settings.prepare.chunk_size, settings.prepare.chunk_overlap)
+def _chunks(workspace: Workspace, document: Document, settings: Settings) -> list[Chunk]:
+    count = build.token_counter(workspace, settings)
+    return chunk_document(document, count, settings.prepare.chunk_size, settings.prepare.chunk_overlap)
 
 
 def _key(settings: Settings, name: str) -> str:
     """Of everything that decides what a file becomes, besides its bytes; limits decide only whether it is read."""
-    read = {"size": settings.prepare.chunk_size, "overlap": settings.prepare.chunk_overlap, "tokenizer": settings.embed.model}
+    read = {"size": settings.prepare.chunk_size, "overlap": settings.prepare.chunk_overlap, "tokenizer": build.chunk_tokenizer(settings)}
     return stage_key("ingest", VERSION, read, reader_version(name))
 
 

@@ -72,7 +72,7 @@ def run(
     sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, paths, [*files, *held_out])
     key = _plan_key(settings, paths, sizes, [*files, *held_out], budget)
     kept = _kept_plan(workspace, key)
-    plan = kept or _new_plan(settings, measure_sizes(settings, sizes, asked), budget, progress)
+    plan = kept or _new_plan(workspace, settings, measure_sizes(settings, sizes, asked), budget, progress)
     stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
     progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
     if dry_run:
@@ -131,9 +131,9 @@ def _kept_plan(workspace: Workspace, key: str) -> Forecast | None:
     return Forecast(**kept["forecast"]) if kept["key"] == key else None
 
 
-def _new_plan(settings: Settings, sizes: Sizes, budget: str | None, progress: Progress) -> Forecast:
+def _new_plan(workspace: Workspace, settings: Settings, sizes: Sizes, budget: str | None, progress: Progress) -> Forecast:
     progress.note("measuring this machine, to predict how long the run will take …")
-    return forecast(settings, sizes, measure_rates(settings), parse_budget(budget) if budget else None)
+    return forecast(settings, sizes, measure_rates(workspace, settings), parse_budget(budget) if budget else None)
 
 
 def _within(settings: Settings, plan: Forecast) -> Settings:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.testing import assert_allclose, assert_array_equal, assert_equal
+from numpy.testing import assert_allclose, assert_array_equal, assert_array_less, assert_equal
 
-from ragtune.protocols import Float32, VectorStore
+from ragtune.protocols import Embedder, Float32, VectorStore
 
 _DIMENSION = 16
 
@@ -68,6 +68,35 @@ def check_vector_store(make: Callable[[int], VectorStore], load: Callable[[Path]
 
     store.remove(ids_n)
     _check_nothing_found(store, queries_qd)
+
+
+def check_embedder(make: Callable[[], Embedder], *, least_cosine: float = 0.9999) -> None:
+    """Hold an embedder to its contract.
+
+    Args:
+        make: the embedder, as another process would make it.
+        least_cosine: between two vectors of one text, embedded in other company; servers of quantised models need it lower.
+
+    Raises:
+        AssertionError: it breaks the contract; the message shows where.
+    """
+    texts = ["The ferry crosses the bay.", "Ünï – 北京", "a", "", "rust " * 20, "Who built the mill of Calder?"]
+    embedder = make()
+    assert_equal(make().fingerprint, embedder.fingerprint, "the fingerprint is the same in every process")
+    assert_equal((bool(embedder.name), bool(embedder.fingerprint), embedder.max_tokens > 0), (True, True, True))
+    for embed in (embedder.embed_documents, embedder.embed_queries):
+        vectors_nd = embed(texts)
+        assert_equal((vectors_nd.shape, vectors_nd.dtype), ((len(texts), embedder.dimension), np.dtype(np.float32)))
+        assert_allclose(np.linalg.norm(vectors_nd, axis=1), 1, atol=1e-5, err_msg="vectors are L2-normalised")
+        others_nd = np.concatenate([embed([*texts[:0:-1], texts[4]])[-2::-1], embed(texts[:1])])
+        cosines_nn = np.roll(others_nd, 1, axis=0) @ vectors_nd.T
+        assert_array_equal(cosines_nn.argmax(axis=1), np.arange(len(texts)), "vectors are in the order of the texts")
+        assert_array_less(least_cosine, np.diag(cosines_nn), "a text has one vector, whatever it is embedded with")
+        assert_equal(embed([]).shape, (0, embedder.dimension), "no texts, no rows")
+    assert_equal(make().dimension, embedder.dimension)
+    assert_equal(embedder.count_tokens([]), [])
+    nothing, one, some, many = embedder.count_tokens(["", "a", "a " * 50, "a " * 5000])
+    assert_equal((nothing, one, many > 90 * some), (0, 1, True), "tokens are counted without special ones, and never cut")
 
 
 def _check_nothing_found(store: VectorStore, queries_qd: Float32) -> None:

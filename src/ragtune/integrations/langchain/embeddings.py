@@ -26,7 +26,7 @@ class RagtuneEmbeddings(Embeddings):
     @classmethod
     def from_project(cls, project: Project) -> RagtuneEmbeddings:
         """The embedder that made the project's index."""
-        return cls(build.embedder(project.settings))
+        return cls(build.embedder(project.workspace, project.settings))
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text that is searched."""

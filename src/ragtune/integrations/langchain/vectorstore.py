@@ -134,7 +134,7 @@ class RagtuneVectorStore(VectorStore):
             ConfigError: the embeddings are not the project's own.
         """
         store = cls(**kwargs)
-        own = build.embedder(store._project.settings)
+        own = build.embedder(store._project.workspace, store._project.settings)
         if not isinstance(embedding, RagtuneEmbeddings) or embedding.embedder.fingerprint != own.fingerprint:
             raise ConfigError("a project's texts are embedded by its own embedder: give RagtuneEmbeddings.from_project(project)")
         store.add_texts(texts, metadatas, ids=ids)
@@ -155,7 +155,7 @@ class RagtuneVectorStore(VectorStore):
         with self._corpus() as corpus:
             if corpus is None:
                 return []
-            embedder = build.embedder(self._project.settings)
+            embedder = build.embedder(self._project.workspace, self._project.settings)
             store = current_store(self._project.workspace, self._project.settings, corpus, embedder)
             if not len(store):
                 return []
