@@ -185,11 +185,12 @@ def test_keys_are_never_shown(tmp_path, monkeypatch):
     write(tmp_path, env=f"OPENAI_API_KEY={SECRET}\nRAGTUNE_TRAIN__EPOCHS=none\n")
     monkeypatch.setenv("DEEPSEEK_API_KEY", SECRET)
     assert SECRET not in repr(read_key(tmp_path, "OPENAI_API_KEY"))
-    assert SECRET not in repr(run_checks(tmp_path))
     with pytest.raises(ConfigError) as caught:
         load_settings(tmp_path)
     assert SECRET not in str(caught.value)
-    assert SECRET not in repr(load_settings(tmp_path, ["train.epochs=1"]))
+    settings = load_settings(tmp_path, ["train.epochs=1"])
+    assert SECRET not in repr(settings)
+    assert SECRET not in repr(run_checks(tmp_path, settings))
 
 
 @pytest.mark.parametrize(
