@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 # Before torch is imported anywhere: a tiny model gains nothing from threads, and loses much where other tests run beside it.
@@ -13,6 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 from hypothesis import settings
 
+import servers
 from tiny_models import save_chat_model, save_embedder
 from tiny_project import PLACES, Sources, document, write_project, write_sources
 
@@ -60,3 +63,32 @@ def sources(tmp_path: Path) -> Sources:
 def project(tmp_path: Path, sources: Sources, tiny_chat: Path, tiny_embedder: Path) -> Path:
     """A project over the sources in which nothing was run yet."""
     return write_project(tmp_path / "project", sources, tiny_chat, tiny_embedder)
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Iterator[servers.Server]:
+    """A small chat model behind OpenAI's protocol."""
+    yield from _started(servers.llama())
+
+
+@pytest.fixture(scope="session")
+def llama_embeddings() -> Iterator[servers.Server]:
+    """Embeddings of dimension 576 behind OpenAI's protocol."""
+    yield from _started(servers.llama(embeddings=True))
+
+
+@pytest.fixture(scope="session")
+def gemini_proxy(llama_server: servers.Server) -> Iterator[servers.Server]:
+    """The small chat model behind Gemini's protocol."""
+    yield from _started(servers.gemini(llama_server))
+
+
+def _started(server: AbstractContextManager[servers.Server]) -> Iterator[servers.Server]:
+    try:
+        running = server.__enter__()
+    except servers.MissingError as error:
+        pytest.skip(str(error))
+    try:
+        yield running
+    finally:
+        server.__exit__(None, None, None)

