@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ragtune.chat.ledger import Ledger
-from ragtune.errors import ChatError, CutStreamError, RateLimitError, UnreachableError
+from ragtune.errors import ChatError, CutStreamError, RateLimitError, RefusalError, UnreachableError
 from ragtune.protocols import ChatModel
 from ragtune.types import Message, Passage, Reply, Usage
 
 Price = Callable[[Usage], float]
 _LONGEST_WAIT_S = 120.0
+_TEMPLATE_TOKENS = 256
+"""What a server may put around a prompt: a system message of its own, the frame of a schema."""
+_log = logging.getLogger(__name__)
 _backoff = wait_random_exponential(multiplier=1, max=30)
 
 
@@ -51,6 +55,7 @@ class MeteredChat:
         ledger: of the project.
         address: the server's base URL, part of what a kept answer is found by.
         price: US dollars of a call's tokens; ``None`` where no price is known, and then a cap cannot be kept to.
+        thinking: whether the model may reason first, part of it too.
         cache: give an answer that was given before to the same question; answers are kept either way.
         retries: further attempts where a server is busy, gone or cut off.
         limit: shared by all models of one server.
@@ -62,6 +67,7 @@ class MeteredChat:
         ledger: Ledger,
         *,
         address: str = "",
+        thinking: bool = False,
         price: Price | None = None,
         cache: bool = True,
         retries: int = 5,
@@ -69,12 +75,16 @@ class MeteredChat:
     ) -> None:
         self._chat = chat
         self._ledger = ledger
-        self._address = address
+        self._asked_of = (chat.name, address, thinking)
         self._price = price
         self._cache = cache
         self._limit = limit or RateLimit(None)
         self._retrying = Retrying(
-            stop=stop_after_attempt(retries + 1), wait=_wait, retry=retry_if_exception(_worth_another_try), reraise=True
+            stop=stop_after_attempt(retries + 1),
+            wait=_wait,
+            retry=retry_if_exception(_worth_another_try),
+            before_sleep=_tell,
+            reraise=True,
         )
 
     @property
@@ -98,7 +108,7 @@ class MeteredChat:
             return known
 
         def call() -> Reply:
-            reservation = self._begin(messages, max_tokens)
+            reservation = self._begin(messages, max_tokens, schema)
             try:
                 return self._end(
                     reservation,
@@ -125,8 +135,9 @@ class MeteredChat:
             with attempt:
                 reservation = self._begin(messages, max_tokens)
                 settled = False
+                pieces = self._chat.stream(messages, quotable=quotable, max_tokens=max_tokens)
                 try:
-                    for piece in self._chat.stream(messages, quotable=quotable, max_tokens=max_tokens):
+                    for piece in pieces:
                         began = True
                         if isinstance(piece, Reply):
                             settled = True
@@ -137,13 +148,17 @@ class MeteredChat:
                     if not settled:
                         self._failed(reservation, error)
                     raise
+                finally:
+                    if isinstance(pieces, Generator):
+                        pieces.close()  # who stops listening hangs up
 
-    def _begin(self, messages: Sequence[Message], max_tokens: int) -> int | None:
+    def _begin(self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None = None) -> int | None:
         self._limit.wait()
         if self._price is None:
             return None
-        # A token of a byte-level tokenizer is at least one byte; each message's frame is a few more.
-        most = Usage(sum(len(message.content.encode()) + 16 for message in messages) + 16, max_tokens)
+        # A token of a byte-level tokenizer is at least one byte; each message's frame is a few more. A schema is charged as a prompt is.
+        written = sum(len(message.content.encode()) + 16 for message in messages) + (len(json.dumps(schema)) if schema is not None else 0)
+        most = Usage(written + _TEMPLATE_TOKENS, max_tokens)
         return self._ledger.reserve(self.name, self._price(most))
 
     def _end(self, reservation: int | None, reply: Reply) -> Reply:
@@ -156,13 +171,14 @@ class MeteredChat:
         return replace(reply, cost=cost)
 
     def _failed(self, reservation: int | None, error: ChatError) -> None:
-        """A refusal costs nothing; where the line was cut or fell silent, the server may have charged, and the reservation stays."""
+        """A refused request costs nothing; where an answer was begun, or the line fell silent, what was set aside stays set aside."""
         unknown = isinstance(error, CutStreamError) or (isinstance(error, UnreachableError) and not error.answered)
+        unknown = unknown or (isinstance(error, RefusalError) and error.charged)
         if reservation is not None and not unknown:
             self._ledger.settle(reservation, 0.0)
 
     def _key(self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int) -> str:
-        asked = [self.name, self._address, [[m.role, m.content] for m in messages], max_tokens, schema, temperature, seed]
+        asked = [*self._asked_of, [[m.role, m.content] for m in messages], max_tokens, schema, temperature, seed]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -170,6 +186,11 @@ def _worth_another_try(error: BaseException) -> bool:
     if isinstance(error, RateLimitError):
         return error.retry_after is None or error.retry_after <= _LONGEST_WAIT_S
     return isinstance(error, UnreachableError)
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    _log.info("%s; attempt %d follows in %.1f s", error, state.attempt_number + 1, state.upcoming_sleep)
 
 
 def _wait(state: RetryCallState) -> float:
