@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ class GeminiChat:
     Args:
         name: ``gemini:model``, for messages.
         model: as the API knows it; of Vertex AI also ``projects/…/endpoints/…``, which is what a tuned model is.
-        client: see :func:`connect`.
+        client: see :func:`connect`; closed with this object.
         secret: the key, taken out of every message.
         key_variable: the variable that the key belongs into, for messages.
         thinking: let the model reason before it answers; else as little as it knows.
@@ -44,6 +45,7 @@ class GeminiChat:
         self.name = name
         self._model = model
         self._client = client
+        weakref.finalize(self, client.close)  # its connections are kept open between calls
         self._secret = secret
         self._key_variable = key_variable
         # Which way a model's thinking is turned down differs between generations, and not every server takes a schema.

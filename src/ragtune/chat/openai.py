@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -55,6 +56,7 @@ class OpenAIChat:
         self._secret = api_key
         self._key_variable = key_variable
         self._client = openai.OpenAI(api_key=api_key or "none", base_url=base_url, timeout=timeout, max_retries=0)
+        weakref.finalize(self, self._client.close)  # its connections are kept open between calls
         # What can be written in several ways, the best first; None leaves it out. A refused way is not offered again.
         limits = ("max_tokens", "max_completion_tokens")
         self._ways: dict[str, tuple[Any, ...]] = {
