@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Request:
-    """What a client sent."""
+    """What a client sent; names of headers in lower case."""
 
     path: str
     headers: Mapping[str, str]
@@ -83,8 +83,9 @@ class FaultServer:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                length = int(self.headers.get("Content-Length", 0))
-                answer = faults._next(Request(self.path, dict(self.headers), json.loads(self.rfile.read(length) or b"null")))
+                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"null")
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                answer = faults._next(Request(self.path, headers, body))
                 self.close_connection = True
                 if answer.silent:
                     faults._ending.wait(_SILENT_S)

@@ -67,7 +67,7 @@ class LangChainChat:
                     yield str(chunk.text)
         except Exception as error:
             translated = self._translate(error)
-            if whole is not None and isinstance(translated, ChatError) and not isinstance(translated, RefusalError):
+            if whole is not None and not isinstance(translated, RefusalError):
                 why = self._redact(f"{type(error).__name__}: {error}")
                 raise CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({why}): try again") from None
             raise translated from None
@@ -86,8 +86,9 @@ class LangChainChat:
         usage = Usage(counted.get("input_tokens", 0), counted.get("output_tokens", 0))
         return Reply(str(answer.text), usage, finish not in _CUT, about.get("model_name") or about.get("model") or self.name, seconds)
 
-    def _translate(self, error: Exception) -> Exception:
+    def _translate(self, error: Exception) -> ChatError:
         """The integrations wrap different SDKs; what most of their errors share is a status, a code and a response."""
+        said = self._redact(f"{type(error).__name__}: {error}")
         inner: BaseException | None = error
         while inner is not None:
             response = getattr(inner, "response", None)
@@ -99,11 +100,11 @@ class LangChainChat:
                     self.name,
                     status=status,
                     code=str(code or ""),
-                    message=self._redact(f"{type(error).__name__}: {error}"),
+                    message=said,
                     headers=dict(headers) if headers else None,
                 )
             inner = inner.__cause__
-        return error
+        return ChatError(f"{self.name}: LangChain's model gives no answer ({said}): is it one for chat, and its address right?")
 
     def _redact(self, text: str) -> str:
         for secret in self._secrets:
