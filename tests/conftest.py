@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 import servers
+from faults import FaultServer
 from tiny_models import save_chat_model, save_embedder
 from tiny_project import PLACES, Sources, document, write_project, write_sources
 
@@ -107,3 +108,10 @@ def _started(server: AbstractContextManager[servers.Server]) -> Iterator[servers
         yield running
     finally:
         server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def faults() -> Iterator[FaultServer]:
+    """A server that fails as its script says."""
+    with FaultServer() as server:
+        yield server

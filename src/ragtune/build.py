@@ -284,6 +284,7 @@ def metered(workspace: Workspace, settings: Settings, chat: ChatModel, address: 
         chat,
         Ledger(workspace.ledger, settings.chat.max_cost),
         address=address or "",
+        thinking=settings.chat.thinking,
         price=price_of(settings, chat.name, address, _tuned_from(workspace, chat.name)),
         cache=settings.chat.cache,
         retries=settings.chat.retries,
@@ -329,7 +330,10 @@ def find_key(workspace: Workspace, provider: Provider) -> tuple[str | None, str 
     for variable in provider.keys:
         secret = read_key(workspace.project, variable)
         if secret is not None:
-            return secret.get_secret_value(), variable
+            key = secret.get_secret_value().strip()
+            if not key.isascii() or not key.isprintable() or " " in key:
+                raise KeyRefusedError(f"{provider.name}: {variable} holds characters that are in no key, or two lines: copy it once more")
+            return key, variable
     if provider.keys and provider.name != "compatible":
         raise KeyRefusedError(
             f"{provider.name}: there is no key: write {' or '.join(provider.keys)} into .env (see .env.example) or into the environment"
@@ -353,6 +357,8 @@ def server_address(workspace: Workspace, settings: Settings, provider: Provider,
             f"compatible: which server? Set its address, as in --set 'chat.base_urls={{compatible = \"http://localhost:8000/v1\"}}', "
             f"or {variable} in .env"
         )
+    if found is not None and not found.startswith(("http://", "https://")):
+        raise ConfigError(f"{name}: its address is {found!r}: write it with http:// or https:// (chat.base_urls, or {variable})")
     return found
 
 

@@ -361,10 +361,17 @@ def read_variable(project: Path, name: str) -> str | None:
 
 
 def export_dotenv(project: Path) -> None:
-    """Put what .env holds beside ragtune's own settings into the environment, for libraries that look there alone; what is set stays."""
+    """Put what .env holds beside ragtune's own settings into the environment, for libraries that look there alone; what is set stays.
+
+    A key that a ``NAME_FILE`` holds is put there too.
+    """
     for name, value in _dotenv(project).items():
         if value and not name.upper().startswith(PREFIX):
             os.environ.setdefault(name, value)
+    for name in [name.removesuffix("_FILE") for name in os.environ if name.endswith("_API_KEY_FILE")]:
+        secret = read_key(project, name)
+        if secret is not None:
+            os.environ.setdefault(name, secret.get_secret_value())
 
 
 def render_toml(values: Mapping[str, Any] | None = None) -> str:

@@ -121,7 +121,16 @@ class NoSuchModelError(ChatError):
 
 
 class RefusalError(ChatError):
-    """The model, or a filter of its vendor, declines to answer."""
+    """The model, or a filter of its vendor, declines to answer.
+
+    Args:
+        message: what happened.
+        charged: the answer was begun, so that the vendor may have charged for it.
+    """
+
+    def __init__(self, message: str, *, charged: bool = False) -> None:
+        super().__init__(message)
+        self.charged = charged
 
 
 class ContextOverflowError(ChatError):

@@ -10,7 +10,7 @@ transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
 from ragtune.engine.huggingface import HuggingFaceEngine  # noqa: E402
-from ragtune.errors import ModelError  # noqa: E402
+from ragtune.errors import ContextOverflowError, ModelError  # noqa: E402
 from ragtune.prompts import build_completion, build_messages, encode_completion, encode_prompt  # noqa: E402
 from ragtune.types import Passage, Span  # noqa: E402
 
@@ -192,7 +192,7 @@ def test_nll_is_the_completions_cross_entropy(engine, reference, adapters):
 
 
 def test_an_answer_that_does_not_fit_is_an_error_that_says_what_to_lower(engine):
-    with pytest.raises(ModelError, match=r"1024 positions: show fewer or shorter passages"):
+    with pytest.raises(ContextOverflowError, match=r"1024 positions: show fewer or shorter passages"):
         list(engine.generate([PROMPTS[0]], max_new_tokens=1000))
 
 

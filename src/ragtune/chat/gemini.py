@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from google import genai
 from google.genai import errors, types
+from pydantic import ValidationError
 
-from ragtune.errors import ChatError, CutStreamError, RefusalError, UnreachableError
-from ragtune.hosted.failures import redact
-from ragtune.hosted.gemini import TRANSPORT, translate
+from ragtune.errors import ChatError, CutStreamError, RefusalError
+from ragtune.hosted.failures import not_a_chat_api, redact
+from ragtune.hosted.gemini import translate
 from ragtune.types import Message, Passage, Reply, Usage
 
 _REFUSALS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "IMAGE_SAFETY", "LANGUAGE"}
@@ -23,7 +27,7 @@ class GeminiChat:
     Args:
         name: ``gemini:model``, for messages.
         model: as the API knows it; of Vertex AI also ``projects/…/endpoints/…``, which is what a tuned model is.
-        client: see :func:`ragtune.hosted.gemini.connect`.
+        client: see :func:`ragtune.hosted.gemini.connect`; closed with this object.
         secret: the key, taken out of every message.
         key_variable: the variable that the key belongs into, for messages.
         thinking: let the model reason before it answers; else as little as it knows.
@@ -42,14 +46,17 @@ class GeminiChat:
         self.name = name
         self._model = model
         self._client = client
+        weakref.finalize(self, client.close)  # its connections are kept open between calls
         self._secret = secret
         self._key_variable = key_variable
-        # Which way a model's thinking is turned down differs between generations: the first that it takes is kept.
-        self._thinking: list[types.ThinkingConfig | None] = (
-            [None]
-            if thinking
-            else [types.ThinkingConfig(thinking_budget=0), types.ThinkingConfig(thinking_level=types.ThinkingLevel.LOW), None]
-        )
+        # Which way a model's thinking is turned down differs between generations, and not every server takes a schema.
+        low: list[types.ThinkingConfig | None] = [
+            types.ThinkingConfig(thinking_budget=0),
+            types.ThinkingConfig(thinking_level=types.ThinkingLevel.LOW),
+        ]
+        self._thinking = [None] if thinking else [*low, None]
+        self._refused = {"thinking": 0, "schema": 0}
+        self._lock = threading.Lock()
 
     def complete(
         self,
@@ -63,17 +70,20 @@ class GeminiChat:
         """A whole answer; see :class:`~ragtune.protocols.ChatModel`."""
         began = time.monotonic()
         while True:
+            ways = dict(self._refused)
             try:
                 answer = self._client.models.generate_content(
-                    model=self._model, contents=_contents(messages), config=self._config(messages, max_tokens, schema, temperature, seed)
+                    model=self._model,
+                    contents=_contents(messages),
+                    config=self._config(ways, messages, max_tokens, schema, temperature, seed),
                 )
                 break
-            except errors.APIError as error:
-                if not self._give_way(error):
+            except Exception as error:
+                if not self._give_way(error, ways):
                     raise self._translate(error) from None
-            except TRANSPORT as error:
-                raise self._translate(error) from None
         finish = self._check(answer)
+        if not finish and not _text(answer):
+            raise not_a_chat_api(self.name, "it has no candidates")
         return Reply(_text(answer), _usage(answer), finish != "MAX_TOKENS", answer.model_version or self._model, time.monotonic() - began)
 
     def stream(
@@ -89,9 +99,10 @@ class GeminiChat:
         finish = ""
         usage, model = Usage(), self._model
         while True:
+            ways = dict(self._refused)
             try:
                 for chunk in self._client.models.generate_content_stream(
-                    model=self._model, contents=_contents(messages), config=self._config(messages, max_tokens, None, 0.0, 0)
+                    model=self._model, contents=_contents(messages), config=self._config(ways, messages, max_tokens, None, 0.0, 0)
                 ):
                     finish = self._check(chunk) or finish
                     usage = _usage(chunk) if chunk.usage_metadata else usage
@@ -101,17 +112,26 @@ class GeminiChat:
                         pieces.append(piece)
                         yield piece
                 break
-            except errors.APIError as error:
-                if pieces or not self._give_way(error):
-                    raise self._translate(error) from None
-            except TRANSPORT as error:
-                raise (self._cut(error) if pieces else self._translate(error)) from None
+            except RefusalError:
+                raise
+            except Exception as error:
+                if pieces or not self._give_way(error, ways):
+                    translated = self._translate(error)
+                    raise (self._cut(str(error)) if pieces and isinstance(translated, ChatError) else translated) from None
+        if not finish and not pieces and usage == Usage():
+            raise not_a_chat_api(self.name, "it has no candidates")
         if not finish:
             raise self._cut("it sent no end")
         yield Reply("".join(pieces), usage, finish != "MAX_TOKENS", model, time.monotonic() - began)
 
     def _config(
-        self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int
+        self,
+        ways: Mapping[str, int],
+        messages: Sequence[Message],
+        max_tokens: int,
+        schema: Mapping[str, Any] | None,
+        temperature: float,
+        seed: int,
     ) -> types.GenerateContentConfig:
         system = "\n\n".join(message.content for message in messages if message.role == "system")
         return types.GenerateContentConfig(
@@ -120,14 +140,23 @@ class GeminiChat:
             temperature=temperature,
             seed=seed,
             response_mime_type="application/json" if schema is not None else None,
-            response_json_schema=dict(schema) if schema is not None else None,
-            thinking_config=self._thinking[0],
+            response_json_schema=dict(schema) if schema is not None and not ways["schema"] else None,
+            thinking_config=self._thinking[ways["thinking"]],
         )
 
-    def _give_way(self, error: errors.APIError) -> bool:
-        if error.code == 400 and "thinking" in str(error.message).lower() and len(self._thinking) > 1:
-            self._thinking.pop(0)
-            return True
+    def _give_way(self, error: Exception, ways: Mapping[str, int]) -> bool:
+        """Whether the server refused something that can be left out or written otherwise; then it will be, from now on.
+
+        ``ways`` are those that were sent: by now another thread may have learned more.
+        """
+        if not isinstance(error, errors.APIError) or error.code != 400:
+            return False
+        said = str(error.message).lower()
+        for name, last in (("thinking", len(self._thinking) - 1), ("schema", 1)):
+            if name in said and ways[name] < last:
+                with self._lock:
+                    self._refused[name] = max(self._refused[name], ways[name] + 1)
+                return True
         return False
 
     def _check(self, answer: types.GenerateContentResponse) -> str:
@@ -137,14 +166,18 @@ class GeminiChat:
             raise RefusalError(f"{self.name}: the vendor's filter refuses the prompt ({feedback.block_reason.name})")
         reason = answer.candidates[0].finish_reason if answer.candidates else None
         if reason is not None and reason.name in _REFUSALS:
-            raise RefusalError(f"{self.name}: the vendor's filter stopped the answer ({reason.name})")
+            raise RefusalError(f"{self.name}: the vendor's filter stopped the answer ({reason.name})", charged=True)
         return reason.name if reason is not None else ""
 
-    def _translate(self, error: Exception) -> ChatError:
+    def _translate(self, error: Exception) -> Exception:
+        """One of ragtune's errors; what is none of the server's doing is given back as it is."""
+        if isinstance(error, errors.UnknownApiResponseError | ValidationError | json.JSONDecodeError):
+            return not_a_chat_api(self.name, type(error).__name__)
         return translate(self.name, error, secret=self._secret, key_variable=self._key_variable)
 
-    def _cut(self, why: object) -> UnreachableError:
-        return CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({redact(str(why), self._secret)}): try again")
+    def _cut(self, why: str) -> ChatError:
+        why = redact(why, self._secret)[:300]
+        return CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({why}): try again")
 
 
 def _contents(messages: Sequence[Message]) -> list[types.Content]:

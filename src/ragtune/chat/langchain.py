@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
+from pydantic import SecretStr
 
-from ragtune.errors import ChatError, CutStreamError, MissingExtraError, NoSuchModelError, RefusalError
-from ragtune.hosted.failures import classify
+from ragtune.errors import ChatError, CutStreamError, KeyRefusedError, NoSuchModelError, RefusalError
+from ragtune.hosted.failures import classify, is_lost_connection, redact
 from ragtune.types import Message, Passage, Reply, Usage
 
 _CUT = {"length", "max_tokens", "MAX_TOKENS"}
@@ -29,6 +31,7 @@ class LangChainChat:
     def __init__(self, name: str, model: BaseChatModel) -> None:
         self.name = name
         self._model = model
+        self._secrets = [value.get_secret_value() for value in vars(model).values() if isinstance(value, SecretStr)]
 
     def complete(
         self,
@@ -44,7 +47,7 @@ class LangChainChat:
         try:
             answer = self._model.invoke(_turns(messages), max_tokens=max_tokens)
         except Exception as error:
-            raise self._translate(error) from error
+            raise self._translate(error) from None
         return self._reply(answer, time.monotonic() - began)
 
     def stream(
@@ -65,8 +68,9 @@ class LangChainChat:
         except Exception as error:
             translated = self._translate(error)
             if whole is not None and not isinstance(translated, RefusalError):
-                raise CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({translated}): try again") from error
-            raise translated from error
+                why = self._redact(f"{type(error).__name__}: {error}")
+                raise CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({why}): try again") from None
+            raise translated from None
         if whole is None:
             raise CutStreamError(f"{self.name}: the stream ended before it began: try again")
         yield self._reply(whole, time.monotonic() - began)
@@ -74,33 +78,38 @@ class LangChainChat:
     def _reply(self, answer: AIMessage, seconds: float) -> Reply:
         about = answer.response_metadata
         finish = about.get("finish_reason") or about.get("stop_reason") or about.get("done_reason") or ""
-        if finish in _REFUSED:
-            raise RefusalError(f"{self.name}: the model or its vendor's filter declines to answer ({finish})")
+        refusal = answer.additional_kwargs.get("refusal")
+        if refusal or finish in _REFUSED:
+            why = self._redact(str(refusal or finish))
+            raise RefusalError(f"{self.name}: the model or its vendor's filter declines to answer ({why})", charged=True)
         counted: Any = answer.usage_metadata or {}
         usage = Usage(counted.get("input_tokens", 0), counted.get("output_tokens", 0))
         return Reply(str(answer.text), usage, finish not in _CUT, about.get("model_name") or about.get("model") or self.name, seconds)
 
     def _translate(self, error: Exception) -> ChatError:
         """The integrations wrap different SDKs; what most of their errors share is a status, a code and a response."""
-        response = getattr(error, "response", None)
-        status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-        if status is None and isinstance(getattr(error, "code", None), int):
-            status = error.code  # type: ignore[attr-defined]
-        lost = isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("httpx", "httpcore", "httpx2", "requests")
-        if (
-            status is None
-            and not lost
-            and not any("Connection" in kind.__name__ or "Timeout" in kind.__name__ for kind in type(error).__mro__)
-        ):
-            raise error
-        headers = getattr(response, "headers", None)
-        return classify(
-            self.name,
-            status=status,
-            code=str(getattr(error, "code", "") or ""),
-            message=f"{type(error).__name__}: {error}",
-            headers=dict(headers) if headers else None,
-        )
+        said = self._redact(f"{type(error).__name__}: {error}")
+        inner: BaseException | None = error
+        while inner is not None:
+            response = getattr(inner, "response", None)
+            code = getattr(inner, "code", None)
+            status = getattr(inner, "status_code", None) or getattr(response, "status_code", None) or (code if type(code) is int else None)
+            if status is not None or is_lost_connection(inner):
+                headers = getattr(response, "headers", None)
+                return classify(
+                    self.name,
+                    status=status,
+                    code=str(code or ""),
+                    message=said,
+                    headers=dict(headers) if headers else None,
+                )
+            inner = inner.__cause__
+        return ChatError(f"{self.name}: LangChain's model gives no answer ({said}): is it one for chat, and its address right?")
+
+    def _redact(self, text: str) -> str:
+        for secret in self._secrets:
+            text = redact(text, secret)
+        return redact(text)[:300]
 
 
 def load(name: str, model: str, *, timeout: float = 120.0, base_url: str | None = None) -> BaseChatModel:
@@ -113,12 +122,11 @@ def load(name: str, model: str, *, timeout: float = 120.0, base_url: str | None 
         base_url: another address of the provider's API.
 
     Raises:
-        MissingExtraError: the provider's integration package is not installed.
+        ChatError: the provider's integration package is not installed.
+        KeyRefusedError: there is no key in the environment.
         NoSuchModelError: LangChain cannot tell the provider, or the integration refuses the model.
     """
-    provider, colon, rest = model.partition(":")
-    if not colon and model.startswith("gemini"):
-        provider, colon, rest = "google_genai", ":", model  # LangChain takes the name for one of Vertex AI
+    provider, _, rest = model.partition(":")
     options: dict[str, Any] = {"temperature": 0.0, "timeout": timeout, "max_retries": 0}
     if provider in ("openai", "deepseek", "azure_openai"):
         options["stream_usage"] = True  # which is off where the address is not OpenAI's own
@@ -126,16 +134,17 @@ def load(name: str, model: str, *, timeout: float = 120.0, base_url: str | None 
         options["base_url"] = base_url
     while True:
         try:
-            made = init_chat_model(rest, model_provider=provider, **options) if colon else init_chat_model(model, **options)
+            made = init_chat_model(rest, model_provider=provider, **options)
         except ImportError as error:
-            raise MissingExtraError("langchain", error.name or str(error).split("`")[1] if "`" in str(error) else str(error)) from None
-        except (ValueError, TypeError) as error:
+            raise ChatError(f"{name}: LangChain's package for it is not installed ({error})") from None
+        except Exception as error:
+            said = redact(str(error).strip().partition("\n")[0])
+            if re.search(r"api[_ ]?key|credential", str(error), re.IGNORECASE):
+                raise KeyRefusedError(f"{name}: LangChain finds no key ({said}): write it into .env or into the environment") from None
             # An integration that does not know one of the options refuses it by name.
             refused = next((option for option in options if option in str(error)), None)
             if refused is None:
-                raise NoSuchModelError(
-                    f"{name}: LangChain cannot make this model ({str(error).splitlines()[0]}): see its integrations"
-                ) from None
+                raise NoSuchModelError(f"{name}: LangChain cannot make this model ({said}): see its integrations") from None
             del options[refused]
             continue
         if not isinstance(made, BaseChatModel):

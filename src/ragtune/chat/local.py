@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragtune.prompts import encode_prompt
+from ragtune.prompts import encode_completion, encode_prompt
 from ragtune.protocols import Engine
 from ragtune.types import Message, Passage, Reply, Usage
 
@@ -43,12 +43,14 @@ class LocalChat:
     def stream(
         self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 512
     ) -> Iterator[str | Reply]:
-        """Pieces of a greedy answer as they are written."""
+        """Pieces of a greedy answer as they are written; its tokens are counted when it is whole."""
         began = time.monotonic()
-        pieces = []
+        pieces: list[str] = []
         for piece in self._engine.stream(messages, quotable=quotable, adapter=self._adapter, max_new_tokens=max_tokens):
             pieces.append(piece)
             yield piece
         text, tokenizer = "".join(pieces), self._engine.tokenizer
-        usage = Usage(len(encode_prompt(tokenizer, messages).ids), len(tokenizer.encode(text, add_special_tokens=False)))
-        yield Reply(text, usage, usage.completion_tokens < max_tokens, self.name, time.monotonic() - began, 0.0)
+        # Less the end of turn; text with broken characters has more tokens than were written.
+        count = min(len(encode_completion(tokenizer, text)) - 1, max_tokens)
+        usage = Usage(len(encode_prompt(tokenizer, messages).ids), count)
+        yield Reply(text, usage, count < max_tokens, self.name, time.monotonic() - began, 0.0)

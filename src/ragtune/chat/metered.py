@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,9 @@ from ragtune.hosted.ledger import Ledger
 from ragtune.hosted.meter import Meter, Price, RateLimit, worth_another_try
 from ragtune.protocols import ChatModel
 from ragtune.types import Message, Passage, Reply, Usage
+
+_TEMPLATE_TOKENS = 256
+"""What a server may put around a prompt: a system message of its own, the frame of a schema."""
 
 
 class MeteredChat:
@@ -23,6 +26,7 @@ class MeteredChat:
         ledger: of the project.
         address: the server's base URL, part of what a kept answer is found by.
         price: US dollars of a call's tokens; ``None`` where no price is known, and then a cap cannot be kept to.
+        thinking: whether the model may reason first, part of it too.
         cache: give an answer that was given before to the same question; answers are kept either way.
         retries: further attempts where a server is busy, gone or cut off.
         limit: shared by all models of one server.
@@ -34,6 +38,7 @@ class MeteredChat:
         ledger: Ledger,
         *,
         address: str = "",
+        thinking: bool = False,
         price: Price | None = None,
         cache: bool = True,
         retries: int = 5,
@@ -41,7 +46,7 @@ class MeteredChat:
     ) -> None:
         self._chat = chat
         self._ledger = ledger
-        self._address = address
+        self._asked_of = (chat.name, address, thinking)
         self._cache = cache
         self._meter = Meter(chat.name, ledger, price=price, retries=retries, limit=limit)
 
@@ -66,7 +71,7 @@ class MeteredChat:
             return known
 
         def call() -> Reply:
-            reservation = self._begin(messages, max_tokens)
+            reservation = self._begin(messages, max_tokens, schema)
             try:
                 return self._end(
                     reservation,
@@ -93,8 +98,9 @@ class MeteredChat:
             with attempt:
                 reservation = self._begin(messages, max_tokens)
                 settled = False
+                pieces = self._chat.stream(messages, quotable=quotable, max_tokens=max_tokens)
                 try:
-                    for piece in self._chat.stream(messages, quotable=quotable, max_tokens=max_tokens):
+                    for piece in pieces:
                         began = True
                         if isinstance(piece, Reply):
                             settled = True
@@ -105,15 +111,19 @@ class MeteredChat:
                     if not settled:
                         self._meter.failed(reservation, error)
                     raise
+                finally:
+                    if isinstance(pieces, Generator):
+                        pieces.close()  # who stops listening hangs up
 
-    def _begin(self, messages: Sequence[Message], max_tokens: int) -> int | None:
-        # A token of a byte-level tokenizer is at least one byte; each message's frame is a few more.
-        return self._meter.begin(Usage(sum(len(message.content.encode()) + 16 for message in messages) + 16, max_tokens))
+    def _begin(self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None = None) -> int | None:
+        # A token of a byte-level tokenizer is at least one byte; each message's frame is a few more. A schema is charged as a prompt is.
+        written = sum(len(message.content.encode()) + 16 for message in messages) + (len(json.dumps(schema)) if schema is not None else 0)
+        return self._meter.begin(Usage(written + _TEMPLATE_TOKENS, max_tokens))
 
     def _end(self, reservation: int | None, reply: Reply) -> Reply:
         cost = self._meter.end(reservation, reply.usage)
         return reply if cost is None else replace(reply, cost=cost)
 
     def _key(self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int) -> str:
-        asked = [self.name, self._address, [[m.role, m.content] for m in messages], max_tokens, schema, temperature, seed]
+        asked = [*self._asked_of, [[m.role, m.content] for m in messages], max_tokens, schema, temperature, seed]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

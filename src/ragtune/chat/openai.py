@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import openai
 from openai.types.chat import ChatCompletion
 
-from ragtune.errors import ChatError, CutStreamError, RefusalError, UnreachableError
-from ragtune.hosted.failures import redact
-from ragtune.hosted.openai import translate
+from ragtune.errors import ChatError, CutStreamError, RefusalError
+from ragtune.hosted.failures import classify, not_a_chat_api, redact
+from ragtune.hosted.openai import said_by, status_of, translate
 from ragtune.types import Message, Passage, Reply, Usage
 
 _THINKS = re.compile(r"^(gpt-[5-9]|o\d)")
-_DROPPABLE = ("temperature", "seed", "reasoning_effort", "thinking", "stream_options")
+_UNKNOWN = re.compile(
+    r"(un|not |n't )support|unrecogni[sz]ed|unknown|unexpected|unavailable|not (permitted|allowed)|extra (input|field)", re.IGNORECASE
+)
+_WRONG = re.compile(r"invalid|deprecated|only ", re.IGNORECASE)
+_FORMATS = ("json_schema", "json_object", None)
 
 
 class OpenAIChat:
@@ -50,14 +57,20 @@ class OpenAIChat:
         self._secret = api_key
         self._key_variable = key_variable
         self._client = openai.OpenAI(api_key=api_key or "none", base_url=base_url, timeout=timeout, max_retries=0)
-        self._dropped: set[str] = set()
-        self._limit_name = "max_completion_tokens" if _THINKS.match(model) else "max_tokens"
-        self._formats = ["json_schema", "json_object", "none"]
-        self._extra: dict[str, Any] = {}
-        if not thinking and name.startswith("deepseek:"):
-            self._extra["thinking"] = {"type": "disabled"}
-        if not thinking and _THINKS.match(model):
-            self._extra["reasoning_effort"] = "none"
+        weakref.finalize(self, self._client.close)  # its connections are kept open between calls
+        # What can be written in several ways, the best first; None leaves it out. A refused way is not offered again.
+        limits = ("max_tokens", "max_completion_tokens")
+        self._ways: dict[str, tuple[Any, ...]] = {
+            "limit": limits[::-1] if _THINKS.match(model) else limits,
+            "response_format": _FORMATS,
+            "reasoning_effort": ("none", "minimal", "low", None) if not thinking and _THINKS.match(model) else (None,),
+            "thinking": ({"type": "disabled"}, None) if not thinking and name.startswith("deepseek:") else (None,),
+            "temperature": (True, None),
+            "seed": (True, None),
+            "stream_options": ({"include_usage": True}, None),
+        }
+        self._refused = dict.fromkeys(self._ways, 0)
+        self._lock = threading.Lock()
 
     def complete(
         self,
@@ -72,7 +85,7 @@ class OpenAIChat:
         began = time.monotonic()
         answer: ChatCompletion = self._create(messages, max_tokens, schema, temperature, seed, stream=False)
         if not getattr(answer, "choices", None):
-            raise UnreachableError(f"{self.name}: the server's answer has no choices: is its address that of a chat API (chat.base_urls)?")
+            raise self._without_choices(answer)
         choice = answer.choices[0]
         self._check(choice.finish_reason, getattr(choice.message, "refusal", None))
         usage = _usage(answer.usage)
@@ -98,21 +111,20 @@ class OpenAIChat:
                 model = chunk.model or model
                 if chunk.usage is not None:
                     usage = _usage(chunk.usage)
-                for choice in chunk.choices:
+                for choice in chunk.choices or ():
                     finish = choice.finish_reason or finish
                     self._check(choice.finish_reason, getattr(choice.delta, "refusal", None))
                     if choice.delta.content:
                         pieces.append(choice.delta.content)
                         yield choice.delta.content
         except openai.APIError as error:
-            raise self._translate(error) from None
-        except Exception as error:
-            # What the transport raises between two chunks is not wrapped by the SDK.
-            if not type(error).__module__.split(".")[0].startswith(("httpx", "httpcore", "h11", "ssl", "anyio")):
-                raise
-            raise self._cut(redact(str(error), self._secret)) from None
+            raise (self._cut(said_by(error)) if pieces else self._translate(error)) from None
+        except (ValueError, AttributeError) as error:
+            raise not_a_chat_api(self.name, type(error).__name__) from None
         finally:
             chunks.close()
+        if finish is None and not pieces and usage == Usage():
+            raise not_a_chat_api(self.name, "it has no pieces")
         if finish is None:
             raise self._cut("it sent no end")
         yield Reply("".join(pieces), usage, finish != "length", model, time.monotonic() - began)
@@ -128,71 +140,89 @@ class OpenAIChat:
         stream: bool,
     ) -> Any:
         while True:
-            options = self._options(max_tokens, schema, temperature, seed, stream)
+            ways = self._sent(schema is not None, stream)
             try:
                 return self._client.chat.completions.create(
                     model=self._model,
                     messages=[{"role": message.role, "content": message.content} for message in messages],  # type: ignore[misc]
-                    **options,
+                    stream=stream,
+                    **self._options(ways, max_tokens, schema, temperature, seed),
                 )
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if not self._give_way(error, options):
+                if not self._give_way(error, ways):
                     raise self._translate(error) from None
             except openai.APIError as error:
                 raise self._translate(error) from None
-            except (ValueError, AttributeError) as error:
-                raise UnreachableError(
-                    f"{self.name}: the server's answer is not one of a chat API ({type(error).__name__}): check chat.base_urls"
-                ) from None
+            except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+                raise not_a_chat_api(self.name, type(error).__name__) from None
 
-    def _options(self, max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int, stream: bool) -> dict[str, Any]:
-        options: dict[str, Any] = {self._limit_name: max_tokens, "temperature": temperature, "seed": seed, "stream": stream}
-        if stream:
-            options["stream_options"] = {"include_usage": True}
-        if schema is not None and self._formats[0] == "json_schema":
-            options["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema), "strict": True}}
-        elif schema is not None and self._formats[0] == "json_object":
-            options["response_format"] = {"type": "json_object"}
-        body = {}
-        for name, value in self._extra.items():
-            if name == "reasoning_effort":
-                options[name] = value
-            else:
-                body[name] = value
-        for name in self._dropped:
-            options.pop(name, None)
-            body.pop(name, None)
-        if body:
-            options["extra_body"] = body
-        return options
+    def _sent(self, formed: bool, stream: bool) -> dict[str, int]:
+        """Which way each thing is written that a call sends."""
+        idle = {*(() if formed else ("response_format",)), *(() if stream else ("stream_options",))}
+        return {name: index for name, index in self._refused.items() if name not in idle}
 
-    def _give_way(self, error: openai.APIStatusError, options: dict[str, Any]) -> bool:
-        """Whether the server refused something that can be left out or written otherwise; then it will be, from now on."""
-        words = f"{error.param or ''} {error.message}"
-        other = "max_completion_tokens" if self._limit_name == "max_tokens" else "max_tokens"
-        if re.search(rf"\b{self._limit_name}\b", words) and re.search(
-            r"unsupported|not supported|unrecogni[sz]ed|use ['\"`]?max", words, re.I
-        ):
-            self._limit_name = other
-            return True
-        sent = {*options, *options.get("extra_body", {})}
-        for name in _DROPPABLE:
-            if name in sent and re.search(rf"\b{name}\b", words):
-                self._dropped.add(name)
-                return True
-        if "response_format" in options and re.search(r"response_format|json_schema|schema|json_object|grammar", words, re.I):
-            self._formats.pop(0)
-            return True
-        return False
+    def _options(
+        self, ways: Mapping[str, int], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int
+    ) -> dict[str, Any]:
+        way = {name: self._ways[name][index] for name, index in ways.items()}
+        options: dict[str, Any] = {way.pop("limit"): max_tokens}
+        if thinking := way.pop("thinking"):
+            options["extra_body"] = {"thinking": thinking}
+        if form := way.pop("response_format", None):
+            named = {"json_schema": {"name": "answer", "schema": dict(schema or {}), "strict": True}} if form == "json_schema" else {}
+            options["response_format"] = {"type": form, **named}
+        if way.pop("temperature"):
+            options["temperature"] = temperature
+        if way.pop("seed"):
+            options["seed"] = seed
+        return {**options, **{name: value for name, value in way.items() if value is not None}}
+
+    def _give_way(self, error: openai.APIStatusError, ways: Mapping[str, int]) -> bool:
+        """Whether the server refused something that can be left out or written otherwise; then it will be, from now on.
+
+        ``ways`` are those that were sent: by now another thread may have learned more.
+        """
+        others = ((name, index) for name, index in ways.items() if index + 1 < len(self._ways[name]))
+        blamed = next((name for name, index in others if self._blames(error, name, index)), None)
+        if blamed is None:
+            return False
+        with self._lock:
+            self._refused[blamed] = max(self._refused[blamed], ways[blamed] + 1)
+        return True
+
+    def _blames(self, error: openai.APIStatusError, name: str, index: int) -> bool:
+        if name == "response_format":
+            return re.search(r"response_format|json_schema|schema|json_object|grammar", f"{error.param} {error.message}", re.I) is not None
+        sent = self._ways[name][index] if name == "limit" else name
+        if error.param != sent and not (not error.param and re.search(rf"\b{sent}\b", error.message)):
+            return False
+        # A limit that is known but too high is no reason to write it otherwise.
+        unknown = _UNKNOWN.search(error.message) is not None
+        return unknown if name == "limit" else unknown or bool(error.param) or _WRONG.search(error.message) is not None
+
+    def _without_choices(self, answer: Any) -> ChatError:
+        """Some routers answer with status 200 and the error of the server behind them."""
+        said = getattr(answer, "error", None)
+        if not isinstance(said, Mapping):
+            return not_a_chat_api(self.name, "it has no choices")
+        code = str(said.get("code") or "")
+        return classify(
+            self.name,
+            status=status_of(code),
+            code=code,
+            message=str(said.get("message") or ""),
+            secret=self._secret,
+            key_variable=self._key_variable,
+        )
 
     def _check(self, finish: str | None, refusal: str | None) -> None:
         if refusal:
-            raise RefusalError(f"{self.name}: the model declines to answer ({redact(refusal, self._secret)[:200]})")
+            raise RefusalError(f"{self.name}: the model declines to answer ({redact(refusal, self._secret)[:200]})", charged=True)
         if finish == "content_filter":
-            raise RefusalError(f"{self.name}: the vendor's filter stopped the answer")
+            raise RefusalError(f"{self.name}: the vendor's filter stopped the answer", charged=True)
 
     def _cut(self, why: str) -> CutStreamError:
-        return CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({why}): try again")
+        return CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({redact(why, self._secret)}): try again")
 
     def _translate(self, error: openai.APIError) -> ChatError:
         return translate(self.name, error, secret=self._secret, key_variable=self._key_variable)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import json_repair
 from pydantic import BaseModel, ValidationError
 
 from ragtune.errors import StructureError
 from ragtune.protocols import ChatModel
-from ragtune.types import Message
+from ragtune.types import Message, Reply
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -46,15 +46,17 @@ def ask_for(
     wrong = ""
     for _ in range(repairs + 1):
         reply = chat.complete(turns, max_tokens=max_tokens, schema=schema, temperature=temperature, seed=seed)
-        try:
-            return form.model_validate(_find(reply.text))
-        except (ValidationError, ValueError) as error:
-            wrong = _explain(error)
-            turns = [
-                *turns[: len(messages)],
-                Message("assistant", reply.text[:2000] or "(nothing)"),
-                Message("user", f"That is not what was asked for: {wrong}. {_instruction(form)}"),
-            ]
+        wrong = "there is no JSON object in it" if reply.finished else f"it was cut off at {max_tokens} tokens: write less"
+        for found in _objects(reply):
+            try:
+                return form.model_validate(found)
+            except ValidationError as error:
+                wrong = _explain(error)
+        turns = [
+            *turns[: len(messages)],
+            Message("assistant", reply.text[:2000] or "(nothing)"),
+            Message("user", f"That is not what was asked for: {wrong}. {_instruction(form)}"),
+        ]
     raise StructureError(f"{chat.name}: the answer is not the JSON that was asked for ({wrong})")
 
 
@@ -63,37 +65,39 @@ def _instruction(form: type[BaseModel]) -> str:
     return f"Write one JSON object and nothing else: {{{fields}}}"
 
 
-def _find(text: str) -> object:
-    """The object in a text; json_repair passes over prose and fences around it and closes what was left open."""
-    start = text.find("{")
-    if start < 0:
-        raise ValueError("there is no JSON object in it")
-    try:
-        found, _ = json.JSONDecoder().raw_decode(text, start)
-    except ValueError:
-        found = json_repair.loads(text[start:])
-    if isinstance(found, list):  # several objects were written: the first counts
-        found = next((item for item in found if isinstance(item, dict)), None)
-    if not isinstance(found, dict):
-        raise ValueError("there is no JSON object in it")
-    return found
+def _objects(reply: Reply) -> Iterator[dict[str, object]]:
+    """The objects in an answer, whatever stands around them; then what json_repair makes of one that is not quite JSON.
+
+    An answer that the token limit cut off is not repaired: it would pass with half a sentence.
+    """
+    text, decoder = reply.text, json.JSONDecoder()
+    start = first = text.find("{")
+    while start >= 0:
+        try:
+            found, end = decoder.raw_decode(text, start)
+        except ValueError:
+            end = start + 1
+        else:
+            yield found
+        start = text.find("{", end)
+    if first >= 0 and reply.finished:
+        mended = json_repair.loads(text[first:])
+        yield from (item for item in (mended if isinstance(mended, list) else [mended]) if isinstance(item, dict))
 
 
-def _closed(schema: dict[str, object]) -> dict[str, object]:
+def _closed(schema: Any) -> Any:
     """The schema as strict servers want it: every field required, no others, no titles and defaults."""
-    schema = {name: value for name, value in schema.items() if name not in ("title", "default")}
-    if schema.get("type") == "object":
-        properties = schema["properties"]
-        assert isinstance(properties, dict)  # noqa: S101 - of pydantic's making
-        schema["properties"] = {name: _closed(value) for name, value in properties.items()}
-        schema["required"] = list(properties)
-        schema["additionalProperties"] = False
-    if isinstance(schema.get("items"), dict):
-        schema["items"] = _closed(schema["items"])  # type: ignore[arg-type]
-    return schema
+    if not isinstance(schema, dict):
+        return [_closed(item) for item in schema] if isinstance(schema, list) else schema
+    closed = {name: _closed(value) for name, value in schema.items() if name not in ("title", "default")}
+    for names in ("properties", "$defs"):  # whose keys are names, "title" too
+        if names in schema:
+            closed[names] = {name: _closed(value) for name, value in schema[names].items()}
+    if "properties" in closed:
+        closed["required"] = list(closed["properties"])
+        closed["additionalProperties"] = False
+    return closed
 
 
-def _explain(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:4])
-    return str(error)
+def _explain(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:4])

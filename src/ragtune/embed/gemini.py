@@ -10,7 +10,7 @@ from google.genai import errors, types
 from pydantic import ValidationError
 
 from ragtune.errors import ChatError
-from ragtune.hosted.gemini import TRANSPORT, translate
+from ragtune.hosted.gemini import translate
 from ragtune.types import Usage
 
 
@@ -65,7 +65,7 @@ class GeminiEmbeddings:
             raise ChatError(
                 f"{self.name}: the server's answer is not one of Gemini's embeddings API ({type(error).__name__}): check chat.base_urls"
             ) from None
-        except (errors.APIError, *TRANSPORT) as error:
+        except Exception as error:
             raise translate(self.name, error, secret=self._secret, key_variable=self._key_variable) from None
         counted = answer.usage_metadata
         return [each.values or [] for each in answer.embeddings or []], Usage((counted.prompt_token_count or 0) if counted else 0)

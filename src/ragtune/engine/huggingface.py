@@ -16,7 +16,7 @@ from ragtune.dtype import best_dtype
 from ragtune.engine.adapters import Adapters
 from ragtune.engine.decode import Constraint, Decoding, Prefixes
 from ragtune.engine.spans import SpanConstraint
-from ragtune.errors import ModelError
+from ragtune.errors import ContextOverflowError, ModelError
 from ragtune.prompts import PromptIds, build_completion, encode_completion, encode_prompt, end_of_turn
 from ragtune.types import Generation, Message, Passage
 
@@ -148,7 +148,7 @@ class HuggingFaceEngine:
         encoded = encode_prompt(self._tokenizer, prompt)
         length = len(encoded.ids)
         if length + room > self._max_positions:
-            raise ModelError(
+            raise ContextOverflowError(
                 f"a prompt of {length} tokens and an answer of {room} do not fit the model's {self._max_positions} positions: "
                 "show fewer or shorter passages, fewer worked examples, or allow fewer new tokens"
             )

@@ -23,17 +23,28 @@ _OVERFLOW = re.compile(
     r"|input token count|too large to process",
     re.IGNORECASE,
 )
-_QUOTA = re.compile(r"insufficient[_ ](quota|balance|funds|credit)|billing|exceeded your current quota|out of credits", re.IGNORECASE)
-_KEY = re.compile(r"api[_ ]?key|unauthenticated|unauthori[sz]ed|invalid.{0,12}(token|credential)", re.IGNORECASE)
+_QUOTA = re.compile(
+    r"insufficient[_ ](quota|balance|funds|credit)|billing_hard_limit|billing_not_active|out of credits|per_?day", re.IGNORECASE
+)
+_QUOTA_PERHAPS = re.compile(r"exceeded your current quota|billing", re.IGNORECASE)
+"""Gemini says this of a limit by the minute too, and then says when to come back."""
+_KEY = re.compile(
+    r"api[_ ]?key|unauthenticated|unauthori[sz]ed|(invalid|incorrect|expired) ((auth\w*|access|bearer) )?(token|credential)s?\b",
+    re.IGNORECASE,
+)
 _MODEL = re.compile(
-    r"model.{0,80}(not found|not exist|unknown|invalid|deprecated|retired|decommission|shut ?down|no longer|not supported)"
-    r"|(not found|unknown|no such|invalid|deprecated|retired) model",
+    r"model.{0,80}(not[_ ]found|not exist|unknown|invalid|deprecated|retired|decommission|shut ?down|no longer|not supported)"
+    r"|(not found|unknown|no such|invalid|deprecated|retired) model|not have access to (the )?model",
     re.IGNORECASE,
 )
 _RETIRED = re.compile(r"deprecated|retired|decommission|shut ?down|no longer", re.IGNORECASE)
-_REFUSED = re.compile(r"content[_ ](filter|policy|management)|safety|flagged|moderation|content_policy_violation", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"content[_ ](filter|policy|management)|safety|flagged|moderation|content_policy_violation|content exists risk", re.IGNORECASE
+)
+_SECRET = re.compile(r"\b(sk|rk|pk|gsk|hf|AIza|ya29|key)[-_A-Za-z0-9.*]{12,}")
 _TRANSPORTS = ("httpx", "httpx2", "httpcore", "httpcore2", "h11", "requests", "urllib3", "aiohttp")
-_SECRET = re.compile(r"\b(sk|rk|pk|gsk|hf|AIza|ya29|key)[-_A-Za-z0-9.]{12,}")
+_MAYBE_CHARGED = (408, 502, 504, 524)
+"""Statuses of a server in between that waited in vain for the one that works."""
 
 
 def classify(
@@ -61,7 +72,7 @@ def classify(
     words = f"{code} {said}"
     wait = retry_after(headers or {})
     key = key_variable or "its key"
-    if status == 402 or (status in (403, 429) and _QUOTA.search(words)):
+    if status == 402 or (status in (403, 429) and (_QUOTA.search(words) or (wait is None and _QUOTA_PERHAPS.search(words)))):
         return QuotaError(f"{name}: the account has no quota or money left ({said}): add some at the vendor, or choose another model")
     if status == 401 or (status in (400, 403) and _KEY.search(words)):
         return KeyRefusedError(f"{name}: the server refuses the key ({said}): check {key} in .env")
@@ -71,13 +82,17 @@ def classify(
         return ContextOverflowError(f"{name}: the prompt is longer than the model's context ({said}): show fewer or shorter passages")
     if status in (404, 410) or (status in (400, 403) and _MODEL.search(words)):
         gone = "is retired" if status == 410 or _RETIRED.search(words) else "is not known to the server, or the key may not use it"
+        if status == 404 and not re.search("model", words, re.IGNORECASE):
+            gone = "is not there, or the address is not that of its API (chat.base_urls)"
         return NoSuchModelError(f"{name}: the model {gone} ({said}): see 'ragtune models list --hosted', or ask the vendor for its list")
     if status in (400, 403) and _REFUSED.search(words):
         return RefusalError(f"{name}: the vendor's filter refuses the prompt ({said})")
     if status is None or status >= 500 or status in (408, 409, 425):
-        what = "cannot be reached" if status is None else f"failed with status {status}"
+        what = "cannot be reached, or does not answer" if status is None else f"failed with status {status}"
         return UnreachableError(
-            f"{name}: the server {what} ({said}): try again later; the same command goes on where it was", wait, answered=status is not None
+            f"{name}: the server {what} ({said}): try again later; the same command goes on where it was",
+            wait,
+            answered=status is not None and status not in _MAYBE_CHARGED,
         )
     return ChatError(f"{name}: the server refuses the request with status {status} ({said})")
 
@@ -95,6 +110,11 @@ def other_dimension(name: str, got: int, known: int, *, asked: bool = False) -> 
         f"{name}: vectors of {got} dimensions came, and of {known} before: the server has another model now. Start it with the old one, "
         f"or set embed.dimensions = {got} and run 'ragtune index', which embeds everything anew"
     )
+
+
+def not_a_chat_api(name: str, why: str) -> ChatError:
+    """The error for an answer in another form than the protocol's."""
+    return ChatError(f"{name}: the answer is not one of a chat API ({why}): is the server's address right (chat.base_urls)?")
 
 
 def redact(text: str, secret: str | None = None) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import google.auth
-import httpx2
 from google import genai
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.genai import errors, types
 
-from ragtune.errors import ChatError, KeyRefusedError
-from ragtune.hosted.failures import classify, redact
+from ragtune.errors import KeyRefusedError
+from ragtune.hosted.failures import classify, is_lost_connection, redact
 
-TRANSPORT = (httpx2.HTTPError, GoogleAuthError)
-"""What google-genai lets through of the libraries under it."""
 _LOG_IN = "run 'gcloud auth application-default login', or name a service account's file in GOOGLE_APPLICATION_CREDENTIALS"
 
 
@@ -58,25 +56,46 @@ def find_credentials() -> Any:
         raise KeyRefusedError(f"vertex: there are no credentials that could be used ({redact(str(error))[:200]}): {_LOG_IN}") from None
 
 
-def translate(name: str, error: Exception, *, secret: str | None = None, key_variable: str | None = None) -> ChatError:
-    """An error of the SDK, or of the libraries under it, as one of ragtune's."""
-    found: ChatError
+def translate(name: str, error: Exception, *, secret: str | None = None, key_variable: str | None = None) -> Exception:
+    """An error of the SDK, or of the libraries under it, as one of ragtune's; any other is given back as it is."""
     if isinstance(error, errors.APIError):
-        headers = getattr(error.response, "headers", None)
         found = classify(
             name,
             status=error.code,
-            code=str(error.status or ""),
+            code=f"{error.status or ''} {_quotas(error)}",
             message=str(error.message or error),
-            headers=dict(headers) if headers else None,
+            headers=_headers(error),
             secret=secret,
             key_variable=key_variable,
         )
     elif isinstance(error, GoogleAuthError) and not error.retryable:
         found = KeyRefusedError(f"{name}: {type(error).__name__}")
-    else:
+    elif isinstance(error, GoogleAuthError) or is_lost_connection(error):
         found = classify(name, status=None, message=f"{type(error).__name__}: {error}", secret=secret)
+    else:
+        return error
     if isinstance(found, KeyRefusedError) and name.startswith("vertex:"):
         said = redact(" ".join(str(error).split()), secret)[:300]
         return KeyRefusedError(f"{name}: Google does not take the credentials ({said}): {_LOG_IN}")
     return found
+
+
+def _details(error: errors.APIError, kind: str) -> list[Mapping[str, Any]]:
+    """Google's own records in an error (https://cloud.google.com/apis/design/errors#error_details)."""
+    said = error.details.get("error", error.details) if isinstance(error.details, Mapping) else {}
+    return [detail for detail in said.get("details") or () if str(detail.get("@type", "")).endswith(kind)]
+
+
+def _headers(error: errors.APIError) -> dict[str, str]:
+    """The answer's headers; how long to wait stands in the body."""
+    headers = dict(getattr(error.response, "headers", None) or {})
+    for detail in _details(error, "RetryInfo"):
+        headers.setdefault("retry-after", str(detail.get("retryDelay", "")).removesuffix("s"))
+    return headers
+
+
+def _quotas(error: errors.APIError) -> str:
+    """The names of the passed quotas, which say whether they are of a minute or a day."""
+    return " ".join(
+        str(violation.get("quotaId", "")) for detail in _details(error, "QuotaFailure") for violation in detail.get("violations", ())
+    )

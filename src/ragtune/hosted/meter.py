@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from ragtune.errors import ChatError, CutStreamError, RateLimitError, UnreachableError
+from ragtune.errors import ChatError, CutStreamError, RateLimitError, RefusalError, UnreachableError
 from ragtune.hosted.ledger import Ledger
 from ragtune.types import Usage
 
 Price = Callable[[Usage], float]
 """US dollars of one call's tokens."""
 _LONGEST_WAIT_S = 120.0
+_log = logging.getLogger(__name__)
 _backoff = wait_random_exponential(multiplier=1, max=30)
 
 
@@ -27,7 +29,9 @@ def worth_another_try(error: BaseException) -> bool:
 
 def patience(retries: int) -> Retrying:
     """Calls a function again where a server is busy, gone or cut off; what it asks to wait is waited."""
-    return Retrying(stop=stop_after_attempt(retries + 1), wait=_wait, retry=retry_if_exception(worth_another_try), reraise=True)
+    return Retrying(
+        stop=stop_after_attempt(retries + 1), wait=_wait, retry=retry_if_exception(worth_another_try), before_sleep=_tell, reraise=True
+    )
 
 
 class RateLimit:
@@ -97,10 +101,16 @@ class Meter:
         return cost
 
     def failed(self, reservation: int | None, error: ChatError) -> None:
-        """A refusal costs nothing; where the line was cut or fell silent, the server may have charged, and the reservation stays."""
+        """A refused request costs nothing; where an answer was begun, or the line fell silent, what was set aside stays set aside."""
         unknown = isinstance(error, CutStreamError) or (isinstance(error, UnreachableError) and not error.answered)
+        unknown = unknown or (isinstance(error, RefusalError) and error.charged)
         if reservation is not None and not unknown:
             self.ledger.settle(reservation, 0.0)
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    _log.info("%s; attempt %d follows in %.1f s", error, state.attempt_number + 1, state.upcoming_sleep)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,14 +73,21 @@ def split_name(name: str) -> tuple[Provider, str]:
         return PROVIDERS["local"], name
     provider = PROVIDERS.get(head)
     if provider is None:
+        near = difflib.get_close_matches(head.lower(), PROVIDERS, n=1)
+        hint = f"did you mean {near[0]}:{model}?" if near else f"known are {', '.join(PROVIDERS)}."
         raise ConfigError(
-            f"{name!r}: there is no provider {head!r}; known are {', '.join(PROVIDERS)}. Any other server that speaks OpenAI's protocol "
+            f"{name!r}: there is no provider {head!r}; {hint} Any other server that speaks OpenAI's protocol "
             "is compatible:MODEL with its address in chat.base_urls, and any model that LangChain knows is langchain:PROVIDER:MODEL"
         )
     if not model:
         raise ConfigError(f"{name!r} names no model: write it as {head}:MODEL")
-    if model.removeprefix("models/") in _GONE:
-        raise ConfigError(_GONE[model.removeprefix("models/")])
+    if provider.protocol == "langchain" and not all(model.partition(":")):
+        raise ConfigError(
+            f"{name!r} names no provider of LangChain's: write it as langchain:PROVIDER:MODEL, e.g. langchain:anthropic:MODEL"
+        )
+    gone = _GONE.get(model.rpartition(":")[2].removeprefix("models/"))
+    if gone is not None:
+        raise ConfigError(gone)
     return provider, model
 
 
@@ -92,8 +100,8 @@ def price_name(name: str) -> tuple[str | None, str]:
     """Provider and model of ``provider:model`` as a price list knows them; of ``langchain:anthropic:…`` anthropic's."""
     provider, model = split_name(name)
     if provider.protocol == "langchain":
-        inner, colon, rest = model.partition(":")
-        return (_LANGCHAIN_PRICES.get(inner, inner), rest) if colon else (None, model)
+        inner, _, rest = model.partition(":")
+        return _LANGCHAIN_PRICES.get(inner, inner), rest
     return provider.prices, model
 
 
@@ -105,9 +113,8 @@ def is_hosted(name: str) -> bool:
 def is_own_machine(url: str | None) -> bool:
     """Whether a server is on this machine or in a private network, where nothing is charged."""
     host = urlsplit(url or "").hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
-        return False
+        # A name without a dot, such as that of a container, is known in one's own network alone.
+        return bool(host) and ("." not in host or host.endswith((".localhost", ".local", ".internal")))

@@ -6,15 +6,19 @@ Plain asserts of NumPy's testing, so that no test framework is needed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal, assert_array_less, assert_equal
 
-from ragtune.protocols import Embedder, Float32, VectorStore
+from ragtune.errors import ContextOverflowError
+from ragtune.protocols import ChatModel, Embedder, Float32, VectorStore
+from ragtune.types import Message, Reply
 
 _DIMENSION = 16
+_ANSWER_SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"], "additionalProperties": False}
 
 
 def check_vector_store(make: Callable[[int], VectorStore], load: Callable[[Path], VectorStore]) -> None:
@@ -97,6 +101,62 @@ def check_embedder(make: Callable[[], Embedder], *, least_cosine: float = 0.9999
     assert_equal(embedder.count_tokens([]), [])
     nothing, one, some, many = embedder.count_tokens(["", "a", "a " * 50, "a " * 5000])
     assert_equal((nothing, one, many > 90 * some), (0, 1, True), "tokens are counted without special ones, and never cut")
+
+
+def check_chat_model(chat: ChatModel, *, window: int | None = None) -> None:
+    """Hold a chat model to its contract; about a dozen short answers are asked for.
+
+    Args:
+        chat: the model.
+        window: tokens that it can read; where given, a prompt that is longer is sent too, and must be refused as such.
+
+    Raises:
+        AssertionError: it breaks the contract; the message shows where.
+    """
+    asked = [Message("system", "You are terse."), Message("user", "What is the capital of France?")]
+    assert_equal(":" in chat.name, True, "it is named provider:model")
+    reply = chat.complete(asked, max_tokens=12)
+    _check_reply(reply, 12)
+    assert_equal(reply.usage.prompt_tokens > 0 and reply.usage.completion_tokens > 0, True, "it counts tokens")
+    short = chat.complete(asked, max_tokens=1)
+    _check_reply(short, 1)
+    assert_equal(short.finished, False, "an answer that the limit cut off is not finished")
+    turns = [*asked, Message("assistant", "Paris."), Message("user", "And of Italy?")]
+    _check_reply(chat.complete(turns, max_tokens=8), 8)
+    _check_reply(chat.complete(asked, max_tokens=24, schema=_ANSWER_SCHEMA, temperature=0.7, seed=3), 24)
+
+    *pieces, last = chat.stream(asked, max_tokens=12)
+    assert isinstance(last, Reply), "the last of a stream is its reply"  # noqa: S101
+    assert_equal([type(piece) for piece in pieces], [str] * len(pieces), "before the reply come pieces of text")
+    assert_equal("" in pieces, False, "no piece is empty")
+    assert_equal("".join(str(piece) for piece in pieces), last.text, "the pieces make the reply's text")
+    _check_reply(last, 12)
+    begun = chat.stream(asked, max_tokens=64)
+    next(begun)
+    if isinstance(begun, Generator):
+        begun.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        for one in pool.map(lambda n: chat.complete([Message("user", f"Count to {n}.")], max_tokens=4), range(3)):
+            _check_reply(one, 4)
+    if window is not None:
+        _check_overflow(chat, window)
+
+
+def _check_reply(reply: Reply, limit: int) -> None:
+    assert_equal(type(reply.text), str)
+    assert_equal(bool(reply.model), True, "a reply names its model")
+    assert_equal(0 <= reply.usage.completion_tokens <= limit, True, f"{reply.usage} stays within {limit}")
+    assert_equal(reply.seconds >= 0, True)
+    assert_equal(reply.cost is None or reply.cost >= 0, True)
+
+
+def _check_overflow(chat: ChatModel, window: int) -> None:
+    try:
+        chat.complete([Message("user", "word " * 2 * window)], max_tokens=4)
+    except ContextOverflowError:
+        return
+    raise AssertionError("a prompt that does not fit is refused as such")
 
 
 def _check_nothing_found(store: VectorStore, queries_qd: Float32) -> None:

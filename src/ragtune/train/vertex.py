@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-import requests
 from google import genai
 from google.auth.transport.requests import AuthorizedSession
 from google.genai import errors, types
 
-from ragtune.errors import ChatError, RagtuneError, TuningJobError
-from ragtune.hosted.gemini import TRANSPORT, translate
+from ragtune.errors import ChatError, TuningJobError
+from ragtune.hosted.gemini import translate
 from ragtune.types import TuningCheckpoint, TuningEvent, TuningState
 
 STORAGE = "https://storage.googleapis.com"
@@ -148,9 +147,11 @@ class VertexTuning:
             warnings.simplefilter("ignore")
             try:
                 yield
-            except (errors.APIError, requests.RequestException, *TRANSPORT) as error:
+            except TuningJobError:
+                raise
+            except Exception as error:
                 raise self._refused(error) from None
 
-    def _refused(self, error: Exception) -> RagtuneError:
+    def _refused(self, error: Exception) -> Exception:
         translated = translate(self._name, error)
         return TuningJobError(str(translated)) if type(translated) is ChatError else translated

@@ -1,0 +1,244 @@
+"""Around a hosted model: nothing is paid twice, the cap holds, servers are waited for as they ask, and no words are taken back."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from vendor_words import ASKED
+
+from faults import Answer, openai_error, openai_reply, openai_stream
+from ragtune.errors import (
+    ChatError,
+    CutStreamError,
+    KeyRefusedError,
+    QuotaError,
+    RateLimitError,
+    RefusalError,
+    SpendingCapError,
+    UnreachableError,
+)
+from ragtune.hosted.ledger import Ledger
+from ragtune.types import Message, Reply
+
+pytest.importorskip("tenacity")
+
+from ragtune.chat import metered
+from ragtune.chat.metered import MeteredChat
+from ragtune.hosted.meter import RateLimit
+
+CENT = 0.01
+BUSY = openai_error(429, "Rate limit reached", "rate_limit_exceeded", headers={"retry-after-ms": "50"})
+
+
+def price(usage):
+    """A cent a token."""
+    return CENT * (usage.prompt_tokens + usage.completion_tokens)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "ledger.db", cap=100.0)
+
+
+@pytest.fixture
+def metered_chat(openai_chat, ledger):
+    def make(**options):
+        return MeteredChat(openai_chat(timeout=options.pop("timeout", 5.0)), ledger, **{"price": price, "retries": 2, **options})
+
+    return make
+
+
+@pytest.fixture
+def _no_patience(monkeypatch):
+    """Where the server does not say how long to wait, a test waits not at all."""
+    monkeypatch.setattr(metered, "_backoff", lambda _: 0.0)
+
+
+def test_the_same_question_is_paid_for_once(faults, metered_chat, ledger):
+    faults.script(openai_reply())
+    first, again = (metered_chat().complete(ASKED) for _ in range(2))
+    assert (first.cached, again.cached) == (False, True)
+    assert (first.text, first.cost) == (again.text, again.cost) == ("Paris.", pytest.approx(25 * CENT))
+    assert ledger.spent == pytest.approx(25 * CENT)
+    assert len(faults.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"max_tokens": 7}, {"seed": 1}, {"temperature": 0.5}, {"schema": {"type": "object"}}, {"messages": [Message("user", "Other?")]}],
+)
+def test_another_question_is_asked(change, faults, metered_chat):
+    faults.script(openai_reply())
+    metered_chat().complete(ASKED)
+    assert not metered_chat().complete(**{"messages": ASKED, **change}).cached
+
+
+@pytest.mark.parametrize("change", [{"cache": False}, {"address": "http://other"}, {"thinking": True}])
+def test_another_server_another_way_or_no_cache_asks_again(change, faults, metered_chat):
+    faults.script(openai_reply())
+    metered_chat().complete(ASKED)
+    assert not metered_chat(**change).complete(ASKED).cached
+
+
+def test_eight_threads_never_pass_the_cap(faults, openai_chat, tmp_path):
+    counted, spent = [], []
+
+    def note(usage):
+        counted.append(usage)
+        return price(usage)
+
+    def gone(_):
+        spent.append(ledger.spent)
+        return openai_error(504, "Gateway Timeout")  # which may have been charged
+
+    faults.script(openai_reply())
+    MeteredChat(openai_chat(), Ledger(tmp_path / "other.db"), price=note).complete(ASKED, max_tokens=16)
+    most = price(counted[0])  # what is set aside comes first
+    ledger = Ledger(tmp_path / "ledger.db", cap=3.5 * most)
+    chat = MeteredChat(openai_chat(), ledger, price=price, retries=0)
+    faults.script(gone)
+
+    def ask(n):
+        with pytest.raises((UnreachableError, SpendingCapError)) as caught:
+            chat.complete(ASKED, max_tokens=16, seed=n)
+        return caught.type
+
+    with ThreadPoolExecutor(8) as pool:
+        kinds = list(pool.map(ask, range(24)))
+    assert kinds.count(UnreachableError) == len(faults.requests) == 3
+    assert max(spent) <= 3.5 * most
+    assert ledger.spent == pytest.approx(3 * most)
+
+
+def test_what_is_set_aside_is_more_than_a_server_counts_schema_included(llama_server, tmp_path):
+    from ragtune.chat.openai import OpenAIChat
+
+    schema = {"type": "object", "properties": {f"field {n}": {"type": "string"} for n in range(30)}, "additionalProperties": False}
+    counted = []
+    chat = OpenAIChat("compatible:m", "m", base_url=llama_server.url, api_key=llama_server.key)
+    around = MeteredChat(chat, Ledger(tmp_path / "ledger.db"), price=lambda usage: counted.append(usage) or 0.0)
+    around.complete(ASKED, max_tokens=4)
+    around.complete(ASKED, max_tokens=4, schema=schema)
+    before, true, with_schema, _ = counted
+    assert before.prompt_tokens > true.prompt_tokens > 0
+    assert with_schema.prompt_tokens - before.prompt_tokens >= len(json.dumps(schema))
+
+
+@pytest.mark.parametrize("case", ["seconds", "milliseconds", "date"])
+def test_a_server_is_waited_for_as_long_as_it_asks(case, faults, metered_chat):
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+    asked = {"seconds": {"Retry-After": "1"}, "milliseconds": {"retry-after-ms": "700"}, "date": {"Retry-After": date}}[case]
+    faults.script(openai_error(429, "slow down", headers=asked), openai_reply())
+    began = time.monotonic()
+    assert metered_chat().complete(ASKED).text == "Paris."
+    assert 0.5 < time.monotonic() - began < 10
+
+
+def test_a_wait_that_is_too_long_is_told_instead(faults, metered_chat):
+    faults.script(openai_error(429, "slow down", headers={"Retry-After": "3600"}))
+    with pytest.raises(RateLimitError):
+        metered_chat().complete(ASKED)
+    assert len(faults.requests) == 1
+
+
+@pytest.mark.usefixtures("_no_patience")
+@pytest.mark.parametrize("first", [openai_error(500, "failed"), Answer(503, "<html>"), Answer(body="{", cut=True)])
+def test_a_server_that_failed_once_is_asked_again(first, faults, metered_chat):
+    faults.script(first, openai_reply())
+    assert metered_chat().complete(ASKED).text == "Paris."
+    faults.script(first, openai_stream())
+    assert list(metered_chat().stream(ASKED))[-1].text == "Paris."
+
+
+@pytest.mark.usefixtures("_no_patience")
+def test_attempts_come_to_an_end(faults, metered_chat):
+    faults.script(openai_error(500, "failed"))
+    with pytest.raises(UnreachableError, match="failed with status 500"):
+        metered_chat(retries=3).complete(ASKED)
+    assert len(faults.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (openai_error(401, "no", "invalid_api_key"), KeyRefusedError),
+        (openai_error(429, "no", "insufficient_quota"), QuotaError),
+        (openai_reply(None, refusal="no"), RefusalError),
+        (Answer(body="<html>"), ChatError),
+    ],
+)
+def test_what_waiting_does_not_mend_is_not_tried_again(answer, kind, faults, metered_chat):
+    faults.script(answer)
+    with pytest.raises(kind):
+        metered_chat().complete(ASKED)
+    assert len(faults.requests) == 1
+
+
+@pytest.mark.usefixtures("_no_patience")
+def test_a_stream_is_tried_again_only_before_its_first_piece(faults, metered_chat):
+    faults.script(openai_stream([], cut=True), BUSY, openai_stream())
+    *pieces, reply = metered_chat().stream(ASKED)
+    assert pieces == ["Par", "is."]
+    assert isinstance(reply, Reply)
+    assert reply.cost == pytest.approx(25 * CENT)
+    faults.script(openai_stream(cut=True), openai_stream())
+    with pytest.raises(CutStreamError):
+        list(metered_chat().stream(ASKED))
+    assert len(faults.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "charged"),
+    [
+        (openai_error(401, "no", "invalid_api_key"), False),
+        (openai_error(500, "failed"), False),
+        (openai_error(400, "flagged by the content filter", "content_filter"), False),
+        (openai_error(504, "Gateway Timeout"), True),
+        (Answer(body=openai_reply().body, cut=True), True),
+        (Answer(silent=True), True),
+        (openai_reply("", finish="content_filter"), True),
+        (openai_reply(usage=False), True),
+    ],
+)
+def test_what_may_have_been_charged_stays_set_aside(answer, charged, faults, metered_chat, ledger):
+    faults.script(answer)
+    chat = metered_chat(retries=0, timeout=0.3)
+    with contextlib.suppress(ChatError):
+        chat.complete(ASKED)
+    assert (ledger.spent > 0) is charged
+
+
+def test_who_stops_listening_hangs_up_and_may_have_been_charged(faults, metered_chat, ledger):
+    faults.script(openai_stream(["word "] * 50))
+    stream = metered_chat().stream(ASKED)
+    assert next(stream) == "word "
+    stream.close()
+    gc.collect()  # an unclosed connection would be a warning, and so an error
+    assert ledger.spent > 0
+
+
+def test_a_price_that_is_not_known_leaves_the_cost_open(faults, metered_chat, ledger):
+    faults.script(openai_reply())
+    assert metered_chat(price=None).complete(ASKED).cost is None
+    assert ledger.spent == 0
+
+
+def test_calls_keep_their_distance_in_all_threads_together(faults, metered_chat):
+    times = []
+
+    def note(_):
+        times.append(time.monotonic())
+        return openai_reply()
+
+    faults.script(note)
+    chat = metered_chat(limit=RateLimit(600))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: chat.complete(ASKED, seed=n), range(6)))
+    assert max(times) - min(times) > 0.4
