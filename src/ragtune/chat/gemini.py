@@ -182,7 +182,8 @@ class GeminiChat:
             )
         if is_lost_connection(error):
             return classify(self.name, status=None, message=f"{type(error).__name__}: {error}", secret=self._secret)
-        if isinstance(error, errors.UnknownApiResponseError | ValidationError | json.JSONDecodeError):
+        # The SDK stumbles itself over an error that is not written as Google writes them.
+        if isinstance(error, errors.UnknownApiResponseError | ValidationError | json.JSONDecodeError | AttributeError | TypeError):
             return not_a_chat_api(self.name, type(error).__name__)
         return error
 
@@ -205,8 +206,9 @@ def connect(api_key: str | None, *, base_url: str | None = None, timeout: float 
 
 def _details(error: errors.APIError, kind: str) -> list[Mapping[str, Any]]:
     """Google's own records in an error (https://cloud.google.com/apis/design/errors#error_details)."""
-    said = error.details.get("error", error.details) if isinstance(error.details, Mapping) else {}
-    return [detail for detail in said.get("details") or () if str(detail.get("@type", "")).endswith(kind)]
+    said = error.details.get("error") if isinstance(error.details, Mapping) else None
+    details = said.get("details") if isinstance(said, Mapping) else None
+    return [detail for detail in details or () if isinstance(detail, Mapping) and str(detail.get("@type", "")).endswith(kind)]
 
 
 def _headers(error: errors.APIError) -> dict[str, str]:
