@@ -27,7 +27,7 @@ def gemini_chat(faults: FaultServer) -> Callable[..., object]:
     """Makes chat models of Gemini's protocol over the failing server."""
     pytest.importorskip("google.genai")
     from ragtune.chat.gemini import GeminiChat
-from ragtune.hosted.gemini import connect
+    from ragtune.hosted.gemini import connect
 
     def make(model: str = "m", *, timeout: float = 5.0, thinking: bool = False) -> GeminiChat:
         client = connect(KEY, base_url=faults.root, timeout=timeout)

@@ -27,7 +27,7 @@ def test_openais_protocol(llama_server):
 def test_geminis_protocol(gemini_proxy):
     pytest.importorskip("google.genai")
     from ragtune.chat.gemini import GeminiChat
-from ragtune.hosted.gemini import connect
+    from ragtune.hosted.gemini import connect
 
     client = connect(gemini_proxy.key, base_url=gemini_proxy.url)
     check_chat_model(GeminiChat(f"gemini:{gemini_proxy.model}", gemini_proxy.model, client=client), window=CONTEXT)

@@ -136,6 +136,10 @@ def test_an_error_within_a_stream_is_told(faults, gemini_chat):
     faults.script(gemini_stream(finish=None, then=[{"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}}]))
     with pytest.raises(CutStreamError, match="overloaded"):
         list(gemini_chat().stream(ASKED))
+    for odd in ("overloaded", {"message": "overloaded"}):
+        faults.script(gemini_stream([], finish=None, then=[{"error": odd}]))
+        with pytest.raises(ChatError):
+            list(gemini_chat().stream(ASKED))
 
 
 @pytest.mark.parametrize("streamed", [False, True])

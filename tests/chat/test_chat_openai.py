@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from vendor_words import ASKED, KEY, OPENAI
 
+import servers
 from faults import Answer, openai_error, openai_reply, openai_stream
 from ragtune.errors import ChatError, ContextOverflowError, CutStreamError, KeyRefusedError, RefusalError, UnreachableError
 from ragtune.types import Message, Reply, Usage
@@ -163,6 +164,18 @@ def test_a_connection_that_is_cut_before_the_first_piece_is_worth_another_try(fa
         with pytest.raises(UnreachableError, match="cannot be reached, or does not answer") as caught:
             list(openai_chat().stream(ASKED)) if answer.events is not None else openai_chat().complete(ASKED)
         assert not caught.value.answered
+
+
+def test_a_server_that_is_killed_in_the_middle_is_told(llama_server):
+    with servers.llama() as own:
+        chat = OpenAIChat("compatible:m", own.model, base_url=own.url, api_key=own.key)
+        stream = chat.stream([Message("user", "Count from one to a thousand, in words.")], max_tokens=1000)
+        next(stream)
+        own.process.kill()
+        with pytest.raises(CutStreamError, match="in the middle of an answer"):
+            list(stream)
+        with pytest.raises(UnreachableError, match="cannot be reached"):
+            chat.complete(ASKED)
 
 
 def test_a_stream_without_an_end_is_no_answer(faults, openai_chat):

@@ -21,6 +21,7 @@ GARBAGE = (
     Answer(body="<html>Welcome</html>"),
     Answer(body="{", headers={"Content-Type": "application/json"}),
     Answer(body={"ok": True}),
+    Answer(body={"choices": [{}], "candidates": [{}]}),
 )
 
 _RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}
@@ -74,6 +75,7 @@ OPENAI: dict[str, tuple[Answer, type[ChatError], str]] = {
         "filter refuses the prompt",
     ),
     "DeepSeek's filter": (openai_error(400, "Content Exists Risk", "invalid_request_error"), RefusalError, "filter"),
+    "a gateway": (Answer(403, {"error": "forbidden"}), ChatError, "status 403"),
     "a failing server": (openai_error(500, "The server had an error", "server_error"), UnreachableError, "failed with status 500"),
     "an overloaded server": (Answer(503, "<html>Service Unavailable</html>"), UnreachableError, "failed with status 503"),
 }
@@ -112,5 +114,6 @@ GEMINI: dict[str, tuple[Answer, type[ChatError], str]] = {
     ),
     "a country": (gemini_error(400, "User location is not supported for the API use.", "FAILED_PRECONDITION"), ChatError, "status 400"),
     "an overloaded model": (gemini_error(503, "The model is overloaded. Please try again later.", "UNAVAILABLE"), UnreachableError, "503"),
+    "a gateway": (Answer(403, {"error": "forbidden"}), ChatError, "status 403"),
     "a page": (Answer(502, "<html>Bad Gateway</html>"), UnreachableError, "502"),
 }

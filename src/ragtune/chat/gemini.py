@@ -171,7 +171,8 @@ class GeminiChat:
 
     def _translate(self, error: Exception) -> Exception:
         """One of ragtune's errors; what is none of the server's doing is given back as it is."""
-        if isinstance(error, errors.UnknownApiResponseError | ValidationError | json.JSONDecodeError):
+        # The SDK stumbles itself over an error that is not written as Google writes them.
+        if isinstance(error, errors.UnknownApiResponseError | ValidationError | json.JSONDecodeError | AttributeError | TypeError):
             return not_a_chat_api(self.name, type(error).__name__)
         return translate(self.name, error, secret=self._secret, key_variable=self._key_variable)
 

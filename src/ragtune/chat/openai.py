@@ -86,12 +86,13 @@ class OpenAIChat:
         answer: ChatCompletion = self._create(messages, max_tokens, schema, temperature, seed, stream=False)
         if not getattr(answer, "choices", None):
             raise self._without_choices(answer)
-        choice = answer.choices[0]
-        self._check(choice.finish_reason, getattr(choice.message, "refusal", None))
-        usage = _usage(answer.usage)
-        return Reply(
-            choice.message.content or "", usage, choice.finish_reason != "length", answer.model or self._model, time.monotonic() - began
-        )
+        try:
+            choice = answer.choices[0]
+            self._check(choice.finish_reason, getattr(choice.message, "refusal", None))
+            text, finished = choice.message.content or "", choice.finish_reason != "length"
+        except AttributeError as error:
+            raise not_a_chat_api(self.name, str(error)) from None
+        return Reply(text, _usage(answer.usage), finished, answer.model or self._model, time.monotonic() - began)
 
     def stream(
         self,

@@ -82,8 +82,9 @@ def translate(name: str, error: Exception, *, secret: str | None = None, key_var
 
 def _details(error: errors.APIError, kind: str) -> list[Mapping[str, Any]]:
     """Google's own records in an error (https://cloud.google.com/apis/design/errors#error_details)."""
-    said = error.details.get("error", error.details) if isinstance(error.details, Mapping) else {}
-    return [detail for detail in said.get("details") or () if str(detail.get("@type", "")).endswith(kind)]
+    said = error.details.get("error") if isinstance(error.details, Mapping) else None
+    details = said.get("details") if isinstance(said, Mapping) else None
+    return [detail for detail in details or () if isinstance(detail, Mapping) and str(detail.get("@type", "")).endswith(kind)]
 
 
 def _headers(error: errors.APIError) -> dict[str, str]:
