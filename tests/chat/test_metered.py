@@ -29,8 +29,8 @@ from ragtune.types import Message, Reply
 
 pytest.importorskip("tenacity")
 
-from ragtune.chat import metered
 from ragtune.chat.metered import MeteredChat
+from ragtune.hosted import meter
 from ragtune.hosted.meter import RateLimit
 
 CENT = 0.01
@@ -58,7 +58,7 @@ def metered_chat(openai_chat, ledger):
 @pytest.fixture
 def _no_patience(monkeypatch):
     """Where the server does not say how long to wait, a test waits not at all."""
-    monkeypatch.setattr(metered, "_backoff", lambda _: 0.0)
+    monkeypatch.setattr(meter, "_backoff", lambda _: 0.0)
 
 
 def test_the_same_question_is_paid_for_once(faults, metered_chat, ledger):
