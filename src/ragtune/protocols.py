@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from ragtune.types import ContextGroup, Generation, Hit, Message, Passage, Reply, TrainResult
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
+Form = TypeVar("Form", bound=BaseModel)
 
 
 class Embedder(Protocol):
@@ -157,7 +159,11 @@ class Trainer(Protocol):
 
 
 class Judge(Protocol):
-    """Grades an answer against its reference and passages."""
+    """Fills in forms about answers: a chat model that is asked for a record."""
 
-    def grade(self, question: str, answer: str, references: Sequence[str], passages: Sequence[str]) -> tuple[float, str]:
-        """A score in [0, 1] and the reason."""
+    def __call__(self, messages: Sequence[Message], form: type[Form], /) -> Form:
+        """The form, filled in.
+
+        Raises:
+            ChatError: there is none; :class:`~ragtune.errors.StructureError`, where what came is not the form.
+        """
