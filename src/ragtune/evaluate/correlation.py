@@ -1,12 +1,11 @@
-"""Do two measures of the same answers agree? Rank correlation, partial rank correlation and Cohen's kappa, with intervals.
+"""Do two measures of the same answers agree? Rank correlation, also within strata, and Cohen's kappa, with intervals.
 
 As everywhere, whole document groups are resampled; ranks are taken anew in each resample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,30 +22,34 @@ def rank_correlation(
     y: Sequence[float],
     groups: Sequence[str],
     *,
-    given: Sequence[Sequence[float]] = (),
+    within: Sequence[Hashable] | None = None,
     n: int | None = None,
     seed: int = 0,
 ) -> Estimate | None:
-    """Spearman's rank correlation of ``x`` and ``y``, ties at their mean rank; with ``given``, what is left of it where those are equal.
+    """Spearman's rank correlation of ``x`` and ``y``, ties at their mean rank.
 
-    The partial correlation is Pearson's of the ranks, by the recursion that holds one more variable equal at a time.
+    With ``within``, answers are ranked among those of their own stratum only, ranks are shares of the stratum's size, and its mean is
+    taken off before all strata are put together (aligned ranks; Hodges and Lehmann, 1962). Unlike a partial correlation, this takes no
+    relation between strata and values for a straight line.
 
     Args:
         x: one value for each answer.
         y: likewise.
         groups: the document group of each answer.
-        given: further values for each answer, held equal.
+        within: the stratum of each answer.
         n: questions that it rests on; by default the number of answers.
         seed: of the resampling.
 
     Returns:
-        ``None`` where it is undefined: ``x`` or ``y`` is all alike, or ``given`` leaves nothing of it.
+        ``None`` where it is undefined: in every stratum, ``x`` or ``y`` is all alike.
     """
     index, count = number_groups(groups)
-    columns = [np.unique(np.asarray(column, dtype=np.float64), return_inverse=True)[1] for column in (x, y, *given)]
+    names = list(dict.fromkeys(within or ()))
+    strata_n = np.array([names.index(name) for name in within] if within else [0] * len(x))
+    columns = [np.unique(np.column_stack([strata_n, column]), axis=0, return_inverse=True)[1].ravel() for column in (x, y)]
 
     def statistic(drawn: Float64) -> Float64:
-        return np.concatenate([_partial(drawn[at : at + _ROWS][:, index], columns) for at in range(0, len(drawn), _ROWS)])
+        return np.concatenate([_correlate(drawn[at : at + _ROWS][:, index], columns, strata_n) for at in range(0, len(drawn), _ROWS)])
 
     return _defined(bootstrap_statistic(statistic, count, n or len(x), seed=seed).estimate)
 
@@ -66,25 +69,17 @@ def kappa(a: Sequence[bool], b: Sequence[bool], groups: Sequence[str], *, n: int
     return _defined(bootstrap_statistic(statistic, count, n or len(a), seed=seed).estimate)
 
 
-def _partial(weights_rn: Float64, columns: Sequence[NDArray[np.intp]]) -> Float64:
-    """Of each resample, the correlation of the first two columns' ranks with the others held equal."""
-    total_r = weights_rn.sum(axis=1)
-    ranks = [_ranks(weights_rn, column) for column in columns]
-    centred = [rank_rn - ((weights_rn * rank_rn).sum(axis=1) / total_r)[:, None] for rank_rn in ranks]
-    spread = [np.sqrt((weights_rn * each**2).sum(axis=1)) for each in centred]
-    left = {
-        (i, j): divide((weights_rn * centred[i] * centred[j]).sum(axis=1), spread[i] * spread[j])
-        for i, j in combinations(range(len(columns)), 2)
-    }
-    for held in reversed(range(2, len(columns))):
-        # What does not vary is equal already.
-        with_held = [np.nan_to_num(left[i, held]) for i in range(held)]
-        rest = [np.sqrt(np.maximum(0.0, 1 - each**2)) for each in with_held]
-        left = {
-            (i, j): divide(left[i, j] - with_held[i] * with_held[j], np.where(rest[i] * rest[j] < 1e-9, 0.0, rest[i] * rest[j]))
-            for i, j in combinations(range(held), 2)
-        }
-    return left[0, 1]
+def _correlate(weights_rn: Float64, columns: Sequence[NDArray[np.intp]], strata_n: NDArray[np.intp]) -> Float64:
+    """Of each resample, the correlation of two columns' ranks within strata."""
+    member_ns = np.eye(int(strata_n.max()) + 1)[strata_n]
+    total_rs = np.maximum(1.0, weights_rn @ member_ns)  # weights are counts: an empty stratum has none
+    centred = []
+    for column in columns:
+        ranks_rn = _ranks(weights_rn, column) / total_rs[:, strata_n]
+        centred.append(ranks_rn - ((weights_rn * ranks_rn) @ member_ns / total_rs)[:, strata_n])
+    x_rn, y_rn = centred
+    spread_r = np.sqrt((weights_rn * x_rn**2).sum(axis=1) * (weights_rn * y_rn**2).sum(axis=1))
+    return divide((weights_rn * x_rn * y_rn).sum(axis=1), np.where(spread_r < 1e-9, 0.0, spread_r))
 
 
 def _ranks(weights_rn: Float64, codes_n: NDArray[np.intp]) -> Float64:

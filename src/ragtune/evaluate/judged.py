@@ -73,7 +73,7 @@ def judge_report(
     length = _length(gradings, seed)
     return JudgeReport(
         model=model,
-        questions=len({each.prediction.id for each in gradings}),
+        questions=_questions(gradings),
         cells=cells,
         pair=pair,
         agreement=_agreement(gradings, seed),
@@ -97,9 +97,7 @@ def _pair(comparisons: Sequence[Comparison], seed: int) -> JudgePair:
     asked = [each for each in counted if each.arm_first is not None]
     outcomes = [each.outcome for each in counted]
     # The arm's verdict when shown first counts for the first place as it is, when shown second the other way round.
-    preferred = [
-        (sign * verdict, each.arm.group) for each in asked for sign, verdict in zip((1, -1), each.verdicts, strict=True) if verdict
-    ]
+    preferred = [(sign * verdict, each.arm) for each in asked for sign, verdict in zip((1, -1), each.verdicts, strict=True) if verdict]
 
     def share(values: Sequence[float], groups: Sequence[str], n: int) -> Estimate | None:
         return bootstrap(values, groups, n=n, seed=seed) if values else None
@@ -114,7 +112,7 @@ def _pair(comparisons: Sequence[Comparison], seed: int) -> JudgePair:
         failed=len(comparisons) - len(counted),
         win_rate=share([(1 + outcome) / 2 for outcome in outcomes], [each.arm.group for each in counted], len(counted)),
         flips=share([float(each.verdicts[0] != each.verdicts[1]) for each in asked], [each.arm.group for each in asked], len(asked)),
-        first=share([float(place > 0) for place, _ in preferred], [group for _, group in preferred], len(preferred)),
+        first=share([float(place > 0) for place, _ in preferred], [at.group for _, at in preferred], len({at.id for _, at in preferred})),
     )
 
 
@@ -127,10 +125,11 @@ def _agreement(gradings: Sequence[Grading], seed: int) -> dict[str, Estimate]:
     correctness = [each.grade.scores["correctness"] for each in both]
     right = [value >= RIGHT for value in correctness]
     groups = [each.prediction.group for each in both]
+    n = _questions(both)
     found = {
-        "spearman_f1": rank_correlation(correctness, [metrics["f1"] for metrics in exact], groups, seed=seed),
+        "spearman_f1": rank_correlation(correctness, [metrics["f1"] for metrics in exact], groups, n=n, seed=seed),
         **{
-            f"kappa_{name}": kappa(right, [metrics[name] == 1 for metrics in exact], groups, seed=seed)
+            f"kappa_{name}": kappa(right, [metrics[name] == 1 for metrics in exact], groups, n=n, seed=seed)
             for name in ("exact_match", "containment")
         },
     }
@@ -138,7 +137,7 @@ def _agreement(gradings: Sequence[Grading], seed: int) -> dict[str, Estimate]:
 
 
 def _length(gradings: Sequence[Grading], seed: int) -> Estimate | None:
-    """F1 sinks with every word that is not in the reference, and containment does not; with both equal, length should buy nothing."""
+    """F1 sinks with every word that is not in the reference, and containment does not: among answers alike in both, length is no merit."""
     written = [each for each in gradings if each.grade.failed is None and each.prediction.references and not each.prediction.abstained]
     if not written:
         return None
@@ -147,9 +146,14 @@ def _length(gradings: Sequence[Grading], seed: int) -> Estimate | None:
         [each.grade.scores["correctness"] for each in written],
         [float(len(each.prediction.answer.split())) for each in written],
         [each.prediction.group for each in written],
-        given=[[metrics[name] for metrics in exact] for name in ("f1", "containment")],
+        within=[(round(metrics["f1"], 1), metrics["containment"]) for metrics in exact],
+        n=_questions(written),
         seed=seed,
     )
+
+
+def _questions(gradings: Sequence[Grading]) -> int:
+    return len({each.prediction.id for each in gradings})
 
 
 def _notes(kept: int, cells: Sequence[JudgeCell], pair: JudgePair | None, length: Estimate | None) -> Iterator[str]:
@@ -172,8 +176,8 @@ def _notes(kept: int, cells: Sequence[JudgeCell], pair: JudgePair | None, length
     if length is not None and _excludes(length, 0.0):
         more = "higher" if length.value > 0 else "lower"
         yield (
-            f"Where exact metrics are equal, this judge grades longer answers {more}: rank correlation of correctness with length "
-            f"{signed(length.value)} [{signed(length.low or 0, plus=False)}, {signed(length.high or 0, plus=False)}]."
+            f"Among answers that exact metrics score alike, this judge grades longer answers {more}: rank correlation of correctness with "
+            f"length {signed(length.value)} [{signed(length.low or 0, plus=False)}, {signed(length.high or 0, plus=False)}]."
         )
 
 

@@ -42,9 +42,10 @@ def judge_verdict(judge: JudgeReport) -> str:
         return asked
     low, high = pair.win_rate.low, pair.win_rate.high
     interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+    equal = f" ({pair.equal} of them equal answers)" if pair.equal else ""
     return (
-        f"{asked} Asked in both orders, it prefers {pair.arm} on {pair.won}, {pair.against} on {pair.lost} and neither on {pair.tied} "
-        f"({pair.equal} of them equal answers): {pair.arm} wins {pair.win_rate.value:.2f}{interval}, ties counted half."
+        f"{asked} Asked in both orders, it prefers {pair.arm} on {pair.won}, {pair.against} on {pair.lost} and neither on {pair.tied}"
+        f"{equal}: {pair.arm} wins {pair.win_rate.value:.2f}{interval}, ties counted half."
     )
 
 
@@ -63,7 +64,7 @@ def _checks(judge: JudgeReport) -> Iterable[tuple[str, str, str]]:
         if name in judge.agreement:
             yield words, show_figure(judge.agreement[name], plus=True, n=True), says
     if judge.length is not None:
-        says = "Rank correlation of correctness with an answer's words, F1 and containment held equal; 0 is no bias."
+        says = "Rank correlation of correctness with an answer's words, among answers alike in F1 and containment; 0 is no bias."
         yield "Length", show_figure(judge.length, plus=True, n=True), says
     pair = judge.pair
     if pair is not None and pair.flips is not None:

@@ -158,7 +158,7 @@ class JudgeReport:
         pair: tuned against base-fewshot; ``None`` where either was not evaluated.
         agreement: of its correctness with exact metrics on answerable questions: ``spearman_f1``, ``kappa_exact_match``,
             ``kappa_containment``; one that is undefined is absent.
-        length: rank correlation of its correctness with an answer's words, F1 and containment held equal.
+        length: rank correlation of its correctness with an answer's words, among answers alike in F1 (to a tenth) and containment.
         anchors_kept: how many of the orders that are beyond doubt its grades keep.
         anchors: how many there are.
         sound: enough of them to believe it.
