@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from ragtune.types import (
     ContextGroup,
@@ -29,6 +30,7 @@ Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 CHECKPOINT = "checkpoint.safetensors"
 """The file in a model's folder from which a trainer goes on after a kill."""
+Form = TypeVar("Form", bound=BaseModel)
 
 
 class Embedder(Protocol):
@@ -202,7 +204,11 @@ class TuningService(Protocol):
 
 
 class Judge(Protocol):
-    """Grades an answer against its reference and passages."""
+    """Fills in forms about answers: a chat model that is asked for a record."""
 
-    def grade(self, question: str, answer: str, references: Sequence[str], passages: Sequence[str]) -> tuple[float, str]:
-        """A score in [0, 1] and the reason."""
+    def __call__(self, messages: Sequence[Message], form: type[Form], /) -> Form:
+        """The form, filled in.
+
+        Raises:
+            ChatError: there is none; :class:`~ragtune.errors.StructureError`, where what came is not the form.
+        """

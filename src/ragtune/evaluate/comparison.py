@@ -6,22 +6,30 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from ragtune.evaluate.answers import answer_metrics
+from ragtune.evaluate.judge import Grade
+from ragtune.evaluate.judged import Grading
 from ragtune.types import JSON, Arm, Evidence, Example, Passage, Prediction, Quote
 
 LEFT: Arm = "base-fewshot"
 RIGHT: Arm = "tuned"
 
 
-def compare_questions(predictions: Sequence[Prediction], passages: Mapping[str, Passage], examples: Sequence[Example]) -> dict[str, JSON]:
+def compare_questions(
+    predictions: Sequence[Prediction],
+    passages: Mapping[str, Passage],
+    examples: Sequence[Example],
+    gradings: Sequence[Grading] = (),
+) -> dict[str, JSON]:
     """Every question that both arms answered from retrieved passages, largest differences first.
 
     The score of an answerable question is its F1; of an unanswerable one, 1 for abstaining. Offsets are code points of the passage's
-    text. Of several seeds the first is shown.
+    text. Of several seeds the first is shown. ``gradings`` show beside the answers that they are of.
     """
     arms: dict[Arm, dict[str, Prediction]] = {LEFT: {}, RIGHT: {}}
     for prediction in sorted(predictions, key=lambda p: p.seed):
         if prediction.context == "retrieved" and prediction.arm in arms:
             arms[prediction.arm].setdefault(prediction.id, prediction)
+    grades = {(each.prediction.arm, each.prediction.id): each.grade for each in gradings}
     evidence = {example.id: example.evidence for example in examples}
     shown: dict[str, int] = {}
     questions: list[JSON] = []
@@ -33,7 +41,7 @@ def compare_questions(predictions: Sequence[Prediction], passages: Mapping[str, 
         questions.append({
             "id": key, "question": right.question, "kind": right.kind, "stratum": right.stratum, "references": list(right.references),
             "outcome": _outcome(left, right), "shown": right.answerable_in_context, "passages": at, "marks": marks,
-            "answers": [_answer(left), _answer(right)],
+            "answers": [_answer(left, grades.get((LEFT, key))), _answer(right, grades.get((RIGHT, key)))],
         })  # fmt: skip
     texts: list[JSON] = [
         {"document": passage.document, "heading": passage.prefix or passage.title, "text": passage.text}
@@ -77,14 +85,18 @@ def _place(quote: Quote) -> tuple[str, int, int] | None:
     return quote.document, quote.start, quote.end
 
 
-def _answer(prediction: Prediction) -> JSON:
-    return {
+def _answer(prediction: Prediction, grade: Grade | None) -> JSON:
+    answer: dict[str, JSON] = {
         "raw": prediction.raw,
         "score": round(_score(prediction), 3),
         "abstained": prediction.abstained,
         "quotes": len(prediction.quotes),
         "valid": sum(quote.valid for quote in prediction.quotes),
     }
+    if grade is not None:
+        judged: list[JSON] = [[name, round(1 + 4 * value), grade.reasons[name]] for name, value in grade.scores.items()]
+        answer["judged"], answer["failed"] = judged, grade.failed
+    return answer
 
 
 def _score(prediction: Prediction) -> float:

@@ -9,6 +9,8 @@ from importlib.resources import files
 
 from ragtune.evaluate import page_parts as parts
 from ragtune.evaluate.comparison import compare_questions, embed_json
+from ragtune.evaluate.judged import Grading
+from ragtune.evaluate.page_judge import judge_section
 from ragtune.evaluate.report import Report
 from ragtune.types import JSON, Example, Passage, Prediction
 
@@ -25,6 +27,11 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
         "differences",
         "Paired: the same questions on both sides. One contrast was named before any figure was seen, and it alone decides. "
         "The p-values of the others are corrected for their number (Holm).",
+    ),
+    "Judge": (
+        "judge",
+        "What another model thinks of a sample of these answers. It sees the question, the references, the passages and the answer, not "
+        "who wrote it. Grades of 1 to 5 are shown as 0 to 1. It decides nothing here; the checks say how far to believe it.",
     ),
     "Questions won and lost": (
         "questions",
@@ -83,6 +90,7 @@ def render_html(
     passages: Mapping[str, Passage],
     examples: Sequence[Example],
     meta: PageMeta,
+    gradings: Sequence[Grading] = (),
 ) -> str:
     """The page.
 
@@ -92,10 +100,12 @@ def render_html(
         passages: by id; those that predictions were shown.
         examples: the test split, for the gold evidence.
         meta: title, lineage, losses.
+        gradings: a judge's, for the questions won and lost.
     """
     sections = {
         "Answers": parts.answers(report),
         "Differences": parts.contrasts(report),
+        "Judge": judge_section(report.judge) if report.judge else "",
         "Questions won and lost": _resource("report_questions.html"),
         "By kind of question": parts.kinds(report),
         "Quotes": parts.quotes(report),
@@ -108,7 +118,7 @@ def render_html(
     }
     shown = {title: body for title, body in sections.items() if body}
     links = "".join(f'<a href="#{_ABOUT[title][0]}">{title}</a>' for title in shown)
-    data = embed_json(compare_questions(predictions, passages, examples))
+    data = embed_json(compare_questions(predictions, passages, examples, gradings))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><meta name="color-scheme" content="light dark">'

@@ -61,7 +61,7 @@ def bootstrap(
     """
     value = np.asarray(values, dtype=np.float64)
     weight = np.ones_like(value) if weights is None else np.asarray(weights, dtype=np.float64)
-    index, count = _number(groups)
+    index, count = number_groups(groups)
     sums = np.bincount(index, weights=value * weight, minlength=count)
     totals = np.bincount(index, weights=weight, minlength=count)
     n = len(value) if n is None else n
@@ -73,7 +73,7 @@ def bootstrap(
 
 def paired_difference(a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, seed: int = 0) -> Difference:
     """Mean of ``a - b`` over the same questions, with interval and p-value from resampling whole groups."""
-    index, count = _number(groups)
+    index, count = number_groups(groups)
     sums = np.bincount(index, weights=np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), minlength=count)
     totals = np.bincount(index, minlength=count).astype(np.float64)
     return bootstrap_statistic(lambda drawn: divide(drawn @ sums, drawn @ totals), count, len(a), seed=seed)
@@ -133,7 +133,8 @@ def _draws(groups: int, seed: int) -> Float64:
     return np.bincount(drawn.ravel(), minlength=RESAMPLES * groups).reshape(RESAMPLES, groups).astype(np.float64)
 
 
-def _number(groups: Sequence[str]) -> tuple[NDArray[np.intp], int]:
+def number_groups(groups: Sequence[str]) -> tuple[NDArray[np.intp], int]:
+    """Each name's number, and how many names there are."""
     names, index = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     return index, len(names)
 

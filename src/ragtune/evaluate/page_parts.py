@@ -70,7 +70,7 @@ def answers(report: Report) -> str:
         cells = [c for c in report.grid if c.stratum == stratum]
         if cells:
             caption = f"{words}: every metric, {max(c.questions for c in cells)} questions"
-            tables.append(_fold(caption, _grid_table(cells, METRICS, caption)))
+            tables.append(fold(caption, _grid_table(cells, METRICS, caption)))
     known = closed_book_words(report)
     shown = f"<p>{escape(known)}</p>" if known else ""
     return _forest(groups, scale, "Context", "Answer F1 by context and model") + shown + "".join(tables)
@@ -88,7 +88,7 @@ def contrasts(report: Report) -> str:
     head = "".join(f'<th scope="col"{" class=number" if i > 3 else ""}>{words}</th>' for i, words in enumerate(heads))
     foot = f'<tr><td colspan="3"></td><td>{axis_plot(scale, difference=True)}</td><td colspan="3"></td></tr>'
     inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody><tfoot>{foot}</tfoot>"
-    return _framed("Differences in F1 between models", inner, "forest wide")
+    return framed("Differences in F1 between models", inner, "forest wide")
 
 
 def retrieval(report: Report) -> str:
@@ -190,13 +190,13 @@ def _forest(groups: Sequence[tuple[str, Sequence[tuple[Arm, Estimate]]]], scale:
     heads = (first, "Model", "F1 with 95 % interval", "Figures", "n")
     head = "".join(f'<th scope="col"{" class=number" if i > 2 else ""}>{words}</th>' for i, words in enumerate(heads))
     foot = f'<tr><td colspan="2"></td><td>{axis_plot(scale)}</td><td colspan="2"></td></tr>'
-    return _framed(caption, f"<thead><tr>{head}</tr></thead>{''.join(bodies)}<tfoot>{foot}</tfoot>", "forest")
+    return framed(caption, f"<thead><tr>{head}</tr></thead>{''.join(bodies)}<tfoot>{foot}</tfoot>", "forest")
 
 
 def _forest_row(arm: Arm, estimate: Estimate, scale: Axis) -> str:
     return (
         f'<th scope="row" class="arm arm-{escape(arm)}">{escape(arm)}</th><td class="plots">{interval_plot(estimate, scale, arm)}</td>'
-        f'<td class="number">{_figure(estimate)}</td><td class="number quiet">{estimate.n}</td>'
+        f'<td class="number">{show_figure(estimate)}</td><td class="number quiet">{estimate.n}</td>'
     )
 
 
@@ -209,7 +209,7 @@ def _contrast_row(contrast: Contrast, scale: Axis, *, named: bool) -> str:
         f'<tr{" class=named" if named else ""}><th scope="row" class="pair">{name}</th><td>{escape(where)}</td>'
         f'<td class="number">{contrast.value:.2f} − {contrast.value_against:.2f}</td>'
         f'<td class="plots">{interval_plot(contrast.difference, scale, "tuned" if named else "base")}</td>'
-        f'<td class="number">{_figure(contrast.difference, plus=True)}</td>'
+        f'<td class="number">{show_figure(contrast.difference, plus=True)}</td>'
         f'<td class="number quiet">{contrast.difference.n}</td><td class="number quiet">{shown}</td></tr>'
     )
 
@@ -239,14 +239,14 @@ def _table(
         cells += "".join(f'<th scope="row" class="arm arm-{escape(label)}">{escape(label)}</th>' for label in labels[1:])
         for name in names:
             found = metrics.get(name)
-            figure = "–" if found is None else _figure(found, digits=(decimals or {}).get(name, 2), percent=percent, n=True)
+            figure = "–" if found is None else show_figure(found, digits=(decimals or {}).get(name, 2), percent=percent, n=True)
             cells += f'<td class="number">{figure}</td>'
         body.append(f"<tr{'' if repeated else ' class=first'}>{cells}</tr>")
         last = labels[0]
-    return _framed(caption, f"<thead><tr>{columns}</tr></thead><tbody>{''.join(body)}</tbody>", "plain")
+    return framed(caption, f"<thead><tr>{columns}</tr></thead><tbody>{''.join(body)}</tbody>", "plain")
 
 
-def _framed(caption: str, inner: str, kind: str) -> str:
+def framed(caption: str, inner: str, kind: str) -> str:
     """A table that scrolls by itself where it is too wide, with the keyboard too."""
     return (
         f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table class="{kind}">'
@@ -254,7 +254,9 @@ def _framed(caption: str, inner: str, kind: str) -> str:
     )
 
 
-def _figure(estimate: Estimate, *, digits: int = 2, plus: bool = False, percent: bool = False, n: bool = False) -> str:
+def show_figure(estimate: Estimate, *, digits: int = 2, plus: bool = False, percent: bool = False, n: bool = False) -> str:
+    """A value with its interval; ``plus`` gives it a sign, ``n`` the number that it rests on."""
+
     def words(value: float, *, sign: bool = False) -> str:
         if percent:
             return f"{100 * value:.0f}"
@@ -271,5 +273,6 @@ def _scale(estimates: Iterable[Estimate]) -> Axis:
     return axis(0.0, min(1.0, max([0.1, *bounds])), ticks=5)
 
 
-def _fold(summary: str, body: str) -> str:
+def fold(summary: str, body: str) -> str:
+    """What is shown when its summary is clicked."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"

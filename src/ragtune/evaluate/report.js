@@ -33,7 +33,12 @@
     if (answerable && given.abstained) notes.push("abstained");
     if (given.quotes) notes.push(`${given.valid} of ${given.quotes} ${given.quotes === 1 ? "quote" : "quotes"} real`);
     const head = make("h4", "arm arm-" + arm, arm);
-    return make("div", "answer", head, make("p", "raw", given.raw || "(nothing)"), make("p", "quiet", notes.join(" · ")));
+    const box = make("div", "answer", head, make("p", "raw", given.raw || "(nothing)"), make("p", "quiet", notes.join(" · ")));
+    if (given.judged) {
+      const grades = given.judged.flatMap(([name, grade, reason]) => [make("dt", "", name, make("b", "", ` ${grade}`)), make("dd", "", reason)]);
+      box.append(given.failed ? make("p", "quiet judged", `The judge gave no grade: ${given.failed}`) : make("dl", "judged", ...grades));
+    }
+    return box;
   };
 
   const detail = (item) => {

@@ -110,6 +110,82 @@ class ClosedBook:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeCell:
+    """What the judge thinks of one arm, retrieved.
+
+    Args:
+        arm: which model.
+        scores: ``correctness``, ``faithfulness``, ``relevance`` and ``coherence`` in [0, 1]; empty where no answer could be graded.
+        asked: answers that were given to the judge.
+        failed: answers without a grade, by reason: ``malformed``, ``refused``, ``too long``.
+    """
+
+    arm: Arm
+    scores: Mapping[str, Estimate]
+    asked: int
+    failed: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePair:
+    """One arm against another, each question asked with the answers in both orders.
+
+    Args:
+        arm: which model.
+        against: which other.
+        won: questions on which both orders prefer ``arm``.
+        tied: on which they do not agree, or agree that neither is better; equal answers too, which are not asked.
+        lost: on which both prefer ``against``.
+        equal: of those tied, the equal answers.
+        failed: questions without a preference in one of the orders; in no other figure.
+        win_rate: won and half of tied, of all.
+        flips: share of the questions asked on which the preference changes with the order.
+        first: share of single preferences for the answer that is shown first; 0.5 shows no bias.
+    """
+
+    arm: Arm
+    against: Arm
+    won: int
+    tied: int
+    lost: int
+    equal: int
+    failed: int
+    win_rate: Estimate | None
+    flips: Estimate | None
+    first: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReport:
+    """A judge's grades, and whether to believe them.
+
+    Args:
+        model: the judge.
+        questions: how many it was given, of the retrieved context.
+        cells: by arm.
+        pair: tuned against base-fewshot; ``None`` where either was not evaluated.
+        agreement: of its correctness with exact metrics on answerable questions: ``spearman_f1``, ``kappa_exact_match``,
+            ``kappa_containment``; one that is undefined is absent.
+        length: rank correlation of its correctness with an answer's words, among answers alike in F1 (to a tenth) and containment.
+        anchors_kept: how many of the orders that are beyond doubt its grades keep.
+        anchors: how many there are.
+        sound: enough of them to believe it.
+        notes: what a reader must know before trusting the grades.
+    """
+
+    model: str
+    questions: int
+    cells: tuple[JudgeCell, ...]
+    pair: JudgePair | None
+    agreement: Mapping[str, Estimate]
+    length: Estimate | None
+    anchors_kept: int
+    anchors: int
+    sound: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The whole evaluation.
 
@@ -132,6 +208,7 @@ class Report:
         forgetting: likelihood of general text, by arm with weights of its own; empty where it was not measured.
         closed_book: what the base knows without documents, of which a test proves nothing; ``None`` where it was not asked.
         unasked: questions by the capability without which their documents could not be read; they are in no figure.
+        judge: what a judge thinks of the answers; ``None`` where none was asked.
     """
 
     decision: Decision
@@ -152,6 +229,7 @@ class Report:
     forgetting: tuple[ForgettingCell, ...] = field(default=())
     closed_book: ClosedBook | None = None
     unasked: Mapping[str, int] = field(default_factory=dict)
+    judge: JudgeReport | None = None
 
     def cell(self, arm: Arm, context: Context, stratum: Slice = "all") -> Cell | None:
         """The cell of the grid, where there is one."""

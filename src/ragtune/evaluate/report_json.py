@@ -12,11 +12,17 @@ The format is stable; later versions may add fields::
      "abstention": [{"arm", "context", "metrics": {name: FIGURE}, "curve": [{"coverage", "risk"}]}],
      "cost": [{"arm", "context", "metrics": {name: FIGURE}}],
      "forgetting": [{"arm", "nll": FIGURE, "change": FIGURE | null}],
-     "closed_book": {"exact": int, "n": int} | null, "unasked": {capability: int}}
+     "closed_book": {"exact": int, "n": int} | null, "unasked": {capability: int},
+     "judge": JUDGE | null}
 
     FIGURE   = {"value": float, "low": float | null, "high": float | null, "n": int}     95 % interval
     CONTRAST = {"arm", "against", "context", "stratum", "metric", "value", "value_against",
                 "difference": FIGURE, "groups": int, "p": float | null, "p_holm": float | null}
+    JUDGE    = {"model": str, "questions": int, "anchors_kept": int, "anchors": int, "sound": bool, "notes": [str],
+                "cells": [{"arm", "scores": {name: FIGURE}, "asked": int, "failed": {reason: int}}],
+                "pair": {"arm", "against", "won": int, "tied": int, "lost": int, "equal": int, "failed": int,
+                         "win_rate": FIGURE | null, "flips": FIGURE | null, "first": FIGURE | null} | null,
+                "agreement": {name: FIGURE}, "length": FIGURE | null}
 """
 
 from __future__ import annotations
@@ -30,7 +36,19 @@ from typing import Any
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.abstention import RiskPoint
 from ragtune.evaluate.forgetting import ForgettingCell
-from ragtune.evaluate.report import AbstentionCell, Cell, ClosedBook, Contrast, CostCell, Labelled, Report, RetrievalCell
+from ragtune.evaluate.report import (
+    AbstentionCell,
+    Cell,
+    ClosedBook,
+    Contrast,
+    CostCell,
+    JudgeCell,
+    JudgePair,
+    JudgeReport,
+    Labelled,
+    Report,
+    RetrievalCell,
+)
 from ragtune.types import JSON, Estimate
 from ragtune.workspace import write_bytes
 
@@ -79,6 +97,7 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
         ),
         closed_book=None if data.get("closed_book") is None else ClosedBook(**data["closed_book"]),
         unasked=data.get("unasked", {}),
+        judge=None if data.get("judge") is None else _judge(data["judge"]),
     )
 
 
@@ -109,3 +128,23 @@ def _figures(data: Mapping[str, Any]) -> dict[str, Estimate]:
 
 def _contrast(data: Mapping[str, Any]) -> Contrast:
     return Contrast(**{**data, "difference": Estimate(**data["difference"])})
+
+
+def _judge(data: Mapping[str, Any]) -> JudgeReport:
+    pair = data["pair"]
+    return JudgeReport(
+        model=data["model"],
+        questions=data["questions"],
+        cells=tuple(JudgeCell(d["arm"], _figures(d["scores"]), d["asked"], d["failed"]) for d in data["cells"]),
+        pair=None if pair is None else JudgePair(**{**pair, **{name: _figure(pair[name]) for name in ("win_rate", "flips", "first")}}),
+        agreement=_figures(data["agreement"]),
+        length=_figure(data["length"]),
+        anchors_kept=data["anchors_kept"],
+        anchors=data["anchors"],
+        sound=data["sound"],
+        notes=tuple(data["notes"]),
+    )
+
+
+def _figure(data: Mapping[str, Any] | None) -> Estimate | None:
+    return None if data is None else Estimate(**data)

@@ -1,4 +1,4 @@
-"""The report in a terminal: the grid of F1, the decision, and what else is worth a line."""
+"""The report in a terminal: the grid of F1, the decision, and what else is worth a line or two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ragtune.evaluate.decide import closed_book_words
-from ragtune.evaluate.report import Report
+from ragtune.evaluate.report import JudgeReport, Report
 from ragtune.types import Estimate
 
 _COLOURS = {"better": "green", "worse": "red", "undecided": "yellow"}
@@ -29,7 +29,9 @@ def terminal_table(report: Report) -> RenderableType:
         table.add_row(*row)
     lines: list[RenderableType] = [Padding(table, (1, 0)), Text(report.sentence, style=f"bold {_COLOURS[report.decision]}")]
     lines += [Text(line) for line in (_retrieval_line(report), _quotes_line(report), closed_book_words(report)) if line]
-    lines += [Text(f"Note: {note}", style="yellow") for note in report.notes]
+    if report.judge is not None:
+        lines += [Text(line) for line in _judge_lines(report.judge)]
+    lines += [Text(f"Note: {note}", style="yellow") for note in (*report.notes, *(report.judge.notes if report.judge else ()))]
     return Group(*lines)
 
 
@@ -56,3 +58,24 @@ def _quotes_line(report: Report) -> str:
     words = {"quotes": "of answers quote", "quotes_valid": "of quotes are real", "quotes_gold": "of quoting answers quote the evidence"}
     figures = [f"{100 * cell.metrics[name].value:.0f} % {what}" for name, what in words.items() if name in cell.metrics]
     return f"Quotes (tuned, retrieved): {', '.join(figures)} (n = {cell.metrics['quotes'].n})"
+
+
+def _judge_lines(judge: JudgeReport) -> list[str]:
+    graded = [f"{cell.arm} {_short(cell.scores['correctness'])}" for cell in judge.cells if cell.scores]
+    pair = judge.pair
+    wins = f"; {pair.arm} wins {_short(pair.win_rate)} against {pair.against}" if pair and pair.win_rate else ""
+    checks = [f"{judge.anchors_kept} of {judge.anchors} anchors in order"]
+    if "spearman_f1" in judge.agreement:
+        checks.append(f"rank correlation with F1 {_short(judge.agreement['spearman_f1'])}")
+    if pair is not None and pair.flips is not None:
+        checks.append(f"{100 * pair.flips.value:.0f} % of {pair.flips.n} preferences flip with the order")
+    checks.append(f"{sum(sum(cell.failed.values()) for cell in judge.cells)} of {sum(cell.asked for cell in judge.cells)} without a grade")
+    return [
+        f"Judge ({judge.model}), correctness on {judge.questions} questions: {', '.join(graded) or 'none graded'}{wins}",
+        f"Is the judge to be believed? {', '.join(checks)}",
+    ]
+
+
+def _short(estimate: Estimate) -> str:
+    interval = "" if estimate.low is None or estimate.high is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f"{estimate.value:.2f}{interval}"

@@ -24,6 +24,7 @@ from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.answerers import answerers, device
+from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.train import find_tuned, train
 from ragtune.progress import Progress
@@ -100,6 +101,7 @@ def evaluate(
         raise ProjectError(f"an evaluation named {name} exists and was made from other inputs: choose another --name")
     data = read_dataset(folder)
     examples = _sample(data.test if split == "test" else data.validation, settings.evaluate.max_questions, settings.evaluate.seed)
+    check_judge(workspace, settings)
     if not examples:
         raise EvaluationError(f"the {split} split of {source.name} is empty: add questions, or change dataset.{split}_share")
     readings = _count_reading(workspace, examples, key) if split == "test" else 0
@@ -116,11 +118,14 @@ def evaluate(
         unasked=_unasked(source),
         forgetting=_forgetting(workspace, settings, models),
     )
+    judged = judge(workspace, settings, predictions, data.passages, progress)
+    if judged is not None:
+        report = replace(report, judge=judged.report)
     seconds = time.monotonic() - started
     manifest = Manifest(
         "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), device(settings)
     )
-    _write(output, manifest, report, predictions, data, examples, workspace, tuned)
+    _write(output, manifest, report, predictions, data, examples, workspace, tuned, judged)
     progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
     return EvaluationResult(name, str(output), True, report)
 
@@ -253,14 +258,24 @@ def _write(
     examples: Sequence[Example],
     workspace: Workspace,
     tuned: Manifest,
+    judged: Judged | None,
 ) -> None:
+    if judged is not None:
+        write_bytes(output / "grades.jsonl", judged.lines().encode())
     write_bytes(output / "predictions.jsonl", "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in predictions).encode())
     used = sorted({id_ for prediction in predictions for id_ in prediction.passages})
     write_bytes(
         output / "passages.jsonl", "".join(json.dumps(asdict(data.passages[id_]), ensure_ascii=False) + "\n" for id_ in used).encode()
     )
     write_report_json(report, output / "report.json")
-    page = render_html(report, predictions, {id_: data.passages[id_] for id_ in used}, examples, _meta(workspace, manifest, tuned))
+    page = render_html(
+        report,
+        predictions,
+        {id_: data.passages[id_] for id_ in used},
+        examples,
+        _meta(workspace, manifest, tuned),
+        gradings=judged.gradings if judged is not None else (),
+    )
     write_bytes(output / "report.html", page.encode())
     write_manifest(output, manifest)
 
@@ -275,6 +290,7 @@ def _key(
         "prompt": PROMPT_VERSION,
         "k": source.settings["retrieve"]["k"],
         "split": split,
+        **judge_key(settings),
     }
     inputs = {
         "dataset": source.name,
