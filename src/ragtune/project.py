@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ragtune.pipeline.records import (
     ModelResult,
     RunResult,
     SearchHit,
+    SynthesisResult,
 )
 from ragtune.progress import Progress, Silent
 from ragtune.rag import Answer
@@ -116,6 +117,18 @@ class Project:
         with self.workspace.lock("dataset"):
             return build_dataset(self.workspace, self.settings, self._resolve(questions), self._resolve(test), name, self._progress)
 
+    def synthesise(
+        self, count: int | None = None, *, yes: bool = False, dry_run: bool = False, confirm: Callable[[str], bool] | None = None
+    ) -> SynthesisResult:
+        """Have ``teacher.model`` write questions from the documents, until ``count`` (``teacher.questions``) came through the filters.
+
+        What costs money needs ``yes``, or a ``confirm`` that agrees when it is told what it costs.
+        """
+        from ragtune.pipeline.synthesise import synthesise
+
+        with self.workspace.lock("dataset"):
+            return synthesise(self.workspace, self.settings, count, self._progress, yes=yes, dry_run=dry_run, confirm=confirm)
+
     def dataset_show(self, example: str | None = None, *, name: str | None = None, epoch: int = 0) -> ExampleView:
         """One example as the model sees it."""
         from ragtune.pipeline.dataset import show_example
@@ -149,14 +162,22 @@ class Project:
         return ask(self.workspace, self.settings, question, model, k)
 
     def run(
-        self, documents: Paths = (), questions: Paths = (), *, test: Paths = (), budget: str | None = None, dry_run: bool = False
+        self,
+        documents: Paths = (),
+        questions: Paths = (),
+        *,
+        test: Paths = (),
+        budget: str | None = None,
+        dry_run: bool = False,
+        yes: bool = False,
+        confirm: Callable[[str], bool] | None = None,
     ) -> RunResult:
-        """Do everything that is not done yet, in one go."""
+        """Do everything that is not done yet, in one go; a teacher that costs money needs ``yes`` or ``confirm``."""
         from ragtune.pipeline.run import run
 
         with self.workspace.lock("run"):
             given = self._resolve(documents), self._resolve(questions), self._resolve(test)
-            return run(self.workspace, self.settings, *given, budget, dry_run, self._progress)
+            return run(self.workspace, self.settings, *given, budget, dry_run, self._progress, yes=yes, confirm=confirm)
 
     @staticmethod
     def _resolve(paths: Paths) -> list[Path]:
