@@ -41,21 +41,14 @@ class Rows:
     """A synthesis's rows in one file, which any number of sittings add to.
 
     Args:
-        path: of the JSON Lines file; a line that a killed run left unfinished is cut off.
+        path: of the JSON Lines file; made with the first row.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
-        self._file.seek(0)
-        whole = self._file.read()
-        kept = whole[: whole.rfind(b"\n") + 1]
-        self._file.truncate(len(kept))
-        self._rows = {row.number: row for row in (Row(**json.loads(line)) for line in kept.splitlines())}
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        self._path = path
+        whole = path.read_bytes() if path.is_file() else b""
+        self._size = whole.rfind(b"\n") + 1  # a line that a killed run left unfinished is written over
+        self._rows = {row.number: row for row in (Row(**json.loads(line)) for line in whole[: self._size].splitlines())}
 
     def __contains__(self, number: int) -> bool:
         return number in self._rows
@@ -73,7 +66,13 @@ class Rows:
 
     def add(self, row: Row) -> None:
         """Put a row on disk."""
-        self._file.write((json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = (json.dumps(asdict(row), ensure_ascii=False) + "\n").encode()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("r+b" if self._path.exists() else "wb") as file:
+            file.seek(self._size)
+            file.truncate()
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._size += len(line)
         self._rows[row.number] = row

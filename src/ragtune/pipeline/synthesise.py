@@ -294,24 +294,24 @@ def _open(workspace: Workspace, settings: Settings, model: str, wanted: int) -> 
     with closing(build.open_corpus(workspace)) as corpus, open_retriever(workspace, settings) as retriever:
         chunks = corpus.all_chunks()
         folder = workspace.folder / "synthesis" / _key(settings, model, corpus)
-        with closing(Rows(folder / "rows.jsonl")) as rows:
-            own_files = [path for path in question_files(workspace, settings, (), missing_ok=True) if path != file]
-            earlier = [each for each in load_questions([file] if file.is_file() else []) if each.id not in rows.ids]
-            yield _Work(
-                settings=settings,
-                model=model,
-                wanted=wanted,
-                folder=folder,
-                file=file,
-                tasks=list(itertools.islice(plan_tasks(chunks, settings.dataset.seed), MOST * wanted)),
-                rows=rows,
-                before=[*load_questions(own_files), *earlier],
-                kept=_usable(earlier, corpus),
-                teacher=Teacher(model, retriever, chunks, extra_tokens=_THINKING * settings.chat.thinking),
-                similarity=_similarity(build.embedder(settings)),
-                concurrency=settings.chat.concurrency if is_hosted(model) else 1,
-                price=price,
-            )
+        rows = Rows(folder / "rows.jsonl")
+        own_files = [path for path in question_files(workspace, settings, (), missing_ok=True) if path != file]
+        earlier = [each for each in load_questions([file] if file.is_file() else []) if each.id not in rows.ids]
+        yield _Work(
+            settings=settings,
+            model=model,
+            wanted=wanted,
+            folder=folder,
+            file=file,
+            tasks=list(itertools.islice(plan_tasks(chunks, settings.dataset.seed), MOST * wanted)),
+            rows=rows,
+            before=[*load_questions(own_files), *earlier],
+            kept=_usable(earlier, corpus),
+            teacher=Teacher(model, retriever, chunks, extra_tokens=_THINKING * settings.chat.thinking),
+            similarity=_similarity(build.embedder(settings)),
+            concurrency=settings.chat.concurrency if is_hosted(model) else 1,
+            price=price,
+        )
 
 
 def _key(settings: Settings, model: str, corpus: Corpus) -> str:
