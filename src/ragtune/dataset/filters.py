@@ -10,7 +10,7 @@ from typing import Literal
 from ragtune.dataset.matching import normalise
 from ragtune.dataset.oracles import touches
 from ragtune.dataset.sampling import Kind
-from ragtune.dataset.synthesise import Draft
+from ragtune.dataset.synthesise import EXAMPLE_NAME, Draft
 from ragtune.prompts import ParsedAnswer
 from ragtune.quotes import check_quote
 from ragtune.types import Evidence, Passage
@@ -65,10 +65,12 @@ class Known:
     answers: tuple[str, ...]
 
 
-def malformed(draft: Draft) -> str | None:
-    """Whether something is missing or too long; lengths are in words."""
+def malformed(draft: Draft, passages: Sequence[Passage]) -> str | None:
+    """Whether something is missing, too long (lengths are in words) or taken from the prompt's example."""
     if not draft.question:
         return "there is no question"
+    if EXAMPLE_NAME in draft.question and not any(EXAMPLE_NAME in passage.text for passage in passages):
+        return "it repeats the example of the prompt"
     if len(draft.question.split()) > _LONGEST_QUESTION:
         return f"the question has {len(draft.question.split())} words"
     if draft.kind == "unanswerable":

@@ -19,6 +19,9 @@ from ragtune.types import Message, Passage
 TEACHER_PROMPTS = 1
 """Part of every synthesis's key: change it with any change of the words below."""
 
+EXAMPLE_NAME = "Skarholm"
+"""Stands in every example question, and so tells a question that a small model copied."""
+
 T = TypeVar("T", bound=BaseModel)
 _MARK = re.compile(r"<(?=\s*/?\s*passage)", re.IGNORECASE)
 
@@ -131,10 +134,12 @@ _EXAMPLES: dict[Kind, BaseModel] = {
         question="What does a ticket for the mail boat to Skarholm cost?",
     ),
 }
-_SHOWN: dict[Kind, str] = {
-    **dict.fromkeys(_TASKS, f'a passage with "{_FERRY}"'),
-    "table": 'a passage with the row "| Skarholm | 7:40 | forty minutes |"',
-    "multi": f'passages with "{_FERRY}" and "The lighthouse of Skarholm was built in 1988 by Tom Berg."',
+_TIMES = "| Island | Departure | Crossing |\n|---|---|---|\n| Skarholm | 7:40 | forty minutes |"
+_LIGHTHOUSE = "The lighthouse of Skarholm was built in 1988 by Tom Berg. It is open on Sundays."
+_SHOWN: dict[Kind, tuple[str, ...]] = {
+    **dict.fromkeys(_TASKS, (_FERRY,)),
+    "table": (_TIMES,),
+    "multi": (_FERRY, _LIGHTHOUSE),
 }
 
 
@@ -150,10 +155,13 @@ def teacher_messages(kind: Kind, passages: Sequence[Passage]) -> list[Message]:
         kind: of the question.
         passages: one, or two for ``multi``.
     """
-    shown = [_show(passage, number if len(passages) > 1 else None) for number, passage in enumerate(passages, start=1)]
-    example = f"Example, for {_SHOWN[kind]}:\n{_EXAMPLES[kind].model_dump_json()}"
-    task = "\n\n".join([*shown, f"{_TASKS[kind]} {_RULES}", f"{example}\nDo not copy the example; ask about what is above it."])
-    return [Message("system", _SYSTEM), Message("user", task)]
+    texts = ["\n".join(part for part in (passage.prefix, passage.text.strip()) if part) for passage in passages]
+    return [
+        Message("system", f"{_SYSTEM} {_RULES}"),
+        Message("user", _task(kind, _SHOWN[kind])),
+        Message("assistant", _EXAMPLES[kind].model_dump_json()),
+        Message("user", _task(kind, texts)),
+    ]
 
 
 def write_question(kind: Kind, passages: Sequence[Passage], ask: Ask) -> Draft:
@@ -168,8 +176,10 @@ def write_question(kind: Kind, passages: Sequence[Passage], ask: Ask) -> Draft:
     return Draft(kind, values["question"], values.get("answer", ""), quotes, values.get("reasoning") or values.get("missing", ""))
 
 
-def _show(passage: Passage, number: int | None) -> str:
+def _task(kind: Kind, texts: Sequence[str]) -> str:
     """An invisible character keeps a document from closing the marks; :mod:`ragtune.quotes` passes over it."""
-    text = "\n".join(part for part in (passage.prefix, passage.text.strip()) if part)
-    mark = "<passage>" if number is None else f"<passage {number}>"
-    return "\n".join([mark, _MARK.sub("<\u200b", text), "</passage>"])
+    shown = []
+    for number, text in enumerate(texts, start=1):
+        mark = "<passage>" if len(texts) == 1 else f"<passage {number}>"
+        shown.append("\n".join([mark, _MARK.sub("<\u200b", text), "</passage>"]))
+    return "\n\n".join([*shown, f"{_TASKS[kind]} Answer as JSON."])

@@ -24,7 +24,7 @@ from ragtune.retrieve.passages import to_passage
 from ragtune.types import Chunk, Evidence, Message, Passage, Reply
 
 T = TypeVar("T", bound=BaseModel)
-QUESTION_TOKENS = 500
+QUESTION_TOKENS = 400
 ANSWER_TOKENS = 160
 _TOO_ALIKE = 0.5
 """Share of words from which two chunks say too much of the same for a question over both."""
@@ -101,7 +101,7 @@ class Teacher:
         except (StructureError, RefusalError, ContextOverflowError) as error:
             return None, "form", str(error)
         entry = self._entry(draft, passages, ())
-        wrong = filters.malformed(draft)
+        wrong = filters.malformed(draft, passages)
         if wrong:
             return entry, "form", wrong
         wrong = filters.leans_on_passage(draft.question)
