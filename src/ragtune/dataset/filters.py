@@ -34,9 +34,10 @@ Similarity = Callable[[str, str], float]
 """Cosine of two questions' vectors."""
 
 AGREE = 0.5
-"""F1 from which two answers count as the same: half of the words of a short answer."""
-ALIKE_WORDS, ALIKE_VECTORS = 0.8, 0.92
-"""Jaccard similarity of words (as the dataset's audit has it) and cosine from which questions with the same answer are one."""
+"""F1 from which a second answer agrees with the first, which may be longer or shorter."""
+SAME, ALIKE_WORDS, ALIKE_VECTORS = 0.6, 0.8, 0.92
+"""F1 from which the answers of two questions are the same (more than one word of two), and then the Jaccard similarity of words (as the
+dataset's audit has it) or the cosine from which the questions are."""
 DEPTH = 10
 """Ranks in which evidence must be found, and that are shown where the answer must not be: deeper than is served, so that a question that
 retrieval only just misses is kept to be learnt from, and one that does not say what it is about is not."""
@@ -66,15 +67,16 @@ class Known:
 
 
 def malformed(draft: Draft, passages: Sequence[Passage]) -> str | None:
-    """Whether something is missing, too long (lengths are in words) or taken from the prompt's example."""
-    if not draft.question:
+    """Whether something is missing, too long (lengths are in words), off the subject, or taken from the prompt's example."""
+    if "?" not in draft.question:
         return "there is no question"
     if EXAMPLE_NAME in draft.question and not any(EXAMPLE_NAME in passage.text for passage in passages):
         return "it repeats the example of the prompt"
     if len(draft.question.split()) > _LONGEST_QUESTION:
         return f"the question has {len(draft.question.split())} words"
     if draft.kind == "unanswerable":
-        return None
+        shown = " ".join(f"{passage.prefix} {passage.text}" for passage in passages)
+        return None if _content(draft.question) & _content(shown) else "no word of it is in the passage"
     if not normalise(draft.answer):
         return "there is no answer"
     if len(draft.answer.split()) > _LONGEST_ANSWER:
@@ -167,16 +169,21 @@ def true_kind(draft: Draft) -> Kind:
     if draft.kind == "numeric" and not _numbers(draft.answer):
         return "fact"
     if draft.kind == "paraphrase":
-        own = {word for word in _WORD.findall(draft.question.casefold()) if len(word) > 3}
-        shared = own & set(_WORD.findall(" ".join(draft.quotes).casefold()))
+        own = _content(draft.question)
+        shared = own & _content(" ".join(draft.quotes))
         return "fact" if own and len(shared) > len(own) / 2 else draft.kind
     return draft.kind
+
+
+def _content(text: str) -> set[str]:
+    """The words of a text that say something, about."""
+    return {word for word in _WORD.findall(text.casefold()) if len(word) > 3}
 
 
 def _same_answer(new: Known, other: Known, score: Score) -> bool:
     if not new.answers or not other.answers:
         return new.answers == other.answers
-    return score(new.answers[0], other.answers) >= AGREE
+    return score(new.answers[0], other.answers) >= SAME
 
 
 def _numbers(text: str) -> set[float]:
