@@ -205,6 +205,20 @@ def test_an_answer_mark_inside_a_quote_is_the_document_s():
     assert cut.quotes == ("Answer: forty minutes",)
 
 
+def test_a_reasoning_stands_between_quotes_and_answer_and_is_no_quote():
+    reasoning = 'It says "forty", so “forty”\nminutes. Answer: 40.'
+    written = build_completion("forty minutes", ["takes forty minutes"], reasoning)
+    assert written.splitlines()[1] == "It says forty, so forty minutes. Answer 40."
+    parsed = parse_answer(written)
+    assert (parsed.answer, parsed.quotes) == ("forty minutes", ("takes forty minutes",))
+
+
+@pytest.mark.parametrize("reasoning", [None, "", "  \n"])
+def test_without_a_reasoning_a_completion_is_as_it_ever_was(reasoning):
+    assert build_completion("forty", ["takes forty"], reasoning) == '"takes forty"\nAnswer: forty'
+    assert build_completion(None, (), "because") == build_completion(None) == f"Answer: {ABSTENTION}"
+
+
 def test_an_abstention_is_read_back():
     parsed = parse_answer(build_completion(None))
     assert parsed == type(parsed)(ABSTENTION, (), True)

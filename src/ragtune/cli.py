@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that ``ragtune --help`` answ
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,6 +47,7 @@ SetOption = Annotated[
     typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override a setting, e.g. --set train.epochs=2.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Spend what hosted models cost, up to chat.max_cost, without being asked.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
@@ -171,6 +173,14 @@ def dataset(
     ] = None,
     test: Annotated[list[Path] | None, typer.Option("--test", help="Question files that are the whole test split.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the dataset; default: made from its inputs.")] = None,
+    synthesise: Annotated[
+        bool, typer.Option("--synthesise", help="Build no dataset: have teacher.model write questions into questions/synthesised.jsonl.")
+    ] = False,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="With --synthesise: questions in that file in the end; default: teacher.questions.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --synthesise: only show the plan, its cost and a prompt.")] = False,
+    yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -182,6 +192,9 @@ def dataset(
     """
     if context.invoked_subcommand is None:
         opened = _open(project, settings, quiet=quiet or as_json)
+        if synthesise:
+            _show(opened.synthesise(count, yes=yes, dry_run=dry_run, confirm=_confirm()), as_json, "show_synthesis")
+            return
         _show(opened.dataset(questions or (), test=test or (), name=name), as_json, "show_dataset")
     elif questions or test:
         context.fail(f"--questions and --test build a dataset: leave them out before '{context.invoked_subcommand}'")
@@ -421,6 +434,7 @@ def run(
         typer.Option("--budget", help="Wall time for the whole run, e.g. 20m or 1h30m: training and test questions are sampled to fit."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only predict how long each stage will take.")] = False,
+    yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -431,7 +445,7 @@ def run(
     Example: ragtune run --documents handbook --questions questions.jsonl
     """
     opened = _open(project, settings, quiet=quiet or as_json, create=True)
-    result = opened.run(documents or (), questions or (), test=test or (), budget=budget, dry_run=dry_run)
+    result = opened.run(documents or (), questions or (), test=test or (), budget=budget, dry_run=dry_run, yes=yes, confirm=_confirm())
     _show(result, as_json, "show_run")
 
 
@@ -454,6 +468,13 @@ def _open(project: Path | None, settings: list[str] | None, *, quiet: bool, crea
 
         progress = LiveProgress()
     return Project(project, overrides=settings or (), progress=progress, create=create)
+
+
+def _confirm() -> Callable[[str], bool] | None:
+    """Asks on the terminal; where there is none, nobody can agree."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    return lambda plan: typer.confirm(f"{plan}\nSpend it?", err=True)
 
 
 def _show(result: Any, as_json: bool, shown_by: str) -> None:

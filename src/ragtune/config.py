@@ -111,6 +111,8 @@ class DatasetSettings(Section):
     """
     quote_words: int = Field(30, ge=5)
     """Longest quote in a training answer, in words."""
+    reasoning: bool = False
+    """Train on the reasoning of questions that have one: a line between quote and answer; give generate.max_new_tokens room for it."""
 
 
 class ModelSettings(Section):

@@ -30,6 +30,7 @@ from ragtune.pipeline.records import (
     ModelResult,
     RunResult,
     SearchHit,
+    SynthesisResult,
     Trial,
     TuningJob,
     TuningPlan,
@@ -125,6 +126,18 @@ class Project:
 
         with self.workspace.lock("dataset"):
             return build_dataset(self.workspace, self.settings, self._resolve(questions), self._resolve(test), name, self._progress)
+
+    def synthesise(
+        self, count: int | None = None, *, yes: bool = False, dry_run: bool = False, confirm: Callable[[str], bool] | None = None
+    ) -> SynthesisResult:
+        """Have ``teacher.model`` write questions from the documents, until ``count`` (``teacher.questions``) came through the filters.
+
+        What costs money needs ``yes``, or a ``confirm`` that agrees when it is told what it costs.
+        """
+        from ragtune.pipeline.synthesise import synthesise
+
+        with self.workspace.lock("dataset"):
+            return synthesise(self.workspace, self.settings, count, self._progress, yes=yes, dry_run=dry_run, confirm=confirm)
 
     def dataset_show(self, example: str | None = None, *, name: str | None = None, epoch: int = 0) -> ExampleView:
         """One example as the model sees it."""
@@ -241,14 +254,25 @@ class Project:
         return try_models(self.workspace, self.settings, names, questions, dataset, self._progress)
 
     def run(
-        self, documents: Paths = (), questions: Paths = (), *, test: Paths = (), budget: str | None = None, dry_run: bool = False
+        self,
+        documents: Paths = (),
+        questions: Paths = (),
+        *,
+        test: Paths = (),
+        budget: str | None = None,
+        dry_run: bool = False,
+        yes: bool = False,
+        confirm: Callable[[str], bool] | None = None,
     ) -> RunResult:
-        """Do everything that is not done yet, in one go; a dry run only predicts and writes nothing into the project."""
+        """Do everything that is not done yet, in one go; a dry run only predicts and writes nothing into the project.
+
+        What costs money (a teacher's calls, a tuning job) needs ``yes``, or a ``confirm`` that agrees when it is told how much.
+        """
         from ragtune.pipeline.run import run
 
         with contextlib.nullcontext() if dry_run else self.workspace.lock("run"):
             given = self._resolve(documents), self._resolve(questions), self._resolve(test)
-            return run(self.workspace, self.settings, *given, budget, dry_run, self._progress)
+            return run(self.workspace, self.settings, *given, budget, dry_run, self._progress, yes=yes, confirm=confirm)
 
     @staticmethod
     def _resolve(paths: Paths) -> list[Path]:

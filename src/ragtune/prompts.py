@@ -125,11 +125,16 @@ def build_messages(question: str, passages: Sequence[Passage] | None, shots: Seq
     return messages
 
 
-def build_completion(answer: str | None, quotes: Sequence[str] = ()) -> str:
-    """What the model learns to write: each quote on a line of its own, then the answer; ``None`` abstains."""
+def build_completion(answer: str | None, quotes: Sequence[str] = (), reasoning: str | None = None) -> str:
+    """What the model learns to write: each quote on a line of its own, the reasoning if any on one, then the answer; ``None`` abstains.
+
+    Quotation marks in a reasoning are left out: what stands in them would count as a quote.
+    """
     if answer is None:
         return f"{ANSWER_MARK} {ABSTENTION}"
     lines = [f'"{quote.strip()}"' for quote in quotes]
+    if reasoning and reasoning.strip():
+        lines.append(" ".join(re.sub(r"[\"“”]", "", reasoning).replace(ANSWER_MARK, "Answer").split()))
     return "\n".join([*lines, f"{ANSWER_MARK} {answer.strip()}"])
 
 

@@ -30,6 +30,7 @@ from ragtune.pipeline.records import (
     ModelResult,
     RunResult,
     SearchHit,
+    SynthesisResult,
     Trial,
     TuningJob,
     TuningPlan,
@@ -163,6 +164,25 @@ def show_dataset(result: DatasetResult) -> None:
         table.add_row(Text(name, style="dim"), Text(value))
     out.print(table)
     _reasons("left out", result.left_out)
+
+
+def show_synthesis(result: SynthesisResult) -> None:
+    """How many questions came through, and to which filters the others fell; of a dry run, the plan with a prompt."""
+    from ragtune.pipeline.synthesise import describe
+
+    if result.file is None:
+        out.print(Text(describe(result.plan)), soft_wrap=True)
+        out.print(f"first: {', '.join(f'{count} {kind}' for kind, count in result.plan.kinds.items()) or 'nothing'}")
+        out.print(Panel(Text(result.plan.prompt), title="the teacher sees", title_align="left", border_style="dim"))
+        return
+    out.print(f"{result.accepted} of {result.asked} questions came through, {result.written} of them new in {result.file}", soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, fell in result.figures["dropped"].items():
+        if fell["count"]:
+            table.add_row(Text(name, style="dim"), str(fell["count"]), Text(fell["reason"]))
+    out.print(table)
+    if result.stopped:
+        out.print(Text(f"stopped: {result.stopped}", style="yellow"), soft_wrap=True)
 
 
 def show_example(view: ExampleView) -> None:

@@ -130,6 +130,7 @@ class Question:
         kind: a free label (``numeric``, ``table``, ...), used for strata.
         needs: a capability without which the question's document cannot be read (``ocr``).
         documents: sources of what the question names where no evidence is known: its document, or the rows of its table.
+        reasoning: how the evidence gives the answer, in a sentence or two.
     """
 
     id: str
@@ -140,6 +141,7 @@ class Question:
     kind: str | None = None
     needs: str | None = None
     documents: tuple[str, ...] = ()
+    reasoning: str | None = None
 
     @property
     def answerable(self) -> bool:

@@ -93,6 +93,7 @@ def anchor(raw: Sequence[RawQuestion], documents: Mapping[str, Document], copies
                     kind=question.kind,
                     needs=question.needs,
                     documents=named,
+                    reasoning=question.reasoning,
                 )
             )
     return report

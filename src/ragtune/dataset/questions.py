@@ -11,7 +11,7 @@ from typing import Any, TypeGuard, cast, get_args
 from ragtune.errors import QuestionError
 from ragtune.types import JSON, Split
 
-_FIELDS = frozenset({"id", "question", "answers", "document", "evidence", "split", "kind", "needs"})
+_FIELDS = frozenset({"id", "question", "answers", "document", "evidence", "split", "kind", "needs", "reasoning", "synthesised_by"})
 _SPLITS: tuple[str, ...] = get_args(Split)
 _TOO_DEEP = "lists or objects are nested too deeply to be read: write each question as one flat object"
 
@@ -50,6 +50,8 @@ class RawQuestion:
     split: Split | None = None
     kind: str | None = None
     needs: str | None = None
+    reasoning: str | None = None
+    synthesised_by: str | None = None
     where: str = ""
     extra: Mapping[str, JSON] = field(default_factory=dict)
 
@@ -150,7 +152,7 @@ def _question(entry: Any, where: str) -> RawQuestion:
     for name in ("id", "question"):
         if not _is_text(entry.get(name)):
             raise QuestionError(f'{where}: "{name}" must be a non-empty string, found {_shown(entry.get(name))}')
-    for name in ("document", "kind", "needs"):
+    for name in ("document", "kind", "needs", "reasoning", "synthesised_by"):
         if entry.get(name) is not None and not _is_text(entry[name]):
             raise QuestionError(f'{where}: "{name}" must be a non-empty string or null, found {_shown(entry[name])}')
     answers = entry.get("answers")
@@ -173,6 +175,8 @@ def _question(entry: Any, where: str) -> RawQuestion:
         split=cast("Split | None", entry.get("split")),
         kind=entry.get("kind"),
         needs=entry.get("needs"),
+        reasoning=entry.get("reasoning"),
+        synthesised_by=entry.get("synthesised_by"),
         where=where,
         extra={name: value for name, value in entry.items() if name not in _FIELDS},
     )

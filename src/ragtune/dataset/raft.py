@@ -62,6 +62,7 @@ def build_examples(
     *,
     candidates: int = 20,
     quote_words: int = 30,
+    reasoning: bool = False,
 ) -> Built:
     """Make an example of each question.
 
@@ -73,6 +74,7 @@ def build_examples(
         passage_of: what the model is shown for a chunk.
         candidates: how deep the ranking is that is kept.
         quote_words: a quote's length at most, in words.
+        reasoning: write a question's reasoning, where it has one, between quotes and answer.
     """
     shown: dict[str, Passage] = {}
 
@@ -115,7 +117,7 @@ def build_examples(
                 id=question.id,
                 question=question.question,
                 answers=question.answers,
-                completion=build_completion(question.answers[0], written) if question.answerable else ABSTAINING,
+                completion=_completion(question, written, reasoning),
                 oracles=tuple(oracles) if not trouble else (),
                 candidates=tuple(_candidate(p, rank[p.id], question, splits, normalised[p.id]) for p in ranking),
                 evidence=question.evidence,
@@ -208,6 +210,12 @@ def evaluation_context(example: Example, context: Context, k: int) -> Evaluation
         return EvaluationContext(tuple(top), set(example.oracles) <= set(top))
     # No evidence is known: the answer's text in a shown passage is the best that can be said.
     return EvaluationContext(tuple(top), any(each.holds_answer for each in example.candidates[:k]))
+
+
+def _completion(question: Question, quotes: Sequence[str], reasoning: bool) -> str:
+    if not question.answerable:
+        return ABSTAINING
+    return build_completion(question.answers[0], quotes, question.reasoning if reasoning else None)
 
 
 def _ranking(hits: Sequence[Hit], show: Callable[[Chunk], Passage]) -> list[Passage]:

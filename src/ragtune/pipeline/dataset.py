@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def build_dataset(
             raise QuestionError(
                 f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some (see docs/questions.md) and run this again"
             )
-        anchored = anchor(raw, {document.source: document for document in corpus.all_documents()}, _copies(corpus))
+        anchored = anchor(raw, {document.source: document for document in corpus.all_documents()}, copies_of(corpus))
         built, figures = _build(workspace, settings, corpus, raw, anchored)
         write_dataset(folder, built.examples, built.passages)
     figures["left_out"] = [asdict(reason) for reason in (*anchored.stale, *anchored.unread, *built.problems)]
@@ -94,11 +95,17 @@ def build_dataset(
     return _result(workspace, manifest, made=True)
 
 
-def question_files(workspace: Workspace, settings: Settings, given: Sequence[Path]) -> list[Path]:
-    """The question files of a run: those given, else those of the setting, folders opened.
+def synthesised_file(workspace: Workspace, settings: Settings) -> Path:
+    """Where the questions that a teacher wrote lie: in the first folder of the setting ``questions``, else in ``questions/``."""
+    named = [workspace.project / item for item in settings.questions]
+    return next((path for path in named if path.is_dir()), workspace.project / "questions") / "synthesised.jsonl"
+
+
+def question_files(workspace: Workspace, settings: Settings, given: Sequence[Path], *, missing_ok: bool = False) -> list[Path]:
+    """The question files of a run: those given, else those of the setting with what a teacher wrote, folders opened.
 
     Raises:
-        QuestionError: a path does not exist.
+        QuestionError: a path does not exist, unless ``missing_ok``.
     """
     files: list[Path] = []
     for path in given or [workspace.project / item for item in settings.questions]:
@@ -106,8 +113,11 @@ def question_files(workspace: Workspace, settings: Settings, given: Sequence[Pat
             files += sorted(item for item in path.iterdir() if item.suffix in (".jsonl", ".json") and not item.name.startswith("."))
         elif path.is_file():
             files.append(path)
-        else:
+        elif not missing_ok:
             raise QuestionError(f"there is no question file {path}: give --questions FILE, or put .jsonl files into questions/")
+    written = synthesised_file(workspace, settings)
+    if not given and written.is_file() and written not in files:
+        files.append(written)
     return files
 
 
@@ -162,7 +172,7 @@ def _key(
     }
     inputs = {
         "corpus": corpus_hash(corpus),
-        "duplicates": stage_key("duplicates", 1, None, _copies(corpus)),
+        "duplicates": stage_key("duplicates", 1, None, copies_of(corpus)),
         "embedder": build.embedder(workspace, settings).fingerprint,
         "questions": _hashes(files),
         "test_questions": _hashes(test_files),
@@ -182,7 +192,7 @@ def _hashes(files: Sequence[Path]) -> dict[str, str]:
     return hashes
 
 
-def _copies(corpus: Corpus) -> dict[str, str]:
+def copies_of(corpus: Corpus) -> dict[str, str]:
     """Documents that were left out as duplicates, to the ones that they say the same as."""
     return {reason.source: kept_source(reason.reason) for reason in corpus.duplicates()}
 
@@ -212,7 +222,14 @@ def _build(
     )
     with open_retriever(workspace, settings) as retriever:
         built = build_examples(
-            anchored.questions, splits, retriever, chunks, to_passage, candidates=MOST, quote_words=settings.dataset.quote_words
+            anchored.questions,
+            splits,
+            retriever,
+            chunks,
+            to_passage,
+            candidates=MOST,
+            quote_words=settings.dataset.quote_words,
+            reasoning=settings.dataset.reasoning,
         )
     by = by_split(built.examples)
     k = settings.retrieve.k
@@ -227,6 +244,7 @@ def _build(
     figures = {
         "questions": {split: len(by.get(split, [])) for split in ("train", "validation", "test")},
         "unanswerable": {split: sum(not example.answers for example in by.get(split, [])) for split in ("train", "validation", "test")},
+        "synthesised": _synthesised(raw, by),
         "test_strata": _strata(by.get("test", [])),
         "p_oracle": p,
         "recall": {split: -1.0 if value is None else round(value, 4) for split, value in recall.items()},
@@ -241,6 +259,13 @@ def _build(
         "unread": {question.id: question.needs for question in raw if question.id in {reason.source for reason in anchored.unread}},
     }
     return built, figures
+
+
+def _synthesised(raw: Sequence[RawQuestion], by: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, int]]:
+    """How many questions of each split were written by which model."""
+    author = {question.id: question.synthesised_by for question in raw if question.synthesised_by}
+    counted = {split: Counter(author[each.id] for each in own if each.id in author) for split, own in by.items()}
+    return {split: dict(authors) for split, authors in counted.items() if authors}
 
 
 def _strata(test: Sequence[Example]) -> dict[str, int]:
@@ -270,4 +295,4 @@ def _brief(figures: Mapping[str, Any]) -> dict[str, Any]:
     return brief
 
 
-__all__ = ["Reason", "build_dataset", "corpus_hash", "question_files", "show_example"]
+__all__ = ["Reason", "build_dataset", "copies_of", "corpus_hash", "question_files", "show_example", "synthesised_file"]

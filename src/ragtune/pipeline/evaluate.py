@@ -333,6 +333,9 @@ def _notes(settings: Settings, source: Manifest, data: Dataset, examples: Sequen
         yield "These are validation questions, on which choices are made: the figures flatter what was chosen. Only a test split is proof."
     if len(examples) < len(full):
         yield f"A sample of {len(examples)} of the {len(full)} {split} questions was asked (evaluate.max_questions)."
+    for author, count in source.figures.get("synthesised", {}).get(split, {}).items():
+        whose = f"The {split} questions were" if count == len(full) else f"{count} of the {len(full)} {split} questions were"
+        yield f"{whose} written by {author} from the documents: they say less than questions that people ask."
     for capability, count in _unasked(source).items():
         yield f"{count} questions were not asked, because their documents need {capability} to be read."
     if source.figures.get("stale"):

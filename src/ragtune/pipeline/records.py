@@ -59,6 +59,53 @@ class DatasetResult:
 
 
 @dataclass(frozen=True, slots=True)
+class SynthesisPlan:
+    """What a teacher is still to be asked, and about what it costs.
+
+    Args:
+        teacher: ``provider:model``.
+        wanted: questions in the end.
+        there: questions that are there already.
+        calls: of the teacher; 0 where nothing is left to do.
+        prompt_tokens: of all calls together.
+        completion_tokens: of all calls together.
+        dollars: of all calls together; ``None`` where no price is known.
+        most_dollars: if every question that may be asked for is.
+        paid: money may be spent.
+        kinds: of the questions that will be asked for first.
+        prompt: one whole example.
+    """
+
+    teacher: str
+    wanted: int
+    there: int
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    dollars: float | None
+    most_dollars: float | None
+    paid: bool
+    kinds: Mapping[str, int]
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisResult:
+    """What a teacher wrote; of a dry run, the plan alone.
+
+    ``accepted`` of the questions ``asked`` for came through, ``written`` of them are new in ``file``. ``figures`` are the manifest's.
+    """
+
+    plan: SynthesisPlan
+    file: str | None = None
+    accepted: int = 0
+    asked: int = 0
+    written: int = 0
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    stopped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ExampleView:
     """An example as the model sees it."""
 

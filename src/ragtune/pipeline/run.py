@@ -9,15 +9,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ragtune.config import SETTINGS_FILE, Settings, changed_settings, load_settings, render_toml
-from ragtune.dataset.questions import load_questions
+from ragtune.dataset.questions import RawEvidence, RawQuestion, load_questions
 from ragtune.dataset.squad import is_squad, squad_documents
 from ragtune.errors import ProjectError, QuestionError
-from ragtune.pipeline.dataset import build_dataset, question_files
+from ragtune.pipeline.dataset import build_dataset, question_files, synthesised_file
 from ragtune.pipeline.evaluate import evaluate
 from ragtune.pipeline.forecast import Sizes, forecast, measure_rates, measure_sizes, parse_budget, text_bytes
 from ragtune.pipeline.index import build_index
 from ragtune.pipeline.ingest import ingest, source_paths, without_questions
 from ragtune.pipeline.records import Forecast, RunResult
+from ragtune.pipeline.synthesise import Confirm, expected_calls, synthesise
 from ragtune.pipeline.train import train
 from ragtune.prepare import find_sources
 from ragtune.progress import Progress
@@ -36,6 +37,9 @@ def run(
     budget: str | None,
     dry_run: bool,
     progress: Progress,
+    *,
+    yes: bool = False,
+    confirm: Confirm | None = None,
 ) -> RunResult:
     """Run every stage.
 
@@ -48,9 +52,11 @@ def run(
         budget: wall time such as ``20m``; questions are sampled to fit.
         dry_run: only predict; nothing is written into the project.
         progress: told what goes on.
+        yes: what costs money is paid: a teacher's calls up to ``chat.max_cost``, a hosted tuning job.
+        confirm: told what it costs and asked before, where ``yes`` was not said.
 
     Raises:
-        ProjectError: there are no documents.
+        ProjectError: there are no documents, or nobody agreed to what something costs.
         QuestionError: there are no questions, or a file of them is malformed.
     """
     started = time.monotonic()
@@ -58,7 +64,8 @@ def run(
     if not (paths or questions or any((workspace.project / item).exists() for item in settings.questions)):
         raise ProjectError(_NO_DOCUMENTS)
     held_out = question_files(workspace, settings, test) if test else []
-    files = [path for path in question_files(workspace, settings, questions) if path not in held_out]
+    to_write = settings.teacher.questions if settings.teacher.model else 0
+    files = [path for path in question_files(workspace, settings, questions, missing_ok=to_write > 0) if path not in held_out]
     folder = workspace.folder / "articles"
     articles = _squad_articles([*files, *held_out]) if paths in ([], [folder]) else []
     if articles:
@@ -67,10 +74,13 @@ def run(
     if not paths:
         raise ProjectError(_NO_DOCUMENTS)
     asked = [*load_questions(files), *(replace(question, split="test") for question in load_questions(held_out))]
+    if to_write:
+        progress.note(f"{settings.teacher.model} is asked to write {to_write} questions, in about {expected_calls(to_write)} calls")
+        asked += _to_be_written(to_write - sum(question.synthesised_by is not None for question in asked))
     if not asked:
         raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some, or give --questions FILE")
     sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, paths, [*files, *held_out])
-    key = _plan_key(settings, paths, sizes, [*files, *held_out], budget)
+    key = _plan_key(settings, paths, sizes, [*files, *held_out], synthesised_file(workspace, settings), budget)
     kept = _kept_plan(workspace, key)
     plan = kept or _new_plan(workspace, settings, measure_sizes(settings, sizes, asked), budget, progress)
     stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
@@ -85,10 +95,29 @@ def run(
     settings = _within(settings, plan)
     ingested = ingest(workspace, settings, paths, progress, questions=[*files, *held_out])
     indexed = build_index(workspace, settings, progress)
+    if to_write:
+        synthesise(workspace, settings, to_write, progress, yes=yes, confirm=confirm)
+        written = synthesised_file(workspace, settings)
+        files += [written] if written.is_file() and written not in files else []
     dataset = build_dataset(workspace, settings, files, held_out, None, progress)
-    model = train(workspace, settings, dataset.name, None, progress)
+    model = train(workspace, settings, dataset.name, None, progress, confirm=_say_and_go_on(progress) if yes else confirm)
     evaluation = evaluate(workspace, settings, model.name, None, "test", progress)
     return RunResult(plan, ingested, indexed, dataset, model, evaluation, time.monotonic() - started)
+
+
+def _say_and_go_on(progress: Progress) -> Confirm:
+    """Agrees to what a job costs, once it is said."""
+
+    def agree(plan: str) -> bool:
+        progress.note(plan)
+        return True
+
+    return agree
+
+
+def _to_be_written(count: int) -> list[RawQuestion]:
+    """Stand-ins for questions that a teacher is still to write, of which a forecast needs the number alone."""
+    return [RawQuestion(f"to be written {n}", "?", ("?",), None, (RawEvidence("?"),)) for n in range(count)]
 
 
 def _squad_articles(files: Sequence[Path]) -> list[Document]:
@@ -112,11 +141,14 @@ def _text_sizes(workspace: Workspace, settings: Settings, paths: Sequence[Path],
     return [text_bytes(source.path) for source in without_questions(workspace, settings, find_sources(paths), files)]
 
 
-def _plan_key(settings: Settings, paths: Sequence[Path], sizes: Sequence[int], files: Sequence[Path], budget: str | None) -> str:
+def _plan_key(
+    settings: Settings, paths: Sequence[Path], sizes: Sequence[int], files: Sequence[Path], written: Path, budget: str | None
+) -> str:
     """What a plan was made for: it is kept to by a run that was killed and started again, and made anew where there is more to do."""
     # Without the paths in the settings: the first run writes them there, and the second must keep to the first one's plan.
     read = settings.model_dump(mode="json", exclude={"documents", "questions"})
-    inputs = [[str(path) for path in paths], list(sizes), [hash_file(path) for path in files]]
+    # And without what a teacher wrote, which the first run did not have.
+    inputs = [[str(path) for path in paths], list(sizes), [hash_file(path) for path in files if path != written]]
     return stage_key("plan", 2, [read, parse_budget(budget) if budget else None], inputs)
 
 
