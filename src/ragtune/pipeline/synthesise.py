@@ -293,7 +293,7 @@ def _open(workspace: Workspace, settings: Settings, model: str, wanted: int) -> 
     file = synthesised_file(workspace, settings)
     with closing(build.open_corpus(workspace)) as corpus, open_retriever(workspace, settings) as retriever:
         chunks = corpus.all_chunks()
-        folder = workspace.folder / "synthesis" / _key(settings, model, corpus)
+        folder = workspace.folder / "synthesis" / _key(workspace, settings, model, corpus)
         rows = Rows(folder / "rows.jsonl")
         own_files = [path for path in question_files(workspace, settings, (), missing_ok=True) if path != file]
         earlier = [each for each in load_questions([file] if file.is_file() else []) if each.id not in rows.ids]
@@ -314,7 +314,7 @@ def _open(workspace: Workspace, settings: Settings, model: str, wanted: int) -> 
         )
 
 
-def _key(settings: Settings, model: str, corpus: Corpus) -> str:
+def _key(workspace: Workspace, settings: Settings, model: str, corpus: Corpus) -> str:
     """Of all that decides what becomes of a task; how many are wanted, and what other questions there are, does not."""
     read = {
         "teacher": model,
