@@ -34,6 +34,7 @@ from ragtune.workspace import Workspace
 pytest.importorskip("openai", reason="openai is not installed")
 
 ARMS = ("base", "base-fewshot", "tuned")
+QUESTIONS = 40
 
 
 class Notes(Silent):
@@ -49,7 +50,7 @@ def evaluation() -> Evaluation:
     return make_evaluation(90, 30)
 
 
-def settings(server: JudgeServer, questions: int = 60, **chat: Any) -> Settings:
+def settings(server: JudgeServer, questions: int = QUESTIONS, **chat: Any) -> Settings:
     chat = {"base_urls": {"compatible": server.url}, "retries": 0, **chat}
     return Settings(judge=JudgeSettings(model="compatible:rule", questions=questions), chat=ChatSettings(**chat))
 
@@ -74,7 +75,7 @@ def report(evaluation: Evaluation, fairly: Judged) -> Report:
 def test_a_fair_judge_agrees_with_exact_metrics_and_has_no_bias(fairly: Judged) -> None:
     found = fairly.report
     assert (found.anchors_kept, found.anchors, found.sound, found.notes) == (10, 10, True, ())
-    assert found.questions == 60
+    assert found.questions == QUESTIONS
     assert [cell.arm for cell in found.cells] == list(ARMS)
     assert found.agreement["spearman_f1"].value > 0.6
     assert found.agreement["kappa_containment"].value > 0.9
@@ -85,13 +86,13 @@ def test_a_fair_judge_agrees_with_exact_metrics_and_has_no_bias(fairly: Judged) 
     assert found.pair.win_rate is not None
     assert found.pair.win_rate.low is not None
     assert found.pair.win_rate.low > 0.5
-    assert found.pair.won + found.pair.tied + found.pair.lost == 60
+    assert found.pair.won + found.pair.tied + found.pair.lost == QUESTIONS
 
 
 def test_every_figure_is_the_mean_of_its_gradings_with_an_interval_over_document_groups(fairly: Judged) -> None:
     for cell in fairly.report.cells:
         own = [each for each in fairly.gradings if each.prediction.arm == cell.arm]
-        assert len(own) == cell.asked == 60
+        assert len(own) == cell.asked == QUESTIONS
         for name in SCORES:
             expected = bootstrap([each.grade.scores[name] for each in own], [each.prediction.group for each in own])
             assert cell.scores[name] == expected
@@ -142,7 +143,7 @@ def test_a_judge_that_always_prefers_the_first_answer_is_found_out(evaluation: E
         assert figure.low is not None
         assert 0.8 < figure.low < 1
     assert pair.flips is not None
-    assert pair.flips.n == 60 - pair.equal
+    assert pair.flips.n == QUESTIONS - pair.equal
 
 
 def test_a_judge_that_rewards_length_is_found_out(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -174,8 +175,8 @@ def test_answers_without_a_grade_are_counted_and_in_no_figure(
         own = [each.prediction for each in judged.gradings if each.prediction.arm == cell.arm]
         failed = sum(third(each.answer) for each in own)
         assert failed > 0
-        assert (cell.asked, cell.failed) == (60, {reason: failed})
-        assert all(figure.n == 60 - failed and math.isfinite(figure.value) for figure in cell.scores.values())
+        assert (cell.asked, cell.failed) == (QUESTIONS, {reason: failed})
+        assert all(figure.n == QUESTIONS - failed and math.isfinite(figure.value) for figure in cell.scores.values())
     assert sum("have no grade" in note for note in judged.report.notes) == 3
 
 
@@ -189,9 +190,9 @@ def test_a_preference_that_is_missing_in_one_order_counts_for_nobody(evaluation:
     pair = judged.report.pair
     assert pair is not None
     assert pair.failed == sum(each.failed for each in judged.comparisons) > 0
-    assert pair.won + pair.tied + pair.lost == 60 - pair.failed
+    assert pair.won + pair.tied + pair.lost == QUESTIONS - pair.failed
     assert pair.win_rate is not None
-    assert pair.win_rate.n == 60 - pair.failed
+    assert pair.win_rate.n == QUESTIONS - pair.failed
 
 
 def test_a_judge_that_only_writes_nonsense_leaves_a_report_without_grades(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -243,10 +244,10 @@ def test_equal_answers_are_graded_once_and_a_tie_without_being_asked(evaluation:
     assert (judged.report.pair.tied, judged.report.pair.equal, judged.report.pair.flips) == (10, 10, None)
 
 
-def test_the_sample_is_the_same_for_all_arms_and_every_time(fairly: Judged, evaluation: Evaluation, tmp_path: Path) -> None:
+def test_the_sample_is_the_same_for_all_arms_and_every_time(fairly: Judged, tmp_path: Path) -> None:
     asked = {arm: {each.prediction.id for each in fairly.gradings if each.prediction.arm == arm} for arm in ARMS}
     assert asked["base"] == asked["base-fewshot"] == asked["tuned"]
-    fewer = judged_by(fair, evaluation, tmp_path, questions=20)
+    fewer = judged_by(fair, make_evaluation(90, 30), tmp_path, questions=10)
     assert {each.prediction.id for each in fewer.gradings} < asked["base"]
 
 
@@ -263,14 +264,14 @@ def test_a_judge_that_cannot_be_asked_is_found_before_anything_is_answered(tmp_p
 def test_grades_are_kept_one_a_line_with_reasons(fairly: Judged) -> None:
     lines = [json.loads(line) for line in fairly.lines().splitlines()]
     grades = [line for line in lines if line["kind"] == "grade"]
-    assert len(grades) == 3 * 60
+    assert len(grades) == 3 * QUESTIONS
     assert grades[0].keys() == {"kind", "id", "arm", "context", "scores", "reasons", "failed"}
     assert grades[0]["reasons"]["correctness"] == "because correctness"
     pairs = [line for line in lines if line["kind"] == "pair"]
     assert {(line["first"], line["second"]) for line in pairs} == {("tuned", "base-fewshot"), ("base-fewshot", "tuned")}
     assert {line["better"] for line in pairs} == {"tuned", "base-fewshot", "neither"}
     assert fairly.report.pair is not None
-    assert len(pairs) == 2 * (60 - fairly.report.pair.equal)
+    assert len(pairs) == 2 * (QUESTIONS - fairly.report.pair.equal)
 
 
 def test_a_report_with_a_judge_comes_back_as_it_was_and_one_of_before_has_none(report: Report, tmp_path: Path) -> None:
@@ -283,9 +284,9 @@ def test_a_report_with_a_judge_comes_back_as_it_was_and_one_of_before_has_none(r
 
 def test_the_terminal_tells_the_grades_and_how_far_to_believe_them(report: Report) -> None:
     lines = shown(report)
-    assert "Judge (compatible:rule), correctness on 60 questions: base 0." in lines
+    assert f"Judge (compatible:rule), correctness on {QUESTIONS} questions: base 0." in lines
     assert "10 of 10 anchors in order" in lines
-    assert "0 of 180 without a grade" in lines
+    assert f"0 of {3 * QUESTIONS} without a grade" in lines
 
 
 def test_the_page_shows_scores_checks_and_reasons(report: Report, evaluation: Evaluation, fairly: Judged) -> None:

@@ -79,7 +79,7 @@ def test_a_local_model_that_cannot_judge_is_exposed_and_breaks_nothing(judged, t
 def test_a_small_real_model_as_judge_is_exposed_by_the_anchors(judged, llama_server: Server, monkeypatch):
     project, _, _ = judged
     monkeypatch.setenv("COMPATIBLE_API_KEY", llama_server.key)
-    monkeypatch.setattr(pipeline_judge, "MAX_TOKENS", 40)
+    monkeypatch.setattr(pipeline_judge, "MAX_TOKENS", 24)
     overrides = [f"judge.model=compatible:{llama_server.model}", "judge.questions=1", "evaluate.contexts=['retrieved']"]
     report = Project(project, overrides=[*overrides, f'chat.base_urls={{compatible = "{llama_server.url}"}}']).evaluate().report
     assert not report.judge.sound
