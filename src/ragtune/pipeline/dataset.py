@@ -22,6 +22,7 @@ from ragtune.dataset.raft import Built, build_examples, by_split, draw_present, 
 from ragtune.dataset.split import assign_splits, sections_of
 from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError, QuestionError
+from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.index import build_index, open_retriever
 from ragtune.pipeline.records import DatasetResult, ExampleView
 from ragtune.pipeline.train import sample_training, training_groups
@@ -30,7 +31,7 @@ from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_messages, encode_completion, encode_prompt
 from ragtune.retrieve.hybrid import MOST
 from ragtune.retrieve.passages import to_passage
-from ragtune.types import Chunk, Example, Reason
+from ragtune.types import Chunk, Example, Message, Reason
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
 
 VERSION = 2
@@ -145,19 +146,31 @@ def show_example(workspace: Workspace, settings: Settings, example: str | None, 
         passages, written = tuple(data.passages[id_] for id_ in shown.passages or ()), chosen.completion
         present = shown.answerable
     messages = build_messages(chosen.question, passages)
-    tokenizer = build.tokenizer(settings)
-    prompt = encode_prompt(tokenizer, messages).ids
-    completion = encode_completion(tokenizer, written)
+    text, completion, tokens, trained_tokens = _as_seen(settings, messages, written)
     return ExampleView(
         id=chosen.id,
         split=chosen.split,
         messages=tuple(messages),
-        completion=tokenizer.decode(completion),
-        text=tokenizer.decode(prompt),
-        tokens=len(prompt) + len(completion),
-        trained_tokens=len(completion),
+        completion=completion,
+        text=text,
+        tokens=tokens,
+        trained_tokens=trained_tokens,
         oracle_present=present,
     )
+
+
+def _as_seen(settings: Settings, messages: Sequence[Message], written: str) -> tuple[str, str, int, int]:
+    """Prompt and completion as the base model's template writes them, and tokens in all and of the completion.
+
+    How a hosted model is shown its messages, and how it counts them, only its vendor knows: four bytes are taken for a token.
+    """
+    if is_hosted(settings.model.base):
+        text = "\n\n".join(f"[{message.role}]\n{message.content}" for message in messages)
+        trained = len(written.encode()) // 4
+        return text, written, len(text.encode()) // 4 + trained, trained
+    tokenizer = build.tokenizer(settings)
+    prompt, completion = encode_prompt(tokenizer, messages).ids, encode_completion(tokenizer, written)
+    return tokenizer.decode(prompt), tokenizer.decode(completion), len(prompt) + len(completion), len(completion)
 
 
 def _key(

@@ -53,6 +53,10 @@ ANSWER_TOKENS = 32
 """Tokens of an answer with its quote, on average."""
 DSF_SHARE = 0.2
 """Time of an answer trained without passages, as a share of one with three."""
+HOSTED_ANSWERS = 1.0
+"""Answers trained in a second by a vendor, its queue included: a guess, for jobs take from minutes to hours."""
+HOSTED_CALL_S = 2.0
+"""Seconds of a call of a hosted model: a guess, as measuring would cost money."""
 _STEPS = 12
 TRAINING_SHARE = 0.5
 """Share of a budget that training gets where it does not suffice for both training and evaluation."""
@@ -142,6 +146,7 @@ def measure_rates(workspace: Workspace, settings: Settings) -> Rates:
         "tokens": settings.generate.max_new_tokens,
         "step": settings.train.answers_per_step,
         "prompt": PROMPT_VERSION,
+        **({"concurrency": settings.chat.concurrency} if is_hosted(settings.model.base) else {}),
     }
     key = stage_key("rates", 5, read, _machine())
     path = cache_dir() / "rates.json"
@@ -195,6 +200,8 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
         "evaluate": rates.load + _evaluation(settings, n_test) / rates.prompts,
     }
     total = sum(stages.values())
+    if is_hosted(settings.model.base):
+        note = (note + "; " if note else "") + "how long the vendor takes to tune and to answer is a guess"
     if budget is not None and total > budget:
         note = (note + "; " if note else "") + "this is the least that can be measured, and it takes longer than the budget"
     return Forecast(stages, total, budget, max_answers, max_questions, note)
@@ -216,11 +223,13 @@ def _evaluation(settings: Settings, questions: int) -> float:
 def _measure(workspace: Workspace, settings: Settings) -> Rates:
     started = time.monotonic()
     embedder = None if is_hosted(settings.embed.model) else build.embedder(workspace, settings)
-    engine = build.engine(settings)
+    engine = None if is_hosted(settings.model.base) else build.engine(settings)
     load = time.monotonic() - started
     passages = [_passage(number, settings.prepare.chunk_size) for number in range(settings.retrieve.k)]
     texts = [passage.text + f" {number}" for number in range(7) for passage in passages][:32]
     chunks = _chunks_per_second(embedder, texts) if embedder else HOSTED_CHUNKS
+    if engine is None:
+        return Rates(chunks, HOSTED_ANSWERS, settings.chat.concurrency / HOSTED_CALL_S, load)
     # Each in an order of its own: equal contexts would be read once, which questions of a test seldom allow.
     prompts = [
         build_messages(f"How long is crossing number {n}?", passages[n % len(passages) :] + passages[: n % len(passages)]) for n in range(4)
