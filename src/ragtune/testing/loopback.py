@@ -7,7 +7,7 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -25,10 +25,11 @@ class Fault:
 
 @dataclass
 class Answer:
-    """What is sent back."""
+    """What is sent back: one body, or as server-sent events the pieces of a ``stream``."""
 
     body: dict[str, Any]
     status: int = 200
+    stream: Sequence[dict[str, Any]] = ()
 
 
 class Refusal(Exception):  # noqa: N818 - an answer of the server, not a fault of it
@@ -99,8 +100,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut()
             return
         data = json.dumps(answer.body).encode()
+        if answer.stream:
+            data = "".join(f"data: {each}\n\n" for each in (*map(json.dumps, answer.stream), "[DONE]")).encode()
         self.send_response(answer.status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/event-stream" if answer.stream else "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Connection", "close")  # so that no client is left with an open socket
         self.end_headers()

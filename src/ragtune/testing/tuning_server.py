@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from google.genai import types as google
 from openai.types import FileObject
-from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageParam
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent, JobCreateParams
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from pydantic import TypeAdapter, ValidationError
@@ -254,6 +254,8 @@ class TuningServer:
         tuned = [self._tuned(id_, step) for id_, job in self.jobs.items() if job["vendor"] == "openai" for step in (None, 2)]
         if asked["model"] not in (*tuned, *(job["model"] for job in self.jobs.values())):
             raise Refusal(404, f"The model `{asked['model']}` does not exist", "model_not_found")
+        if asked.get("stream"):
+            return self._chat_stream(asked["model"])
         payload = {
             "id": "chatcmpl-stub",
             "object": "chat.completion",
@@ -270,6 +272,16 @@ class TuningServer:
             "usage": {"prompt_tokens": 50, "completion_tokens": 5, "total_tokens": 55},
         }
         return Answer(_held(ChatCompletion, payload))
+
+    def _chat_stream(self, model: str) -> Answer:
+        usage = {"prompt_tokens": 50, "completion_tokens": 5, "total_tokens": 55}
+        head = {"id": "chatcmpl-stub", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+        pieces: list[dict[str, Any]] = [
+            *({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]} for word in re.findall(r"\s*\S+", self.says)),
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+            {"choices": [], "usage": usage},
+        ]
+        return Answer({}, stream=[_held(ChatCompletionChunk, {**head, **piece}) for piece in pieces])
 
     # Vertex AI and Cloud Storage
 
