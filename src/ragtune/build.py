@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragtune.config import ModelSettings, Settings, export_dotenv, read_key, read_variable
+from ragtune.config import ModelSettings, Settings, dotenv_in_environment, read_key, read_variable
 from ragtune.errors import ConfigError, CorpusError, KeyRefusedError, MissingExtraError, TuningJobError
 from ragtune.hosted.providers import Provider, is_hosted, is_own_machine, price_name, split_name
 from ragtune.models.fingerprint import fingerprint, hub_revision
@@ -265,8 +265,8 @@ def chat_model(workspace: Workspace, settings: Settings, name: str) -> ChatModel
         case "langchain":
             with extra("langchain"):
                 from ragtune.chat.langchain import LangChainChat, load
-            export_dotenv(workspace.project)
-            made = LangChainChat(name, load(name, model, timeout=chat.timeout, base_url=address))
+            with dotenv_in_environment(workspace.project):
+                made = LangChainChat(name, load(name, model, timeout=chat.timeout, base_url=address))
     return metered(workspace, settings, made, address)
 
 

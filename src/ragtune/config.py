@@ -7,6 +7,7 @@ flat arguments; none sees a Settings object.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -362,18 +363,24 @@ def read_variable(project: Path, name: str) -> str | None:
     return os.environ.get(name) or _dotenv(project).get(name) or None
 
 
-def export_dotenv(project: Path) -> None:
-    """Put what .env holds beside ragtune's own settings into the environment, for libraries that look there alone; what is set stays.
+@contextlib.contextmanager
+def dotenv_in_environment(project: Path) -> Iterator[None]:
+    """What .env holds beside ragtune's own settings, and keys that ``NAME_FILE`` names, in the environment for as long as the block lasts.
 
-    A key that a ``NAME_FILE`` holds is put there too.
+    For libraries that look for a key there alone, when an object is made: afterwards another project of this process must not find it.
     """
-    for name, value in _dotenv(project).items():
-        if value and not name.upper().startswith(PREFIX):
-            os.environ.setdefault(name, value)
-    for name in [name.removesuffix("_FILE") for name in os.environ if name.endswith("_API_KEY_FILE")]:
+    held = {name: value for name, value in _dotenv(project).items() if value and not name.upper().startswith(PREFIX)}
+    for name in [name.removesuffix("_FILE") for name in (*os.environ, *held) if name.endswith("_API_KEY_FILE")]:
         secret = read_key(project, name)
         if secret is not None:
-            os.environ.setdefault(name, secret.get_secret_value())
+            held.setdefault(name, secret.get_secret_value())
+    added = {name: value for name, value in held.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def render_toml(values: Mapping[str, Any] | None = None) -> str:

@@ -85,7 +85,7 @@ def test_a_hosted_base_is_tuned_by_its_vendor_evaluated_against_itself_and_asked
         assert any("is a guess" in note for note in recorder.notes)
         assert any("training tokens" in note or "examples" in note for note in recorder.notes), "what it costs is said, though agreed to"
         again = opened.run(yes=True)
-        assert not (again.model.made or again.evaluation.made)
+        assert (again.model.made, again.evaluation.made) == (False, False)
         answer = list(opened.ask("Who built the mill of Calder?"))[-1]
         assert isinstance(answer, Answer)
         assert answer.model.startswith("openai:ft:")
