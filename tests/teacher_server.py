@@ -36,8 +36,6 @@ class TeacherServer:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 data = json.dumps(server.answer(json.loads(body))).encode()

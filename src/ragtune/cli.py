@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragtune.errors import RagtuneError
+from ragtune.errors import ConfigError, RagtuneError
 from ragtune.models.choose import Task
 
 if TYPE_CHECKING:
@@ -192,6 +192,8 @@ def dataset(
     """
     if context.invoked_subcommand is None:
         opened = _open(project, settings, quiet=quiet or as_json)
+        if (count is not None or dry_run) and not synthesise:
+            raise ConfigError("--count and --dry-run are about writing questions: say --synthesise too")
         if synthesise:
             _show(opened.synthesise(count, yes=yes, dry_run=dry_run, confirm=_confirm()), as_json, "show_synthesis")
             return

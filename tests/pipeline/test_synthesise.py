@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import servers
-from ragtune import Project
+from ragtune import Project, cli
 from ragtune.dataset.questions import load_questions
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.pipeline.synthesise import MOST
@@ -265,3 +265,26 @@ def test_a_real_small_model_over_the_wire_is_counted_right(ready, llama_server: 
     assert figures["calls"] >= result.asked
     assert figures["completion_tokens"] > 0
     assert result.written == result.accepted
+
+
+def test_the_command_says_what_to_add_before_it_spends_or_guesses(ready, teacher, monkeypatch, capsys):
+    def ragtune(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["ragtune", "dataset", "--project", str(ready), "--set", TEACHER, *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out + err
+
+    code, said = ragtune("--synthesise", "--count", "2", "--set", PRICES)
+    assert code == 2
+    assert "--yes" in said
+    code, said = ragtune("--dry-run")
+    assert code == 2
+    assert "--synthesise" in said
+    code, said = ragtune("--synthesise", "--count", "2", "--dry-run")
+    assert code == 0
+    assert "the teacher sees" in said
+    assert not teacher.requests
+    code, said = ragtune("--synthesise", "--count", "2", "--set", PRICES, "--yes")
+    assert code == 0
+    assert "2 of" in said

@@ -74,9 +74,10 @@ def run(
     if not paths:
         raise ProjectError(_NO_DOCUMENTS)
     asked = [*load_questions(files), *(replace(question, split="test") for question in load_questions(held_out))]
-    if to_write:
-        progress.note(f"{settings.teacher.model} is asked to write {to_write} questions, in about {expected_calls(to_write)} calls")
-        asked += _to_be_written(to_write - sum(question.synthesised_by is not None for question in asked))
+    lacking = to_write - sum(question.synthesised_by is not None for question in asked)
+    if lacking > 0:
+        progress.note(f"{settings.teacher.model} is asked to write {lacking} questions, in about {expected_calls(lacking)} calls")
+        asked += _to_be_written(lacking)
     if not asked:
         raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some, or give --questions FILE")
     sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, paths, [*files, *held_out])
