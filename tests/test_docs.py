@@ -220,3 +220,14 @@ def test_every_command_and_setting_is_in_the_reference():
     for name in ROOT_COMMAND.commands:
         assert f"## ragtune {name}" in commands_page
     assert set(setting_names()) <= set(spans(ROOT / "docs" / "settings.md"))
+
+
+def test_every_test_that_the_docs_name_is_there() -> None:
+    named = [
+        found
+        for page in (ROOT / "docs").glob("**/*.md")
+        for found in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    ]
+    assert len(named) > 20
+    for path, name in named:
+        assert re.search(rf"^(def|class) {name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), f"{path} has no {name}"

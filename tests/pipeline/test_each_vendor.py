@@ -16,6 +16,8 @@ pytest.importorskip("openai", reason="openai is not installed")
 pytest.importorskip("google.genai", reason="google-genai is not installed")
 pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
 
+from test_run import Recorder
+
 from judge_server import fair
 from ragtune import Project
 from teacher_server import TeacherServer
@@ -70,6 +72,16 @@ def test_a_judge_grades_answers_and_is_found_sound(model: str, evaluated: Path, 
     assert (report.judge.model, report.judge.questions, report.judge.sound) == (model, 2, True)
     assert all(cell.asked == 2 and not cell.failed for cell in report.judge.cells)
     _only_spoke(judges, model)
+
+
+def test_a_local_teacher_that_writes_nonsense_is_counted_and_breaks_nothing(evaluated: Path, tiny_chat: Path, tmp_path: Path):
+    project = shutil.copytree(evaluated, tmp_path / "project")
+    told = Recorder()
+    settings = [f"teacher.model=local:{tiny_chat}", "questions=['questions']"]
+    result = Project(project, overrides=settings, progress=told).synthesise(2)
+    assert (result.accepted, result.asked) == (0, 8), "four times as many as wanted are asked for, and none of a random model's is one"
+    assert sum(each["count"] for each in result.figures["dropped"].values()) == 8
+    assert any("expect few questions" in note for note in told.notes)
 
 
 def _copy(evaluated: Path, to: Path, vendors: Vendors) -> Path:
