@@ -291,8 +291,8 @@ def list_hosted() -> list[dict[str, JSON]]:
             "id": model.id,
             "use": list(model.uses),
             "context": model.context,
-            "prompt_price": _price(model.id, Usage(prompt_tokens=1_000_000)),
-            "completion_price": _price(model.id, Usage(completion_tokens=1_000_000)) if "chat" in model.uses else None,
+            "prompt_price": _price(model.id, Usage(prompt_tokens=1000)),
+            "completion_price": _price(model.id, Usage(completion_tokens=1000)) if "chat" in model.uses else None,
             "training_price": model.training_price,
             "retires": str(model.retires) if model.retires else None,
             "may_retire": model.may_retire,
@@ -305,11 +305,12 @@ def list_hosted() -> list[dict[str, JSON]]:
 
 
 def _price(name: str, usage: Usage) -> float | None:
+    """Dollars for a million tokens, at the price of a thousand: some models charge more for long prompts."""
     try:
         price = find_price(*price_name(name))
     except ModuleNotFoundError:
         return None
-    return None if price is None else round(price(usage), 4)
+    return None if price is None else round(1000 * price(usage), 4)
 
 
 def pull_models(names: Sequence[str] = ()) -> list[dict[str, JSON]]:

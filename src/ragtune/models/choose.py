@@ -137,7 +137,7 @@ def _for(candidate: Candidate, need: Need, cost: float | None) -> list[str]:
     if candidate.hosted:
         found.append(f"{need.calls} calls cost about ${cost:.2f}" if cost is not None else "its price is not known")
     else:
-        size = f"{candidate.parameters / 1e9:.2g} billion parameters" if candidate.parameters else "of your own"
+        size = f"{_count(candidate.parameters)} parameters" if candidate.parameters else "of your own"
         found.append(f"{size}, on this machine, nothing leaves it" + (f"; {candidate.licence}" if candidate.licence else ""))
     if not candidate.hosted and candidate.parameters and candidate.parameters < _SMALLEST[need.task]:
         found.append(f"small for {TASKS[need.task]}: expect little, and measure it")
@@ -150,6 +150,10 @@ def _for(candidate: Candidate, need: Need, cost: float | None) -> list[str]:
     if not candidate.ready and candidate.missing:
         found.append(candidate.missing)
     return found
+
+
+def _count(parameters: float) -> str:
+    return f"{parameters / 1e9:.2g} billion" if parameters >= 1e9 else f"{parameters / 1e6:.0f} million"
 
 
 def _order(choice: Choice, need: Need) -> tuple[object, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import psutil
 
 from ragtune import build
 from ragtune.chat.generate import generate
-from ragtune.config import Settings
+from ragtune.config import Settings, read_variable
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import read_dataset
@@ -29,6 +30,9 @@ from ragtune.protocols import ChatModel
 from ragtune.quotes import check_quote
 from ragtune.types import Generation, Usage
 from ragtune.workspace import Workspace
+
+_LOGIN = Path.home() / ".config" / "gcloud" / "application_default_credentials.json"
+"""Where Google's login puts its credentials (https://cloud.google.com/docs/authentication/application-default-credentials)."""
 
 
 def rank_models(workspace: Workspace, settings: Settings, need: Need) -> list[Choice]:
@@ -133,6 +137,8 @@ def _hosted_candidate(workspace: Workspace, settings: Settings, model: HostedMod
         build.find_key(workspace, provider)
     except KeyRefusedError:
         missing = f"there is no key yet: {' or '.join(provider.keys)}"
+    if provider.name == "vertex" and not (read_variable(workspace.project, "GOOGLE_APPLICATION_CREDENTIALS") or _LOGIN.is_file()):
+        missing = "log in first: gcloud auth application-default login"
     price = build.list_price(settings, model.id, build.server_address(workspace, settings, provider, name))
     return Candidate(
         model.id,
@@ -140,7 +146,7 @@ def _hosted_candidate(workspace: Workspace, settings: Settings, model: HostedMod
         context=model.context or 0,
         tunable="tune" in model.uses,
         call=None if price is None else price(Usage(*call_tokens())),
-        retires=model.retires,
+        retires=None if model.may_retire else model.retires,
         tune_until=model.tune_until,
         ready=not missing,
         missing=missing,

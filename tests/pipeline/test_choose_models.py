@@ -1,0 +1,55 @@
+"""Models ranked for a project and measured on its validation questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ragtune import Project
+from ragtune.errors import EvaluationError, ProjectError
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("faiss", reason="faiss is not installed")
+pytest.importorskip("openai", reason="openai is not installed")
+
+
+def test_a_key_makes_a_vendors_model_ready_and_its_absence_is_said(project: Path) -> None:
+    (project / ".env").write_text("DEEPSEEK_API_KEY=sk-0123456789abcdef\n", encoding="utf-8")
+    ranked = {choice.candidate.name: choice for choice in Project(project).choose_models("judge", budget=10, calls=100)}
+    assert ranked["deepseek:deepseek-flash"].candidate.ready
+    assert not ranked["openai:gpt-6-luna"].candidate.ready
+    assert "OPENAI_API_KEY" in "; ".join(ranked["openai:gpt-6-luna"].reasons)
+    assert ranked["deepseek:deepseek-flash"].cost == pytest.approx(100 * (700 * 0.3 + 60 * 1.2) / 1e6, rel=0.6), (
+        "dear by day, cheap by night"
+    )
+    assert not ranked["deepseek:deepseek-chat"].fits
+
+
+def test_each_model_answers_the_same_validation_questions_and_the_test_split_stays_unread(project: Path, tiny_chat: Path) -> None:
+    opened = Project(project, overrides=["dataset.validation_share=0.3"])
+    for stage in (opened.ingest, opened.index, opened.dataset):
+        stage()
+    good, again, missing = opened.try_models([f"local:{tiny_chat}", str(tiny_chat), "openai:gpt-6-luna"], questions=5)
+    assert (good.f1, good.quoting, good.cost, good.questions) == (again.f1, again.quoting, 0.0, 5)
+    assert good.f1 is not None
+    assert good.f1.n == 5
+    assert good.seconds is not None
+    assert missing.f1 is None
+    assert "OPENAI_API_KEY" in missing.problem
+    assert not (project / ".ragtune" / "test_readings.json").exists()
+
+
+def test_without_a_dataset_it_says_what_to_do(project: Path) -> None:
+    with pytest.raises(ProjectError, match="ragtune dataset"):
+        Project(project).try_models(["base"])
+
+
+def test_a_dataset_without_validation_questions_is_refused(project: Path) -> None:
+    opened = Project(project)
+    for stage in (opened.ingest, opened.index, opened.dataset):
+        stage()
+    folder = project / ".ragtune" / "datasets" / opened.dataset().name
+    (folder / "validation.jsonl").write_text("", encoding="utf-8")
+    with pytest.raises(EvaluationError, match="no validation questions"):
+        opened.try_models(["base"])
