@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,13 @@ def test_no_key_is_written_anywhere(name, faults, model, tmp_path, caplog, capfd
     with sqlite3.connect(Workspace(tmp_path).ledger) as db:
         assert db.execute("SELECT COUNT(*) FROM replies").fetchone()[0] == 1
     db.close()
+
+
+def test_threads_that_want_a_model_at_once_get_one(tiny_chat: Path, tiny_embedder: Path, tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, [f"model.base={json.dumps(str(tiny_chat))}", f"embed.model={json.dumps(str(tiny_embedder))}"])
+    build.release_engine()
+    with ThreadPoolExecutor(8) as pool:
+        engines = [pool.submit(build.engine, settings) for _ in range(4)]
+        embedders = [pool.submit(build.embedder, Workspace(tmp_path), settings) for _ in range(4)]
+    assert len({id(future.result()) for future in engines}) == 1
+    assert len({id(future.result()) for future in embedders}) == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +38,10 @@ def extra(name: str) -> Iterator[None]:
         raise MissingExtraError(name, error.name or str(error)) from None
 
 
+_loading = threading.RLock()
+"""Held while a model is loaded: transformers loads through state of the whole process, and two threads want one model once."""
+
+
 @lru_cache(maxsize=2)
 def _embedder(model: str, batch_size: int, dimensions: int | None) -> Embedder:
     with extra("torch"):
@@ -54,7 +59,8 @@ def embedder(workspace: Workspace, settings: Settings) -> Embedder:
     """
     provider, model = split_name(settings.embed.model)
     if provider.protocol == "local":
-        return _embedder(model, settings.embed.batch_size, settings.embed.dimensions)
+        with _loading:
+            return _embedder(model, settings.embed.batch_size, settings.embed.dimensions)
     return _hosted_embedder(workspace, settings, provider, model)
 
 
@@ -185,7 +191,8 @@ def _engine(model: str, device: str | None, dtype: str) -> Engine:
 
 def engine(settings: Settings) -> Engine:
     """The engine of the base model; loaded once a process."""
-    return _engine(settings.model.base, settings.model.device, settings.model.dtype)
+    with _loading:
+        return _engine(settings.model.base, settings.model.device, settings.model.dtype)
 
 
 def tokenizer(settings: Settings) -> Any:

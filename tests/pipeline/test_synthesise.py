@@ -285,6 +285,6 @@ def test_the_command_says_what_to_add_before_it_spends_or_guesses(ready, teacher
     assert code == 0
     assert "the teacher sees" in said
     assert not teacher.requests
-    code, said = ragtune("--synthesise", "--count", "2", "--set", PRICES, "--yes")
+    code, said = ragtune("--synthesise", "--count", "2", "--set", PRICES, "--set", "chat.max_cost=50", "--yes")
     assert code == 0
     assert "2 of" in said

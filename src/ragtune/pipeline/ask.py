@@ -29,8 +29,8 @@ def ask(workspace: Workspace, settings: Settings, question: str, model: str | No
     """
     if not question.strip():
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
-    chat, shown = find_chat(workspace, settings, model)
     with open_retriever(workspace, settings) as retriever:
+        chat, shown = find_chat(workspace, settings, model)
         yield from answer_question(
             question,
             retriever,
