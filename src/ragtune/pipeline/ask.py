@@ -29,6 +29,8 @@ def ask(workspace: Workspace, settings: Settings, question: str, model: str | No
     """
     if not question.strip():
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
+    if model not in (None, "base") and not _is_named_by_provider(model):
+        find_tuned(workspace, model)  # what is wrong with a name is said before an index is opened and a model loaded
     with open_retriever(workspace, settings) as retriever:
         chat, shown = find_chat(workspace, settings, model)
         yield from answer_question(
@@ -52,7 +54,11 @@ def find_chat(workspace: Workspace, settings: Settings, model: str | None) -> tu
     """
     if model == "base" or (model is None and not has_tuned(workspace)):
         return build.chat_model(workspace, settings, settings.model.base), settings.retrieve.k
-    if model is not None and (":" in model or is_gone(model)):
+    if model is not None and _is_named_by_provider(model):
         return build.chat_model(workspace, settings, model), settings.retrieve.k
     manifest = find_tuned(workspace, model)
     return tuned_chat(workspace, settings, manifest), int(manifest.settings["k"])
+
+
+def _is_named_by_provider(model: str) -> bool:
+    return ":" in model or is_gone(model)
