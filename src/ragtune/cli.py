@@ -262,6 +262,7 @@ def models_choose(
     calls: Annotated[int, typer.Option("--calls", min=1, help="How many calls there will be.")] = 1000,
     private: Annotated[bool, typer.Option("--private", help="No document may leave this machine.")] = False,
     memory: Annotated[float | None, typer.Option("--memory", min=0, help="GB of the GPU, or of the machine; default: this one's.")] = None,
+    gpu: Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="Whether there is a GPU; default: looks here.")] = None,
     try_: Annotated[
         bool, typer.Option("--try", help="Ask the first of them a sample of validation questions: quality, cost and time side by side.")
     ] = False,
@@ -283,6 +284,7 @@ def models_choose(
         calls=calls,
         privacy="own-machine" if private else "any",
         memory=memory,
+        gpu=gpu,
     )
     if not try_:
         _show(ranked, as_json, "show_choices")

@@ -227,6 +227,7 @@ class Project:
         calls: int = 1000,
         privacy: Privacy = "any",
         memory: float | None = None,
+        gpu: bool | None = None,
     ) -> list[Choice]:
         """Every model that ragtune knows by name, those that fit the need first, each with its reasons.
 
@@ -236,16 +237,21 @@ class Project:
             calls: how many.
             privacy: ``own-machine`` where no document may leave it.
             memory: GB of the GPU, or of the machine; ``None`` looks here.
+            gpu: whether there is one; ``None`` looks here.
         """
         from ragtune.pipeline.choose import rank_models, this_machine
 
-        found, gpu = this_machine()
-        size = found if memory is None else memory * 1e9
-        return rank_models(
-            self.workspace,
-            self.settings,
-            Need(task, math.inf if budget is None else budget, calls, privacy, size, gpu, datetime.now(UTC).date()),
+        free, here = this_machine()
+        need = Need(
+            task,
+            budget=math.inf if budget is None else budget,
+            calls=calls,
+            privacy=privacy,
+            memory=free if memory is None else memory * 1e9,
+            gpu=here if gpu is None else gpu,
+            today=datetime.now(UTC).date(),
         )
+        return rank_models(self.workspace, self.settings, need)
 
     def try_models(self, names: Sequence[str], *, questions: int = 20, dataset: str | None = None) -> list[Trial]:
         """Ask models the same sample of validation questions: quality, cost and time side by side."""

@@ -49,9 +49,13 @@ class OfProject:
 
 
 class OfChat(OfProject):
-    """No tools, no schemas: ragtune's models are taught to answer from passages, and a model of their size calls no tools.
+    """What the suite skips, and why.
 
-    No images, sound or PDF: they read text. No recorded cassettes: nothing goes over a network.
+    - Tools, tool choice, structured output and JSON mode: ragtune's models are taught to answer from passages, and a model of their size
+      calls no tools. A project's own records are asked for by ``ragtune.chat.structured``.
+    - Images, sound, PDF and Anthropic's form of content: they read text.
+    - Cassettes: nothing goes over a network, so there is nothing to record.
+    - Being made from the environment, and being serialised: a model is of a project, which is a folder with its own settings and keys.
     """
 
     @property
