@@ -43,8 +43,8 @@ class Candidate:
         retires: the day from which on it answers no more.
         tune_until: the first day without new tuning jobs.
         licence: of open weights.
-        ready: its weights are here, or its key is set.
-        missing: what is not ready, in words.
+        ready: it can be used now: its weights are here or can be fetched, its key is set.
+        missing: what is still to come, in words.
     """
 
     name: str
@@ -147,7 +147,7 @@ def _for(candidate: Candidate, need: Need, cost: float | None) -> list[str]:
         found.append(f"retires on {candidate.retires}, in {(candidate.retires - need.today).days} days")
     if need.task == "tune" and candidate.tune_until is not None:
         found.append(f"no new tuning jobs from {candidate.tune_until} on")
-    if not candidate.ready and candidate.missing:
+    if candidate.missing:
         found.append(candidate.missing)
     return found
 

@@ -114,14 +114,11 @@ def _answers(
 def _local() -> Iterator[Candidate]:
     for entry in CATALOG.values():
         if entry.kind == "chat":
-            ready = is_here(entry.id)
-            missing = "" if ready else "its weights are fetched at first use"
-            yield Candidate(
-                entry.id, False, entry.parameters, entry.context, True, 0.0, licence=entry.licence, ready=ready, missing=missing
-            )
+            missing = "" if is_here(entry.id) else "its weights are fetched at first use"
+            yield Candidate(entry.id, False, entry.parameters, entry.context, True, 0.0, licence=entry.licence, missing=missing)
     for model in OPEN_MODELS:
         missing = "fetched from the Hugging Face hub at first use"
-        yield Candidate(model.id, False, model.parameters, model.context, True, 0.0, licence=model.licence, ready=False, missing=missing)
+        yield Candidate(model.id, False, model.parameters, model.context, True, 0.0, licence=model.licence, missing=missing)
 
 
 def _hosted(workspace: Workspace, settings: Settings) -> Iterator[Candidate]:
