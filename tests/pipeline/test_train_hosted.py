@@ -222,7 +222,7 @@ def test_a_model_tuned_on_vertex_is_an_endpoint_that_answers_at_its_bases_price(
     assert manifest.settings["model"]["base"] == "vertex:gemini-3.5-flash"
     chat = build.chat_model(opened.workspace, opened.settings, manifest.settings["hosted"])
     assert chat.complete([Message("user", "Who?")]).text == "Answer: not in the passages"
-    base = build._tuned_from(opened.workspace, chat.name)
+    base = build.tuned_from(opened.workspace, chat.name)
     price, listed = (build.price_of(opened.settings, name, None, base) for name in (chat.name, "gemini:gemini-3.5-flash"))
     assert price is not None
     assert listed is not None

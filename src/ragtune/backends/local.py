@@ -1,0 +1,109 @@
+"""Models on this machine: embedder, engine, tokenizer, trainer; each loaded once, whichever threads want it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragtune.config import ModelSettings, Settings
+from ragtune.errors import MissingExtraError
+from ragtune.hosted.providers import is_hosted
+from ragtune.models.fingerprint import fingerprint, hub_revision
+from ragtune.models.pull import resolve
+
+if TYPE_CHECKING:
+    from ragtune.protocols import Embedder, Engine, Trainer
+
+
+@contextlib.contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Turn a missing module into the error that names the extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(name, error.name or str(error)) from None
+
+
+_loading = threading.RLock()
+"""Held while a model is loaded: transformers loads through state of the whole process, and two threads want one model once."""
+
+
+@lru_cache(maxsize=2)
+def _embedder(model: str, batch_size: int, dimensions: int | None) -> Embedder:
+    with extra("torch"):
+        from ragtune.embed.sentence_transformers import SentenceTransformersEmbedder
+    return SentenceTransformersEmbedder(resolve(model), batch_size=batch_size, dimensions=dimensions)
+
+
+def local_embedder(model: str, batch_size: int, dimensions: int | None) -> Embedder:
+    """The embedder of a local model; loaded once a process."""
+    with _loading:
+        return _embedder(model, batch_size, dimensions)
+
+
+@lru_cache(maxsize=1)
+def _engine(model: str, device: str | None, dtype: str) -> Engine:
+    with extra("torch"):
+        from ragtune.engine.huggingface import HuggingFaceEngine
+    return HuggingFaceEngine(resolve(model), device=device, dtype=dtype)  # type: ignore[arg-type]
+
+
+def engine(settings: Settings) -> Engine:
+    """The engine of the base model; loaded once a process."""
+    with _loading:
+        return _engine(settings.model.base, settings.model.device, settings.model.dtype)
+
+
+def tokenizer(settings: Settings) -> Any:
+    """The base model's tokenizer alone, without its weights."""
+    with extra("torch"):
+        from transformers import AutoTokenizer
+    return AutoTokenizer.from_pretrained(str(resolve(settings.model.base)))
+
+
+def release_engine() -> None:
+    """Free the engine's memory, before training loads the model once more."""
+    _engine.cache_clear()
+
+
+def trainer(settings: Settings) -> Trainer:
+    """The trainer."""
+    with extra("torch"):
+        from ragtune.train.torch import TorchTrainer
+    release_engine()
+    train = settings.train
+    return TorchTrainer(
+        resolve(settings.model.base),
+        rank=train.rank,
+        alpha=train.alpha,
+        dropout=train.dropout,
+        learning_rate=train.learning_rate,
+        warmup=train.warmup,
+        epochs=train.epochs,
+        answers_per_step=train.answers_per_step,
+        seed=train.seed,
+        dtype=settings.model.dtype,
+        device=settings.model.device,
+        validations=2,
+    )
+
+
+def model_fingerprint(settings: Settings) -> str:
+    """Hash of the base weights where they lie in a folder, else the hub model's name and revision."""
+    if is_hosted(settings.model.base):
+        return f"hosted:{settings.model.base}"
+    found = resolve(settings.model.base)
+    if isinstance(found, Path):
+        return fingerprint(found)
+    with extra("torch"):
+        return f"hub:{found}@{hub_revision(found)}"
+
+
+def with_base(settings: Settings, base: str) -> Settings:
+    """The same settings over another base model."""
+    model = ModelSettings(**{**settings.model.model_dump(), "base": base})
+    return settings.model_copy(update={"model": model})
