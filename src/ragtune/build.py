@@ -1,7 +1,7 @@
 """Settings to objects: what :mod:`ragtune.backends` makes, in one place for all who need it."""
 
-from ragtune.backends.embedding import chunk_tokenizer, embedder, embedding_price, token_counter
-from ragtune.backends.hosted import chat_model, find_key, list_price, metered, price_of, server_address, tuned_from, vertex_place
+from ragtune.backends.embedding import chunk_tokenizer, embedder, token_counter
+from ragtune.backends.hosted import chat_model, find_key, list_price, metered, price, price_of, server_address, tuned_from, vertex_place
 from ragtune.backends.index import load_store, new_store, open_corpus
 from ragtune.backends.local import engine, extra, model_fingerprint, release_engine, tokenizer, trainer, with_base
 from ragtune.backends.tuning import tuning_service
@@ -10,7 +10,6 @@ __all__ = [
     "chat_model",
     "chunk_tokenizer",
     "embedder",
-    "embedding_price",
     "engine",
     "extra",
     "find_key",
@@ -20,6 +19,7 @@ __all__ = [
     "model_fingerprint",
     "new_store",
     "open_corpus",
+    "price",
     "price_of",
     "release_engine",
     "server_address",

@@ -26,6 +26,7 @@
     ├── TrainError               training cannot start or go on
     │   └── TuningJobError       a hosted tuning job cannot be started, followed or used
     ├── EvaluationError          an evaluation cannot start or go on
+    ├── ConsentError             money would be spent, and nobody agreed to it
     └── MissingExtraError        an optional dependency is not installed
 """
 
@@ -103,7 +104,7 @@ class UnreachableError(ChatError):
     Args:
         message: what happened.
         retry_after: seconds that the server asks to wait; ``None`` where it does not say.
-        answered: the server said no before it worked on an answer, so nothing can have been charged.
+        answered: the server said no before it worked on an answer, or was not reached at all, so nothing can have been charged.
     """
 
     def __init__(self, message: str, retry_after: float | None = None, *, answered: bool = False) -> None:
@@ -126,11 +127,15 @@ class RefusalError(ChatError):
     Args:
         message: what happened.
         charged: the answer was begun, so that the vendor may have charged for it.
+        tokens: of prompt and completion, as the server counted them; ``None`` where it does not say.
+        cost: US dollars; ``None`` where they are not known.
     """
 
-    def __init__(self, message: str, *, charged: bool = False) -> None:
+    def __init__(self, message: str, *, charged: bool = False, tokens: tuple[int, int] | None = None, cost: float | None = None) -> None:
         super().__init__(message)
         self.charged = charged
+        self.tokens = tokens
+        self.cost = cost if charged else 0.0
 
 
 class ContextOverflowError(ChatError):
@@ -155,6 +160,10 @@ class TuningJobError(TrainError):
 
 class EvaluationError(RagtuneError):
     """An evaluation cannot start or go on."""
+
+
+class ConsentError(RagtuneError):
+    """Money would be spent, and nobody agreed to it."""
 
 
 class MissingExtraError(RagtuneError):

@@ -5,7 +5,7 @@ Offsets are Unicode code points of a document's stored text, half open: ``text[s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, Union
 
@@ -233,6 +233,10 @@ class Usage:
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+
+Price: TypeAlias = Callable[[Usage], float]
+"""US dollars of one call's tokens."""
 
 
 @dataclass(frozen=True, slots=True)

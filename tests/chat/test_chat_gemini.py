@@ -16,6 +16,7 @@ pytest.importorskip("google.genai")
 
 from ragtune.chat.gemini import GeminiChat
 from ragtune.hosted.gemini import connect
+from ragtune.hosted.meter import THINKING_TOKENS
 
 
 def proxied(proxy, key=None):
@@ -85,6 +86,8 @@ def test_thinking_is_turned_down_as_the_model_lets_it(faults, gemini_chat):
     assert chat.complete(ASKED).usage == Usage(20, 7), "thoughts count as answer"
     sent = [request.body["generationConfig"].get("thinkingConfig", {}) for request in faults.requests]
     assert [list(config.values()) for config in sent] == [[0], ["LOW"], []]
+    room = [request.body["generationConfig"]["maxOutputTokens"] - 512 for request in faults.requests]
+    assert room == [0, THINKING_TOKENS, THINKING_TOKENS], "an answer is not cut short by thoughts"
     faults.script(gemini_error(400, "thinking is unsupported", "INVALID_ARGUMENT"))
     with pytest.raises(ChatError, match="status 400"):
         chat.complete(ASKED)
@@ -168,8 +171,9 @@ def test_an_answer_without_usage_counts_nothing(faults, gemini_chat):
 
 def test_no_server_is_unreachable(faults, gemini_chat):
     faults.__exit__()
-    with pytest.raises(UnreachableError, match="cannot be reached"):
+    with pytest.raises(UnreachableError, match="cannot be reached") as caught:
         gemini_chat().complete(ASKED)
+    assert caught.value.answered, "nothing was sent, so nothing was charged"
 
 
 def test_system_messages_and_turns_go_where_gemini_wants_them(faults, gemini_chat):

@@ -32,6 +32,22 @@ def chat(faults, monkeypatch):
     return make
 
 
+def test_room_to_think_comes_on_top_of_what_is_asked_for(faults, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    faults.script(openai_reply())
+    model = load("langchain:openai:m", "openai:m", base_url=faults.url)
+    LangChainChat("langchain:openai:m", model, headroom=4000).complete(ASKED, max_tokens=16)
+    sent = faults.requests[0].body
+    assert sent.get("max_completion_tokens", sent.get("max_tokens")) == 4016
+
+
+def test_no_server_costs_nothing(faults, chat):
+    faults.__exit__()
+    with pytest.raises(UnreachableError) as caught:
+        chat().complete(ASKED)
+    assert caught.value.answered
+
+
 def test_a_real_server_answers_streams_and_counts(llama_server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", llama_server.key)
     chat = LangChainChat("langchain:openai:m", load("langchain:openai:m", f"openai:{llama_server.model}", base_url=llama_server.url))

@@ -17,6 +17,7 @@ from ragtune.types import Message, Reply, Usage
 pytest.importorskip("openai")
 
 from ragtune.chat.openai import OpenAIChat
+from ragtune.hosted.meter import THINKING_TOKENS
 
 SCHEMA = {"type": "object", "properties": {"capital": {"type": "string"}}, "required": ["capital"], "additionalProperties": False}
 
@@ -141,11 +142,14 @@ def test_thinking_is_turned_down_as_far_as_the_model_lets_it(faults, openai_chat
     faults.script(*(openai_error(400, refused.format(effort), param="reasoning_effort") for effort in ("none", "minimal")), openai_reply())
     openai_chat("gpt-5").complete(ASKED)
     assert [request.body["reasoning_effort"] for request in faults.requests] == ["none", "minimal", "low"]
+    assert [request.body["max_completion_tokens"] - 512 for request in faults.requests] == [0, THINKING_TOKENS, THINKING_TOKENS]
     faults.script(openai_reply())
     openai_chat("gpt-5", thinking=True).complete(ASKED)
     openai_chat("m", name="deepseek:m").complete(ASKED)
     openai_chat("m", name="deepseek:m", thinking=True).complete(ASKED)
     assert "reasoning_effort" not in faults.requests[0].body
+    assert faults.requests[0].body["max_completion_tokens"] == 512 + THINKING_TOKENS
+    assert [request.body["max_tokens"] - 512 for request in faults.requests[1:]] == [0, THINKING_TOKENS]
     assert faults.requests[1].body["thinking"] == {"type": "disabled"}
     assert "thinking" not in faults.requests[2].body
 
@@ -229,7 +233,7 @@ def test_no_server_is_unreachable(openai_chat, faults):
     faults.__exit__()
     with pytest.raises(UnreachableError, match="cannot be reached") as caught:
         openai_chat().complete(ASKED)
-    assert not caught.value.answered
+    assert caught.value.answered, "nothing was sent, so nothing was charged"
 
 
 def test_the_failing_servers_answers_are_the_sdks_own():

@@ -29,6 +29,7 @@ from ragtune.types import Message, Reply
 
 pytest.importorskip("tenacity")
 
+from ragtune.chat.generate import generate, side_by_side
 from ragtune.chat.metered import MeteredChat
 from ragtune.hosted import meter
 from ragtune.hosted.meter import RateLimit
@@ -68,6 +69,89 @@ def test_the_same_question_is_paid_for_once(faults, metered_chat, ledger):
     assert (first.text, first.cost) == (again.text, again.cost) == ("Paris.", pytest.approx(25 * CENT))
     assert ledger.spent == pytest.approx(25 * CENT)
     assert len(faults.requests) == 1
+
+
+def test_a_stream_is_paid_for_once_and_shares_its_answer_with_a_whole_one(faults, metered_chat, ledger):
+    faults.script(openai_stream())
+    first, again = (list(metered_chat().stream(ASKED)) for _ in range(2))
+    assert first[:-1] == ["Par", "is."]
+    assert again[:-1] == ["Paris."]
+    assert (first[-1].cached, again[-1].cached) == (False, True)
+    assert metered_chat().complete(ASKED).cached
+    assert list(metered_chat(cache=False).stream(ASKED))[:-1] == ["Par", "is."]
+    assert ledger.spent == pytest.approx(2 * 25 * CENT)
+    assert len(faults.requests) == 2
+
+
+@pytest.mark.usefixtures("_no_patience")
+def test_a_stream_that_was_cut_is_not_kept(faults, metered_chat):
+    faults.script(openai_stream(cut=True), openai_stream())
+    with pytest.raises(CutStreamError):
+        list(metered_chat().stream(ASKED))
+    assert not list(metered_chat().stream(ASKED))[-1].cached
+
+
+@pytest.mark.parametrize("answer", [openai_reply(None, refusal="no"), openai_reply("", finish="content_filter")])
+def test_a_refusal_that_was_charged_is_paid_for_once_and_has_its_cost(answer, faults, metered_chat, ledger):
+    faults.script(answer)
+    for _ in range(2):
+        with pytest.raises(RefusalError) as caught:
+            metered_chat().complete(ASKED)
+        assert caught.value.cost == pytest.approx(25 * CENT)
+    assert len(faults.requests) == 1
+    assert ledger.spent == pytest.approx(25 * CENT)
+    ((_, generation),) = generate(metered_chat(), [ASKED])
+    assert (generation.text, generation.cost) == ("", pytest.approx(25 * CENT))
+
+
+def test_a_refused_prompt_costs_nothing_and_is_asked_again(faults, metered_chat):
+    faults.script(openai_error(400, "flagged by the content filter", "content_filter"))
+    for _ in range(2):
+        with pytest.raises(RefusalError) as caught:
+            metered_chat().complete(ASKED)
+        assert caught.value.cost == 0.0
+    assert len(faults.requests) == 2
+
+
+def test_where_nobody_listens_nothing_is_charged(faults, metered_chat, ledger):
+    faults.__exit__()
+    for _ in range(2):
+        with pytest.raises(UnreachableError):
+            metered_chat(retries=0).complete(ASKED)
+    assert ledger.spent == 0
+
+
+def test_room_to_think_is_set_aside_too(faults, openai_chat, ledger):
+    spent = []
+
+    def note(_):
+        spent.append(ledger.spent)
+        return openai_reply()
+
+    faults.script(note)
+    chat = openai_chat("m", name="deepseek:m", thinking=True)
+    MeteredChat(chat, ledger, price=lambda usage: usage.completion_tokens / 1000, headroom=lambda: chat.headroom).complete(
+        ASKED, max_tokens=16
+    )
+    assert spent == [pytest.approx((16 + meter.THINKING_TOKENS) / 1000)]
+
+
+@pytest.mark.parametrize("limit", [None, RateLimit(1)])
+def test_an_interrupt_ends_waits_for_another_attempt_at_once(limit, faults, metered_chat):
+    faults.script(openai_error(429, "slow down", headers={"Retry-After": "60"}) if limit is None else openai_reply())
+    chat = metered_chat(limit=limit)
+    if limit is not None:
+        limit.wait()
+
+    def items():
+        yield from range(2)
+        time.sleep(0.5)
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(side_by_side(lambda n: chat.complete(ASKED, seed=n), items(), 2))
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(
@@ -154,7 +238,7 @@ def test_a_server_that_failed_once_is_asked_again(first, faults, metered_chat):
     faults.script(first, openai_reply())
     assert metered_chat().complete(ASKED).text == "Paris."
     faults.script(first, openai_stream())
-    assert list(metered_chat().stream(ASKED))[-1].text == "Paris."
+    assert list(metered_chat(cache=False).stream(ASKED))[:-1] == ["Par", "is."]
 
 
 @pytest.mark.usefixtures("_no_patience")
@@ -190,7 +274,7 @@ def test_a_stream_is_tried_again_only_before_its_first_piece(faults, metered_cha
     assert reply.cost == pytest.approx(25 * CENT)
     faults.script(openai_stream(cut=True), openai_stream())
     with pytest.raises(CutStreamError):
-        list(metered_chat().stream(ASKED))
+        list(metered_chat(cache=False).stream(ASKED))
     assert len(faults.requests) == 1
 
 

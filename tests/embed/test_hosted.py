@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ pytest.importorskip("openai", reason="openai is not installed")
 pytest.importorskip("google.genai", reason="google-genai is not installed")
 
 from embedding_server import KEY, Answer, error, openai_body, vector
+from ragtune.chat.generate import side_by_side
 from ragtune.embed.cache import VectorCache
 from ragtune.embed.gemini import GeminiEmbeddings
 from ragtune.embed.hosted import HostedEmbedder, fingerprint
@@ -54,6 +56,21 @@ def make(protocol, url, folder: Path, *, key=KEY, model=None, dimensions=None, c
 def made(request, embeddings, tmp_path):
     """A way to make an embedder of each protocol over the loopback server."""
     return lambda **options: make(request.param, embeddings.openai, tmp_path, **options)
+
+
+def test_an_interrupt_of_who_asks_ends_the_embedders_waits_too(embeddings, tmp_path):
+    embeddings.faults = [lambda _: error(429, "slow down", retry_after="60")] * 9
+    embedder = make("openai", embeddings.openai, tmp_path)
+
+    def items():
+        yield "a question"
+        time.sleep(0.5)
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(side_by_side(lambda text: embedder.embed_queries([text]), items(), 2))
+    assert time.monotonic() - began < 10
 
 
 def test_hosted_embedders_fulfil_the_contract(made):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
 from ragtune.errors import UnreachableError
-from ragtune.hosted.failures import classify, is_lost_connection, redact, retry_after
+from ragtune.hosted.failures import classify, is_lost_connection, is_never_sent, redact, retry_after
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,22 @@ def test_the_key_is_taken_out_before_a_message_is_shortened():
 def test_a_server_in_between_may_have_waited_for_a_paid_answer(status, answered):
     error = classify("openai:m", status=status, message="busy")
     assert (error.answered if isinstance(error, UnreachableError) else None) is answered
+
+
+def test_what_was_never_sent_is_told_from_what_may_have_been_charged():
+    httpx = pytest.importorskip("httpx")
+    httpx2 = pytest.importorskip("httpx2")
+
+    def wrapped(cause):
+        error = RuntimeError("Connection error.")
+        error.__cause__ = cause
+        return error
+
+    never = [kind("x") for each in (httpx, httpx2) for kind in (each.ConnectError, each.ConnectTimeout)]
+    never += [ConnectionRefusedError("x"), socket.gaierror("x")]
+    perhaps = [httpx.ReadError("x"), httpx2.ReadTimeout("x"), httpx.RemoteProtocolError("x"), ConnectionResetError("x"), TimeoutError("x")]
+    assert all(is_never_sent(error) and is_never_sent(wrapped(error)) for error in never)
+    assert not any(is_never_sent(error) or is_never_sent(wrapped(error)) for error in perhaps)
 
 
 def test_errors_of_any_http_library_are_lost_connections():

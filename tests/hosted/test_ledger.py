@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ragtune.errors import SpendingCapError
+from ragtune.errors import RefusalError, SpendingCapError
 from ragtune.hosted.ledger import Ledger
 from ragtune.types import Reply, Usage
 
@@ -35,6 +35,13 @@ def test_a_reply_is_found_as_it_was_kept(path):
     ledger.keep("k", Reply("another"))
     found = Ledger(path).find("k")
     assert found == Reply("Größe “x”", Usage(3, 4), False, "served", 1.5, 0.01, cached=True)
+
+
+def test_a_refusal_that_was_paid_for_is_raised_as_it_was_kept(path):
+    Ledger(path).keep("k", RefusalError("m: no", charged=True, tokens=(20, 5), cost=0.25))
+    with pytest.raises(RefusalError, match="m: no") as caught:
+        Ledger(path).find("k")
+    assert (caught.value.charged, caught.value.tokens, caught.value.cost) == (True, (20, 5), 0.25)
 
 
 def test_a_reservation_counts_until_it_is_settled(path):

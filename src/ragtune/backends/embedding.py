@@ -12,7 +12,6 @@ from ragtune.backends.local import extra, local_embedder
 from ragtune.config import Settings
 from ragtune.errors import ConfigError
 from ragtune.hosted.providers import Provider, is_hosted, split_name
-from ragtune.models.prices import Price
 from ragtune.models.pull import resolve
 from ragtune.workspace import Workspace
 
@@ -21,8 +20,13 @@ if TYPE_CHECKING:
     from ragtune.protocols import Embedder
 
 
-def embedder(workspace: Workspace, settings: Settings) -> Embedder:
+def embedder(workspace: Workspace, settings: Settings, *, asks: bool = True) -> Embedder:
     """The embedder; a local one is loaded once a process, a hosted one has the project's ledger, cap, limits and patience around it.
+
+    Args:
+        workspace: of the project.
+        settings: its settings.
+        asks: whether a hosted one may ask its server; else it knows only what was asked before.
 
     Raises:
         ConfigError: the name is not one of an embedder, or the server's address is missing.
@@ -32,10 +36,10 @@ def embedder(workspace: Workspace, settings: Settings) -> Embedder:
     provider, model = split_name(settings.embed.model)
     if provider.protocol == "local":
         return local_embedder(model, settings.embed.batch_size, settings.embed.dimensions)
-    return _hosted_embedder(workspace, settings, provider, model)
+    return _hosted_embedder(workspace, settings, provider, model, asks=asks)
 
 
-def _hosted_embedder(workspace: Workspace, settings: Settings, provider: Provider, model: str) -> Embedder:
+def _hosted_embedder(workspace: Workspace, settings: Settings, provider: Provider, model: str, *, asks: bool) -> Embedder:
     name, embed, chat = settings.embed.model, settings.embed, settings.chat
     if provider.protocol == "langchain":
         raise ConfigError(f"embed.model = {name!r}: langchain: names chat models; name the embedder's own vendor, or compatible:MODEL")
@@ -76,15 +80,8 @@ def _hosted_embedder(workspace: Workspace, settings: Settings, provider: Provide
         dimensions=embed.dimensions,
         batch_size=embed.batch_size,
         concurrency=chat.concurrency,
+        asks=asks,
     )
-
-
-def embedding_price(workspace: Workspace, settings: Settings) -> Price | None:
-    """Dollars for the tokens of texts to embed; ``None`` where no price is known."""
-    provider, model = split_name(settings.embed.model)
-    if provider.protocol == "local":
-        return lambda _: 0.0
-    return price_of(settings, settings.embed.model, server_address(workspace, settings, provider, model))
 
 
 def chunk_tokenizer(settings: Settings) -> str:

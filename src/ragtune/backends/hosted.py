@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,14 @@ from ragtune.backends.local import engine, extra, with_base
 from ragtune.config import Settings, dotenv_in_environment, read_key, read_variable
 from ragtune.errors import ConfigError, KeyRefusedError
 from ragtune.hosted.providers import Provider, is_own_machine, price_name, split_name
-from ragtune.models.prices import Price, find_price
+from ragtune.models.prices import find_price
+from ragtune.types import Price
 from ragtune.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ragtune.chat.gemini import GeminiChat
+    from ragtune.chat.langchain import LangChainChat
+    from ragtune.chat.openai import OpenAIChat
     from ragtune.hosted.meter import RateLimit
     from ragtune.protocols import ChatModel
 
@@ -42,7 +47,7 @@ def chat_model(workspace: Workspace, settings: Settings, name: str) -> ChatModel
     key, variable = find_key(workspace, provider)
     address = server_address(workspace, settings, provider, model)
     chat = settings.chat
-    made: ChatModel
+    made: OpenAIChat | GeminiChat | LangChainChat
     match provider.protocol:
         case "openai":
             with extra("openai"):
@@ -62,13 +67,18 @@ def chat_model(workspace: Workspace, settings: Settings, name: str) -> ChatModel
         case "langchain":
             with extra("langchain"):
                 from ragtune.chat.langchain import LangChainChat, load
+                from ragtune.hosted.meter import THINKING_TOKENS
             with dotenv_in_environment(workspace.project):
-                made = LangChainChat(name, load(name, model, timeout=chat.timeout, base_url=address))
-    return metered(workspace, settings, made, address)
+                made = LangChainChat(
+                    name, load(name, model, timeout=chat.timeout, base_url=address), headroom=THINKING_TOKENS * chat.thinking
+                )
+    return metered(workspace, settings, made, address, lambda: made.headroom)
 
 
-def metered(workspace: Workspace, settings: Settings, chat: ChatModel, address: str | None) -> ChatModel:
-    """A hosted chat model with the project's ledger, cap, limits and patience around it.
+def metered(
+    workspace: Workspace, settings: Settings, chat: ChatModel, address: str | None, headroom: Callable[[], int] = lambda: 0
+) -> ChatModel:
+    """A hosted chat model with the project's ledger, cap, limits and patience around it; ``headroom`` is what it may reason, in tokens.
 
     Raises:
         ConfigError: a cap is set, and no price is known to keep to it.
@@ -82,6 +92,7 @@ def metered(workspace: Workspace, settings: Settings, chat: ChatModel, address: 
         Ledger(workspace.ledger, settings.chat.max_cost),
         address=address or "",
         thinking=settings.chat.thinking,
+        headroom=headroom,
         price=price_of(settings, chat.name, address, tuned_from(workspace, chat.name)),
         cache=settings.chat.cache,
         retries=settings.chat.retries,
@@ -95,6 +106,18 @@ def tuned_from(workspace: Workspace, name: str) -> str | None:
         return None
     bases = [str(each.settings["model"]["base"]) for each in workspace.manifests("models") if each.settings.get("hosted") == name]
     return bases[0] if bases else None
+
+
+def price(workspace: Workspace, settings: Settings, name: str) -> Price | None:
+    """Dollars for the tokens of one call of ``provider:model``, chat model or embedder; nothing on this machine or a server of one's own.
+
+    Raises:
+        ConfigError: a cap is set, and no price is known to keep to it; or the server's address is missing.
+    """
+    provider, model = split_name(name)
+    if provider.protocol == "local":
+        return lambda _: 0.0
+    return price_of(settings, name, server_address(workspace, settings, provider, model), tuned_from(workspace, name))
 
 
 def price_of(settings: Settings, name: str, address: str | None, base: str | None = None) -> Price | None:

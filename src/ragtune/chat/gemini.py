@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ragtune.errors import ChatError, CutStreamError, RefusalError
 from ragtune.hosted.failures import not_a_chat_api, redact
 from ragtune.hosted.gemini import translate
+from ragtune.hosted.meter import THINKING_TOKENS
 from ragtune.types import Message, Passage, Reply, Usage
 
 _REFUSALS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "IMAGE_SAFETY", "LANGUAGE"}
@@ -55,8 +56,19 @@ class GeminiChat:
             types.ThinkingConfig(thinking_level=types.ThinkingLevel.LOW),
         ]
         self._thinking = [None] if thinking else [*low, None]
+        self._answered = False
         self._refused = {"thinking": 0, "schema": 0}
         self._lock = threading.Lock()
+
+    @property
+    def headroom(self) -> int:
+        """Tokens for reasoning that the next call may have; whether it can be switched off is known from the first answer on."""
+        return self._thinking_tokens(self._refused) if self._answered else THINKING_TOKENS
+
+    def _thinking_tokens(self, ways: Mapping[str, int]) -> int:
+        """Where reasoning is wanted, or can only be turned down, an answer is not to be cut short by it."""
+        way = self._thinking[ways["thinking"]]
+        return THINKING_TOKENS * (way is None or way.thinking_budget != 0)
 
     def complete(
         self,
@@ -81,6 +93,7 @@ class GeminiChat:
             except Exception as error:
                 if not self._give_way(error, ways):
                     raise self._translate(error) from None
+        self._answered = True
         finish = self._check(answer)
         if not finish and not _text(answer):
             raise not_a_chat_api(self.name, "it has no candidates")
@@ -104,6 +117,7 @@ class GeminiChat:
                 for chunk in self._client.models.generate_content_stream(
                     model=self._model, contents=_contents(messages), config=self._config(ways, messages, max_tokens, None, 0.0, 0)
                 ):
+                    self._answered = True
                     finish = self._check(chunk) or finish
                     usage = _usage(chunk) if chunk.usage_metadata else usage
                     model = chunk.model_version or model
@@ -136,7 +150,7 @@ class GeminiChat:
         system = "\n\n".join(message.content for message in messages if message.role == "system")
         return types.GenerateContentConfig(
             system_instruction=system or None,
-            max_output_tokens=max_tokens,
+            max_output_tokens=max_tokens + self._thinking_tokens(ways),
             temperature=temperature,
             seed=seed,
             response_mime_type="application/json" if schema is not None else None,
@@ -166,7 +180,9 @@ class GeminiChat:
             raise RefusalError(f"{self.name}: the vendor's filter refuses the prompt ({feedback.block_reason.name})")
         reason = answer.candidates[0].finish_reason if answer.candidates else None
         if reason is not None and reason.name in _REFUSALS:
-            raise RefusalError(f"{self.name}: the vendor's filter stopped the answer ({reason.name})", charged=True)
+            usage = _usage(answer)
+            tokens = (usage.prompt_tokens, usage.completion_tokens) if usage.prompt_tokens else None
+            raise RefusalError(f"{self.name}: the vendor's filter stopped the answer ({reason.name})", charged=True, tokens=tokens)
         return reason.name if reason is not None else ""
 
     def _translate(self, error: Exception) -> Exception:

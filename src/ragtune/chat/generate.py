@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TypeVar
 
 from ragtune.errors import ContextOverflowError, RefusalError
+from ragtune.hosted.waiting import threads
 from ragtune.protocols import ChatModel
 from ragtune.types import Generation, Message
 
@@ -19,6 +20,7 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T], concurrency: int) -
     """Do the same with many items in threads, as ``(item, result)`` in the order in which they end.
 
     At the first error no further item is begun; those on their way are waited for, so that what they bring is not lost, and it is raised.
+    After an interrupt nothing is tried again either: only requests that are on their way are waited for.
     """
     stop = threading.Event()
 
@@ -34,7 +36,7 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T], concurrency: int) -
     left = iter(items)
     pending: set[Future[tuple[T, R]]] = set()
     failure: BaseException | None = None
-    with ThreadPoolExecutor(max(1, concurrency)) as pool:
+    with threads(concurrency) as pool:
         try:
             while True:
                 while len(pending) < 2 * concurrency and not stop.is_set():
@@ -72,7 +74,9 @@ def generate(
     def answer(prompt: tuple[Message, ...]) -> Generation:
         try:
             reply = chat.complete(prompt, max_tokens=max_new_tokens)
-        except (RefusalError, ContextOverflowError):
+        except RefusalError as error:
+            return Generation("", *(error.tokens or (0, 0)), 0.0, finished=False, cost=error.cost)
+        except ContextOverflowError:
             return Generation("", 0, 0, 0.0, finished=False, cost=0.0)
         usage = reply.usage
         return Generation(reply.text, usage.prompt_tokens, usage.completion_tokens, reply.seconds, reply.finished, None, reply.cost)

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import SecretStr
 
 from ragtune.errors import ChatError, CutStreamError, KeyRefusedError, NoSuchModelError, RefusalError
-from ragtune.hosted.failures import classify, is_lost_connection, redact
+from ragtune.hosted.failures import classify, is_lost_connection, is_never_sent, redact
 from ragtune.types import Message, Passage, Reply, Usage
 
 _CUT = {"length", "max_tokens", "MAX_TOKENS"}
@@ -26,10 +26,12 @@ class LangChainChat:
     Args:
         name: ``langchain:provider:model``, for messages.
         model: the LangChain model, see :func:`load`.
+        headroom: tokens for reasoning, above those that a call is asked for: whether a model reasons, only LangChain knows.
     """
 
-    def __init__(self, name: str, model: BaseChatModel) -> None:
+    def __init__(self, name: str, model: BaseChatModel, *, headroom: int = 0) -> None:
         self.name = name
+        self.headroom = headroom
         self._model = model
         self._secrets = [value.get_secret_value() for value in vars(model).values() if isinstance(value, SecretStr)]
 
@@ -45,7 +47,7 @@ class LangChainChat:
         """A whole answer; see :class:`~ragtune.protocols.ChatModel`."""
         began = time.monotonic()
         try:
-            answer = self._model.invoke(_turns(messages), max_tokens=max_tokens)
+            answer = self._model.invoke(_turns(messages), max_tokens=max_tokens + self.headroom)
         except Exception as error:
             raise self._translate(error) from None
         return self._reply(answer, time.monotonic() - began)
@@ -61,7 +63,7 @@ class LangChainChat:
         began = time.monotonic()
         whole: AIMessageChunk | None = None
         try:
-            for chunk in self._model.stream(_turns(messages), max_tokens=max_tokens):
+            for chunk in self._model.stream(_turns(messages), max_tokens=max_tokens + self.headroom):
                 whole = chunk if whole is None else whole + chunk
                 if chunk.text:
                     yield str(chunk.text)
@@ -79,11 +81,12 @@ class LangChainChat:
         about = answer.response_metadata
         finish = about.get("finish_reason") or about.get("stop_reason") or about.get("done_reason") or ""
         refusal = answer.additional_kwargs.get("refusal")
-        if refusal or finish in _REFUSED:
-            why = self._redact(str(refusal or finish))
-            raise RefusalError(f"{self.name}: the model or its vendor's filter declines to answer ({why})", charged=True)
         counted: Any = answer.usage_metadata or {}
         usage = Usage(counted.get("input_tokens", 0), counted.get("output_tokens", 0))
+        if refusal or finish in _REFUSED:
+            why = self._redact(str(refusal or finish))
+            tokens = (usage.prompt_tokens, usage.completion_tokens) if usage.prompt_tokens else None
+            raise RefusalError(f"{self.name}: the model or its vendor's filter declines to answer ({why})", charged=True, tokens=tokens)
         return Reply(str(answer.text), usage, finish not in _CUT, about.get("model_name") or about.get("model") or self.name, seconds)
 
     def _translate(self, error: Exception) -> ChatError:
@@ -102,6 +105,7 @@ class LangChainChat:
                     code=str(code or ""),
                     message=said,
                     headers=dict(headers) if headers else None,
+                    reached=not is_never_sent(inner),
                 )
             inner = inner.__cause__
         return ChatError(f"{self.name}: LangChain's model gives no answer ({said}): is it one for chat, and its address right?")

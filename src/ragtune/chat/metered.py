@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ragtune.errors import ChatError
+from ragtune.errors import ChatError, RefusalError
 from ragtune.hosted.ledger import Ledger
-from ragtune.hosted.meter import Meter, Price, RateLimit, worth_another_try
+from ragtune.hosted.meter import Meter, RateLimit, worth_another_try
 from ragtune.protocols import ChatModel
-from ragtune.types import Message, Passage, Reply, Usage
+from ragtune.types import Message, Passage, Price, Reply, Usage
 
 _TEMPLATE_TOKENS = 256
 """What a server may put around a prompt: a system message of its own, the frame of a schema."""
@@ -27,6 +27,7 @@ class MeteredChat:
         address: the server's base URL, part of what a kept answer is found by.
         price: US dollars of a call's tokens; ``None`` where no price is known, and then a cap cannot be kept to.
         thinking: whether the model may reason first, part of it too.
+        headroom: tokens that a call may now have for reasoning, above those that it is asked for; they are set aside too.
         cache: give an answer that was given before to the same question; answers are kept either way.
         retries: further attempts where a server is busy, gone or cut off.
         limit: shared by all models of one server.
@@ -39,6 +40,7 @@ class MeteredChat:
         *,
         address: str = "",
         thinking: bool = False,
+        headroom: Callable[[], int] = lambda: 0,
         price: Price | None = None,
         cache: bool = True,
         retries: int = 5,
@@ -47,6 +49,7 @@ class MeteredChat:
         self._chat = chat
         self._ledger = ledger
         self._asked_of = (chat.name, address, thinking)
+        self._headroom = headroom
         self._cache = cache
         self._meter = Meter(chat.name, ledger, price=price, retries=retries, limit=limit)
 
@@ -64,7 +67,7 @@ class MeteredChat:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> Reply:
-        """A whole answer, from the ledger where it was given before."""
+        """A whole answer, from the ledger where it was given before; a refusal that was paid for is not paid for again."""
         key = self._key(messages, max_tokens, schema, temperature, seed)
         known = self._ledger.find(key) if self._cache else None
         if known is not None:
@@ -78,7 +81,7 @@ class MeteredChat:
                     self._chat.complete(messages, max_tokens=max_tokens, schema=schema, temperature=temperature, seed=seed),
                 )
             except ChatError as error:
-                self._meter.failed(reservation, error)
+                self._failed(key, reservation, error)
                 raise
 
         reply = self._meter.retrying()(call)
@@ -88,7 +91,12 @@ class MeteredChat:
     def stream(
         self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 512
     ) -> Iterator[str | Reply]:
-        """Pieces, then the reply. Tried again only as long as nothing was written: words cannot be taken back."""
+        """Pieces, then the reply; from the ledger in one piece. Tried again only while nothing was written: words cannot be taken back."""
+        key = self._key(messages, max_tokens, None, 0.0, 0)
+        known = self._ledger.find(key) if self._cache else None
+        if known is not None:
+            yield from filter(None, (known.text, known))
+            return
         began = False
 
         def again(error: BaseException) -> bool:
@@ -104,12 +112,14 @@ class MeteredChat:
                         began = True
                         if isinstance(piece, Reply):
                             settled = True
-                            yield self._end(reservation, piece)
+                            reply = self._end(reservation, piece)
+                            self._ledger.keep(key, reply)
+                            yield reply
                         else:
                             yield piece
                 except ChatError as error:
                     if not settled:
-                        self._meter.failed(reservation, error)
+                        self._failed(key, reservation, error)
                     raise
                 finally:
                     if isinstance(pieces, Generator):
@@ -118,11 +128,16 @@ class MeteredChat:
     def _begin(self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None = None) -> int | None:
         # A token of a byte-level tokenizer is at least one byte; each message's frame is a few more. A schema is charged as a prompt is.
         written = sum(len(message.content.encode()) + 16 for message in messages) + (len(json.dumps(schema)) if schema is not None else 0)
-        return self._meter.begin(Usage(written + _TEMPLATE_TOKENS, max_tokens))
+        return self._meter.begin(Usage(written + _TEMPLATE_TOKENS, max_tokens + self._headroom()))
 
     def _end(self, reservation: int | None, reply: Reply) -> Reply:
         cost = self._meter.end(reservation, reply.usage)
         return reply if cost is None else replace(reply, cost=cost)
+
+    def _failed(self, key: str, reservation: int | None, error: ChatError) -> None:
+        self._meter.failed(reservation, error)
+        if isinstance(error, RefusalError) and error.charged:
+            self._ledger.keep(key, error)
 
     def _key(self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int) -> str:
         asked = [*self._asked_of, [[m.role, m.content] for m in messages], max_tokens, schema, temperature, seed]

@@ -15,6 +15,7 @@ from openai.types.chat import ChatCompletion
 
 from ragtune.errors import ChatError, CutStreamError, RefusalError
 from ragtune.hosted.failures import classify, not_a_chat_api, redact
+from ragtune.hosted.meter import THINKING_TOKENS
 from ragtune.hosted.openai import said_by, status_of, translate
 from ragtune.types import Message, Passage, Reply, Usage
 
@@ -69,8 +70,22 @@ class OpenAIChat:
             "seed": (True, None),
             "stream_options": ({"include_usage": True}, None),
         }
+        self._may_think = thinking or name.startswith("deepseek:") or _THINKS.match(model) is not None
+        self._answered = False
         self._refused = dict.fromkeys(self._ways, 0)
         self._lock = threading.Lock()
+
+    @property
+    def headroom(self) -> int:
+        """Tokens for reasoning that the next call may have; which way a server takes is known from its first answer on."""
+        if not self._answered:
+            return THINKING_TOKENS * self._may_think
+        return self._thinking_tokens(self._refused)
+
+    def _thinking_tokens(self, ways: Mapping[str, int]) -> int:
+        """Where reasoning is wanted, or cannot be switched off, an answer is not to be cut short by it."""
+        off = self._ways["reasoning_effort"][ways["reasoning_effort"]] == "none" or self._ways["thinking"][ways["thinking"]] is not None
+        return THINKING_TOKENS * (self._may_think and not off)
 
     def complete(
         self,
@@ -88,7 +103,7 @@ class OpenAIChat:
             raise self._without_choices(answer)
         try:
             choice = answer.choices[0]
-            self._check(choice.finish_reason, getattr(choice.message, "refusal", None))
+            self._check(choice.finish_reason, getattr(choice.message, "refusal", None), answer.usage)
             text, finished = choice.message.content or "", choice.finish_reason != "length"
         except AttributeError as error:
             raise not_a_chat_api(self.name, str(error)) from None
@@ -114,7 +129,7 @@ class OpenAIChat:
                     usage = _usage(chunk.usage)
                 for choice in chunk.choices or ():
                     finish = choice.finish_reason or finish
-                    self._check(choice.finish_reason, getattr(choice.delta, "refusal", None))
+                    self._check(choice.finish_reason, getattr(choice.delta, "refusal", None), chunk.usage)
                     if choice.delta.content:
                         pieces.append(choice.delta.content)
                         yield choice.delta.content
@@ -143,12 +158,14 @@ class OpenAIChat:
         while True:
             ways = self._sent(schema is not None, stream)
             try:
-                return self._client.chat.completions.create(
+                made = self._client.chat.completions.create(
                     model=self._model,
                     messages=[{"role": message.role, "content": message.content} for message in messages],  # type: ignore[misc]
                     stream=stream,
                     **self._options(ways, max_tokens, schema, temperature, seed),
                 )
+                self._answered = True
+                return made
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 if not self._give_way(error, ways):
                     raise self._translate(error) from None
@@ -166,7 +183,7 @@ class OpenAIChat:
         self, ways: Mapping[str, int], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int
     ) -> dict[str, Any]:
         way = {name: self._ways[name][index] for name, index in ways.items()}
-        options: dict[str, Any] = {way.pop("limit"): max_tokens}
+        options: dict[str, Any] = {way.pop("limit"): max_tokens + self._thinking_tokens(ways)}
         if thinking := way.pop("thinking"):
             options["extra_body"] = {"thinking": thinking}
         if form := way.pop("response_format", None):
@@ -216,11 +233,15 @@ class OpenAIChat:
             key_variable=self._key_variable,
         )
 
-    def _check(self, finish: str | None, refusal: str | None) -> None:
-        if refusal:
-            raise RefusalError(f"{self.name}: the model declines to answer ({redact(refusal, self._secret)[:200]})", charged=True)
-        if finish == "content_filter":
-            raise RefusalError(f"{self.name}: the vendor's filter stopped the answer", charged=True)
+    def _check(self, finish: str | None, refusal: str | None, counted: Any) -> None:
+        if not refusal and finish != "content_filter":
+            return
+        why = (
+            f"the model declines to answer ({redact(refusal, self._secret)[:200]})" if refusal else "the vendor's filter stopped the answer"
+        )
+        usage = _usage(counted)
+        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage.prompt_tokens else None
+        raise RefusalError(f"{self.name}: {why}", charged=True, tokens=tokens)
 
     def _cut(self, why: str) -> CutStreamError:
         return CutStreamError(f"{self.name}: the connection ended in the middle of an answer ({redact(why, self._secret)}): try again")

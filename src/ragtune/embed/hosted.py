@@ -9,16 +9,17 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from typing import Protocol
 
 import numpy as np
 
 from ragtune.embed.cache import VectorCache
 from ragtune.embed.tokens import CountTokens
-from ragtune.errors import ChatError, ContextOverflowError
+from ragtune.errors import ChatError, ContextOverflowError, SpendingCapError
 from ragtune.hosted.failures import other_dimension
 from ragtune.hosted.meter import Meter
+from ragtune.hosted.waiting import threads
 from ragtune.protocols import Float32
 from ragtune.types import Usage
 
@@ -65,6 +66,7 @@ class HostedEmbedder:
         dimensions: length of the vectors that were asked for; ``None`` takes what the model gives.
         batch_size: texts in one request, if the vendor allows as many.
         concurrency: requests on their way at once.
+        asks: the server may be asked; else a text that was not asked for before is a :class:`~ragtune.errors.SpendingCapError`.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class HostedEmbedder:
         dimensions: int | None = None,
         batch_size: int = 64,
         concurrency: int = 4,
+        asks: bool = True,
     ) -> None:
         self.name = server.name
         self.fingerprint = fingerprint
@@ -90,6 +93,7 @@ class HostedEmbedder:
         self._batch_size = min(batch_size, server.most_inputs)
         self._concurrency = concurrency
         self._asked = dimensions
+        self._asks = asks
         self._dimension = dimensions or cache.dimension(fingerprint)
         self._learning = threading.Lock()
 
@@ -119,7 +123,9 @@ class HostedEmbedder:
 
     def _request_all(self, texts: Sequence[str], query: bool) -> dict[str, Float32]:
         """Vectors by key. What other requests brought before one failed is paid for, and kept."""
-        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="embed") as pool:
+        if texts and not self._asks:
+            raise SpendingCapError(f"{self.name}: {len(texts)} texts are new to it, and it may not be asked yet")
+        with threads(self._concurrency) as pool:
             running = [pool.submit(self._request, batch, query) for batch in self._batches(texts)]
             try:
                 wait(running, return_when=FIRST_EXCEPTION)

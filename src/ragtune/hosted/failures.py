@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -43,6 +44,7 @@ _REFUSED = re.compile(
 )
 _SECRET = re.compile(r"\b(sk|rk|pk|gsk|hf|AIza|ya29|key)[-_A-Za-z0-9.*]{12,}")
 _TRANSPORTS = ("httpx", "httpx2", "httpcore", "httpcore2", "h11", "requests", "urllib3", "aiohttp")
+_NEVER_CONNECTED = ("ConnectError", "ConnectTimeout", "NewConnectionError", "ConnectTimeoutError", "ClientConnectorError")
 _MAYBE_CHARGED = (408, 502, 504, 524)
 """Statuses of a server in between that waited in vain for the one that works."""
 
@@ -56,6 +58,7 @@ def classify(
     headers: Mapping[str, str] | None = None,
     secret: str | None = None,
     key_variable: str | None = None,
+    reached: bool = True,
 ) -> ChatError:
     """The error for a refusal.
 
@@ -67,6 +70,7 @@ def classify(
         headers: of the answer, for ``Retry-After``.
         secret: the key that was sent, taken out of the words wherever it stands.
         key_variable: the variable that the key belongs into.
+        reached: the request may have got to the server, see :func:`is_never_sent`.
     """
     said = redact(" ".join(message.split()), secret)[:300]
     words = f"{code} {said}"
@@ -92,7 +96,7 @@ def classify(
         return UnreachableError(
             f"{name}: the server {what} ({said}): try again later; the same command goes on where it was",
             wait,
-            answered=status is not None and status not in _MAYBE_CHARGED,
+            answered=not reached or (status is not None and status not in _MAYBE_CHARGED),
         )
     return ChatError(f"{name}: the server refuses the request with status {status} ({said})")
 
@@ -100,6 +104,18 @@ def classify(
 def is_lost_connection(error: BaseException) -> bool:
     """Whether an error is one of the transport under an SDK: which HTTP library that is, is the SDK's choice."""
     return isinstance(error, OSError) or any(kind.__module__.split(".")[0] in _TRANSPORTS for kind in type(error).__mro__)
+
+
+def is_never_sent(error: BaseException) -> bool:
+    """Whether an error is that of a connection which was never made, so that no server has seen the request."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, ConnectionRefusedError | socket.gaierror):
+            return True
+        if type(found).__name__ in _NEVER_CONNECTED and type(found).__module__.split(".")[0] in _TRANSPORTS:
+            return True
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    return False
 
 
 def other_dimension(name: str, got: int, known: int, *, asked: bool = False) -> str:

@@ -11,7 +11,7 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.genai import errors, types
 
 from ragtune.errors import KeyRefusedError
-from ragtune.hosted.failures import classify, is_lost_connection, redact
+from ragtune.hosted.failures import classify, is_lost_connection, is_never_sent, redact
 
 _LOG_IN = "run 'gcloud auth application-default login', or name a service account's file in GOOGLE_APPLICATION_CREDENTIALS"
 
@@ -71,7 +71,7 @@ def translate(name: str, error: Exception, *, secret: str | None = None, key_var
     elif isinstance(error, GoogleAuthError) and not error.retryable:
         found = KeyRefusedError(f"{name}: {type(error).__name__}")
     elif isinstance(error, GoogleAuthError) or is_lost_connection(error):
-        found = classify(name, status=None, message=f"{type(error).__name__}: {error}", secret=secret)
+        found = classify(name, status=None, message=f"{type(error).__name__}: {error}", secret=secret, reached=not is_never_sent(error))
     else:
         return error
     if isinstance(found, KeyRefusedError) and name.startswith("vertex:"):

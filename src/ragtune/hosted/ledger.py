@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from ragtune.errors import SpendingCapError
+from ragtune.errors import RefusalError, SpendingCapError
 from ragtune.sqlite import BUSY_SECONDS, use_wal
 from ragtune.types import Reply, Usage
 
@@ -43,18 +43,26 @@ class Ledger:
                 db.execute(table)
 
     def find(self, key: str) -> Reply | None:
-        """A reply that was paid for before."""
+        """A reply that was paid for before.
+
+        Raises:
+            RefusalError: what was paid for is a refusal.
+        """
         with self._open() as db:
             row = db.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
         values = json.loads(row[0])
+        if "refusal" in values:
+            tokens = values["tokens"] and (values["tokens"][0], values["tokens"][1])
+            raise RefusalError(values["refusal"], charged=True, tokens=tokens, cost=values["cost"])
         return Reply(**{**values, "usage": Usage(**values["usage"]), "cached": True})
 
-    def keep(self, key: str, reply: Reply) -> None:
-        """Keep a reply; what is kept already stays as it is."""
+    def keep(self, key: str, reply: Reply | RefusalError) -> None:
+        """Keep a reply, or a refusal that may have been paid for; what is kept already stays as it is."""
+        values = {"refusal": str(reply), "tokens": reply.tokens, "cost": reply.cost} if isinstance(reply, RefusalError) else asdict(reply)
         with self._open() as db:
-            db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, json.dumps(asdict(reply), ensure_ascii=False)))
+            db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, json.dumps(values, ensure_ascii=False)))
 
     def reserve(self, model: str, dollars: float) -> int:
         """Set the most that a call can cost aside; give the id to settle it by.

@@ -11,10 +11,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from ragtune.errors import ChatError, CutStreamError, RateLimitError, RefusalError, UnreachableError
 from ragtune.hosted.ledger import Ledger
-from ragtune.types import Usage
+from ragtune.hosted.waiting import sleep
+from ragtune.types import Price, Usage
 
-Price = Callable[[Usage], float]
-"""US dollars of one call's tokens."""
+THINKING_TOKENS = 4000
+"""What a call may have for reasoning, above the tokens that it is asked for, where a model reasons."""
 _LONGEST_WAIT_S = 120.0
 _log = logging.getLogger(__name__)
 _backoff = wait_random_exponential(multiplier=1, max=30)
@@ -30,7 +31,12 @@ def worth_another_try(error: BaseException) -> bool:
 def patience(retries: int) -> Retrying:
     """Calls a function again where a server is busy, gone or cut off; what it asks to wait is waited."""
     return Retrying(
-        stop=stop_after_attempt(retries + 1), wait=_wait, retry=retry_if_exception(worth_another_try), before_sleep=_tell, reraise=True
+        stop=stop_after_attempt(retries + 1),
+        wait=_wait,
+        retry=retry_if_exception(worth_another_try),
+        before_sleep=_tell,
+        sleep=sleep,
+        reraise=True,
     )
 
 
@@ -52,7 +58,7 @@ class RateLimit:
             with self._lock:
                 due = max(self._next, time.monotonic())
                 self._next = due + self._interval
-            time.sleep(max(0.0, due - time.monotonic()))
+            sleep(max(0.0, due - time.monotonic()))
 
 
 class Meter:
@@ -101,7 +107,13 @@ class Meter:
         return cost
 
     def failed(self, reservation: int | None, error: ChatError) -> None:
-        """A refused request costs nothing; where an answer was begun, or the line fell silent, what was set aside stays set aside."""
+        """A refused request costs nothing; where an answer was begun, or the line fell silent, what was set aside stays set aside.
+
+        A refusal whose tokens the server counted is paid for like any answer.
+        """
+        if isinstance(error, RefusalError) and error.charged and error.tokens is not None:
+            error.cost = self.end(reservation, Usage(*error.tokens))
+            return
         unknown = isinstance(error, CutStreamError) or (isinstance(error, UnreachableError) and not error.answered)
         unknown = unknown or (isinstance(error, RefusalError) and error.charged)
         if reservation is not None and not unknown:

@@ -7,7 +7,7 @@ import re
 import openai
 
 from ragtune.errors import ChatError
-from ragtune.hosted.failures import classify
+from ragtune.hosted.failures import classify, is_never_sent
 
 
 def translate(name: str, error: openai.APIError, *, secret: str | None = None, key_variable: str | None = None) -> ChatError:
@@ -25,6 +25,7 @@ def translate(name: str, error: openai.APIError, *, secret: str | None = None, k
         headers=dict(response.headers) if response is not None else None,
         secret=secret,
         key_variable=key_variable,
+        reached=not is_never_sent(error),
     )
 
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ragtune.types import Usage
-
-Price = Callable[[Usage], float]
-"""US dollars of one call's tokens."""
+from ragtune.types import Price, Usage
 
 
 def find_price(provider: str | None, model: str, own: tuple[float, float] | None = None, *, free: bool = False) -> Price | None:

@@ -125,7 +125,7 @@ def _embed(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: E
 
 def _note_cost(workspace: Workspace, settings: Settings, embedder: Embedder, texts: list[str], progress: Progress) -> None:
     """Say what is about to be spent; nothing is where the server is one's own."""
-    price = build.embedding_price(workspace, settings)
+    price = build.price(workspace, settings, settings.embed.model)
     tokens = sum(embedder.count_tokens(texts))
     cost = price(Usage(tokens)) if price is not None else None
     if cost != 0:
