@@ -6,7 +6,6 @@ Nothing heavy is imported before a command runs, so that ``ragtune --help`` answ
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ from ragtune.errors import ConfigError, RagtuneError
 from ragtune.models.choose import Task
 
 if TYPE_CHECKING:
+    from ragtune.pipeline.consent import Confirm
     from ragtune.project import Project
 
 app = typer.Typer(
@@ -48,6 +48,14 @@ SetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Spend what hosted models cost, up to chat.max_cost, without being asked.")]
+SpendAllOption = Annotated[
+    bool,
+    typer.Option(
+        "--yes",
+        "-y",
+        help="Spend without being asked: what calls of hosted models cost, up to chat.max_cost, and a hosted tuning job whatever it costs.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
@@ -132,12 +140,18 @@ def ingest(
 
 
 @app.command()
-def index(project: ProjectOption = None, settings: SetOption = None, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+def index(
+    yes: YesOption = False,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
     """Embed new chunks and bring the vector index up to date.
 
     Example: ragtune index
     """
-    _show(_open(project, settings, quiet=quiet or as_json).index(), as_json, "show_index")
+    _show(_open(project, settings, quiet=quiet or as_json).index(yes=yes, confirm=_confirm()), as_json, "show_index")
 
 
 @app.command()
@@ -195,9 +209,11 @@ def dataset(
         if (count is not None or dry_run) and not synthesise:
             raise ConfigError("--count and --dry-run are about writing questions: say --synthesise too")
         if synthesise:
+            if questions or test or name:
+                raise ConfigError("--synthesise builds no dataset: leave out --questions, --test and --name, and say them without it after")
             _show(opened.synthesise(count, yes=yes, dry_run=dry_run, confirm=_confirm()), as_json, "show_synthesis")
             return
-        _show(opened.dataset(questions or (), test=test or (), name=name), as_json, "show_dataset")
+        _show(opened.dataset(questions or (), test=test or (), name=name, yes=yes, confirm=_confirm()), as_json, "show_dataset")
     elif questions or test:
         context.fail(f"--questions and --test build a dataset: leave them out before '{context.invoked_subcommand}'")
     else:
@@ -268,6 +284,7 @@ def models_choose(
     ] = False,
     names: Annotated[list[str] | None, typer.Option("--model", help="With --try: these instead; may be given several times.")] = None,
     questions: Annotated[int, typer.Option("--questions", min=1, help="With --try: validation questions to ask.")] = 20,
+    yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -290,7 +307,7 @@ def models_choose(
         _show(ranked, as_json, "show_choices")
         return
     wanted = names or [choice.candidate.name for choice in ranked if choice.fits and choice.candidate.ready][:3]
-    _show(opened.try_models(wanted, questions=questions), as_json, "show_trials")
+    _show(opened.try_models(wanted, questions=questions, yes=yes, confirm=_confirm()), as_json, "show_trials")
 
 
 @app.command()
@@ -300,7 +317,7 @@ def train(
     without_context: Annotated[
         bool, typer.Option("--without-context", help="Train the `dsf` control: the same answers, no passages.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Hosted models: start the paid job without asking.")] = False,
+    yes: SpendAllOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Hosted models: write and check the files, say the cost, spend nothing.")
     ] = False,
@@ -320,8 +337,8 @@ def train(
         if plan.problems:
             raise typer.Exit(2)
         return
-    confirm = _say_and_go_on if yes else _ask if sys.stdin.isatty() else None
-    _show(opened.train(dataset=dataset, name=name, without_context=without_context, confirm=confirm), as_json, "show_model")
+    made = opened.train(dataset=dataset, name=name, without_context=without_context, yes=yes, confirm=_confirm())
+    _show(made, as_json, "show_model")
 
 
 @jobs_app.command("list")
@@ -374,6 +391,7 @@ def evaluate(
     model: Annotated[str | None, typer.Option("--model", help="The tuned model; default: the newest.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the evaluation; default: made from its inputs.")] = None,
     split: Annotated[str, typer.Option("--split", help="test (each reading is counted) or validation.")] = "test",
+    yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -384,7 +402,7 @@ def evaluate(
     Example: ragtune evaluate --split validation
     """
     opened = _open(project, settings, quiet=quiet or as_json)
-    _show(opened.evaluate(model=model, name=name, split=split), as_json, "show_report")
+    _show(opened.evaluate(model=model, name=name, split=split, yes=yes, confirm=_confirm()), as_json, "show_report")
 
 
 @app.command()
@@ -438,7 +456,7 @@ def run(
         typer.Option("--budget", help="Wall time for the whole run, e.g. 20m or 1h30m: training and test questions are sampled to fit."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only predict how long each stage will take.")] = False,
-    yes: YesOption = False,
+    yes: SpendAllOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -453,16 +471,6 @@ def run(
     _show(result, as_json, "show_run")
 
 
-def _ask(said: str) -> bool:
-    typer.echo(said, err=True)
-    return typer.confirm("Start the job?", err=True)
-
-
-def _say_and_go_on(said: str) -> bool:
-    typer.echo(said, err=True)
-    return True
-
-
 def _open(project: Path | None, settings: list[str] | None, *, quiet: bool, create: bool = False) -> Project:
     from ragtune.project import Project
 
@@ -474,7 +482,7 @@ def _open(project: Path | None, settings: list[str] | None, *, quiet: bool, crea
     return Project(project, overrides=settings or (), progress=progress, create=create)
 
 
-def _confirm() -> Callable[[str], bool] | None:
+def _confirm() -> Confirm | None:
     """Asks on the terminal; where there is none, nobody can agree."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None

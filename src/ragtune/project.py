@@ -6,11 +6,11 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragtune import doctor as checks
 from ragtune.config import ENV_EXAMPLE, SETTINGS_FILE, load_settings, read_key, render_toml
@@ -39,6 +39,9 @@ from ragtune.progress import Progress, Silent
 from ragtune.rag import Answer
 from ragtune.types import JSON, TuningCheckpoint, Usage
 from ragtune.workspace import FOLDER, Workspace, write_bytes
+
+if TYPE_CHECKING:
+    from ragtune.pipeline.consent import Confirm
 
 Paths = Sequence[str | Path]
 
@@ -107,12 +110,15 @@ class Project:
         with self.workspace.lock("ingest"):
             return ingest(self.workspace, self.settings, self._resolve(paths), self._progress)
 
-    def index(self) -> IndexResult:
-        """Embed new chunks and bring the vector index up to date."""
+    def index(self, *, yes: bool = False, confirm: Confirm | None = None) -> IndexResult:
+        """Embed new chunks and bring the vector index up to date.
+
+        What costs money, here as in all that take them, needs ``yes``, or a ``confirm`` that agrees when it is told what it costs.
+        """
         from ragtune.pipeline.index import build_index
 
         with self.workspace.lock("index"):
-            return build_index(self.workspace, self.settings, self._progress)
+            return build_index(self.workspace, self.settings, self._progress, yes=yes, confirm=confirm)
 
     def search(self, text: str, k: int | None = None) -> list[SearchHit]:
         """The ``k`` best chunks for a text, best first."""
@@ -120,20 +126,26 @@ class Project:
 
         return search(self.workspace, self.settings, text, k or self.settings.retrieve.k)
 
-    def dataset(self, questions: Paths = (), *, test: Paths = (), name: str | None = None) -> DatasetResult:
+    def dataset(
+        self,
+        questions: Paths = (),
+        *,
+        test: Paths = (),
+        name: str | None = None,
+        yes: bool = False,
+        confirm: Confirm | None = None,
+    ) -> DatasetResult:
         """Build a dataset from questions; where one of the same inputs exists, that is given."""
         from ragtune.pipeline.dataset import build_dataset
 
         with self.workspace.lock("dataset"):
-            return build_dataset(self.workspace, self.settings, self._resolve(questions), self._resolve(test), name, self._progress)
+            given = self._resolve(questions), self._resolve(test)
+            return build_dataset(self.workspace, self.settings, *given, name, self._progress, yes=yes, confirm=confirm)
 
     def synthesise(
-        self, count: int | None = None, *, yes: bool = False, dry_run: bool = False, confirm: Callable[[str], bool] | None = None
+        self, count: int | None = None, *, yes: bool = False, dry_run: bool = False, confirm: Confirm | None = None
     ) -> SynthesisResult:
-        """Have ``teacher.model`` write questions from the documents, until ``count`` (``teacher.questions``) came through the filters.
-
-        What costs money needs ``yes``, or a ``confirm`` that agrees when it is told what it costs.
-        """
+        """Have ``teacher.model`` write questions from the documents, until ``count`` (``teacher.questions``) came through the filters."""
         from ragtune.pipeline.synthesise import synthesise
 
         with self.workspace.lock("dataset"):
@@ -151,16 +163,16 @@ class Project:
         dataset: str | None = None,
         name: str | None = None,
         without_context: bool = False,
-        confirm: Callable[[str], bool] | None = None,
+        yes: bool = False,
+        confirm: Confirm | None = None,
     ) -> ModelResult:
-        """Tune the base model on a dataset; a killed run goes on.
-
-        A hosted model is tuned by its vendor, once ``confirm``, told what that will cost, says yes.
-        """
+        """Tune the base model on a dataset; a killed run goes on. A hosted model is tuned by its vendor."""
         from ragtune.pipeline.train import train
 
         with self.workspace.lock("train"):
-            return train(self.workspace, self.settings, dataset, name, self._progress, without_context=without_context, confirm=confirm)
+            return train(
+                self.workspace, self.settings, dataset, name, self._progress, without_context=without_context, yes=yes, confirm=confirm
+            )
 
     def plan_tuning(self, *, dataset: str | None = None, name: str | None = None, without_context: bool = False) -> TuningPlan:
         """What tuning a hosted model would send and cost; nothing is spent.
@@ -200,12 +212,20 @@ class Project:
         with self.workspace.lock("jobs"):
             return use_checkpoint(self.workspace, self.settings, name, step)
 
-    def evaluate(self, *, model: str | None = None, name: str | None = None, split: str = "test") -> EvaluationResult:
+    def evaluate(
+        self,
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        split: str = "test",
+        yes: bool = False,
+        confirm: Confirm | None = None,
+    ) -> EvaluationResult:
         """Compare base and tuned model on held-out questions."""
         from ragtune.pipeline.evaluate import evaluate
 
         with self.workspace.lock("evaluate"):
-            return evaluate(self.workspace, self.settings, model, name, split, self._progress)
+            return evaluate(self.workspace, self.settings, model, name, split, self._progress, yes=yes, confirm=confirm)
 
     def report(self, name: str | None = None) -> EvaluationResult:
         """An evaluation made earlier."""
@@ -253,11 +273,19 @@ class Project:
         )
         return rank_models(self.workspace, self.settings, need)
 
-    def try_models(self, names: Sequence[str], *, questions: int = 20, dataset: str | None = None) -> list[Trial]:
+    def try_models(
+        self,
+        names: Sequence[str],
+        *,
+        questions: int = 20,
+        dataset: str | None = None,
+        yes: bool = False,
+        confirm: Confirm | None = None,
+    ) -> list[Trial]:
         """Ask models the same sample of validation questions: quality, cost and time side by side."""
         from ragtune.pipeline.choose import try_models
 
-        return try_models(self.workspace, self.settings, names, questions, dataset, self._progress)
+        return try_models(self.workspace, self.settings, names, questions, dataset, self._progress, yes=yes, confirm=confirm)
 
     def run(
         self,
@@ -268,12 +296,9 @@ class Project:
         budget: str | None = None,
         dry_run: bool = False,
         yes: bool = False,
-        confirm: Callable[[str], bool] | None = None,
+        confirm: Confirm | None = None,
     ) -> RunResult:
-        """Do everything that is not done yet, in one go; a dry run only predicts and writes nothing into the project.
-
-        What costs money (a teacher's calls, a tuning job) needs ``yes``, or a ``confirm`` that agrees when it is told how much.
-        """
+        """Do everything that is not done yet, in one go; a dry run only predicts and writes nothing into the project."""
         from ragtune.pipeline.run import run
 
         with contextlib.nullcontext() if dry_run else self.workspace.lock("run"):

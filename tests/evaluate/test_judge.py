@@ -27,7 +27,7 @@ from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, report_from_json, report_to_json, write_report_json
 from ragtune.evaluate.score import score
 from ragtune.evaluate.terminal import terminal_table
-from ragtune.pipeline.judge import Judged, check_judge, judge
+from ragtune.pipeline.judge import Judged, check_judge, judge, judge_bill
 from ragtune.progress import Silent
 from ragtune.workspace import Workspace
 
@@ -229,9 +229,9 @@ def test_an_interrupted_judge_goes_on_without_asking_twice(evaluation: Evaluatio
         assert judge(Workspace(tmp_path), again, evaluation.predictions, evaluation.passages, notes) is not None
     assert len(server.prompts) == len(set(server.prompts)), "no prompt was sent twice"
     assert len(server.prompts) > before
-    assert "will cost about $" in notes.said[0]
-    estimate = float(notes.said[0].split("about $")[1].split(" ")[0])
-    assert estimate == pytest.approx(server.tokens * 10 / 1e6, rel=0.4)
+    bill = judge_bill(Workspace(tmp_path), again, evaluation.predictions, evaluation.passages)
+    assert bill is not None
+    assert bill.dollars == pytest.approx(server.tokens * 10 / 1e6, rel=0.4)
 
 
 def test_equal_answers_are_graded_once_and_a_tie_without_being_asked(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ragtune import Project
-from ragtune.errors import EvaluationError, ProjectError
+from ragtune.errors import ConsentError, EvaluationError, ProjectError
+from teacher_server import PRICES, TeacherServer
 
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
@@ -38,6 +39,24 @@ def test_each_model_answers_the_same_validation_questions_and_the_test_split_sta
     assert missing.f1 is None
     assert "OPENAI_API_KEY" in missing.problem
     assert not (project / ".ragtune" / "test_readings.json").exists()
+
+
+def test_paid_models_are_tried_where_somebody_agreed(project: Path) -> None:
+    teacher = TeacherServer()
+    try:
+        (project / ".env").write_text(f"COMPATIBLE_BASE_URL={teacher.url}\nCOMPATIBLE_API_KEY=sk-test-0123456789\n", encoding="utf-8")
+        opened = Project(project, overrides=["dataset.validation_share=0.3", PRICES, "chat.max_cost=1000"])
+        for stage in (opened.ingest, opened.index, opened.dataset):
+            stage()
+        names = ["compatible:teacher", "openai:gpt-6-luna"]
+        with pytest.raises(ConsentError, match=r"^compatible:teacher answers 3 prompts, about [\d,]+ tokens, for about \$\d"):
+            opened.try_models(names, questions=3)
+        assert not teacher.requests
+        good, missing = opened.try_models(names, questions=3, yes=True)
+    finally:
+        teacher.close()
+    assert (good.cost or 0) > 0
+    assert "OPENAI_API_KEY" in missing.problem
 
 
 def test_without_a_dataset_it_says_what_to_do(project: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,8 @@ from killing import difference, done_so_far, kill_copy, run, state
 
 from embedding_server import KEY, serve_embeddings
 from ragtune import Project
-from ragtune.errors import ChatError, ConfigError, CorpusError, KeyRefusedError, SpendingCapError
+from ragtune.errors import ChatError, ConfigError, ConsentError, CorpusError, KeyRefusedError, SpendingCapError
+from ragtune.models.hosted import HOSTED
 from tiny_project import write_project, write_sources
 
 MODEL = "openai:text-embedding-3-small"
@@ -140,13 +143,43 @@ def test_the_cap_stops_an_index_that_goes_on_where_it_was(hosted, embeddings):
     Project(hosted).ingest()
     notes = Notes()
     with pytest.raises(SpendingCapError, match=r"chat\.max_cost"):
-        Project(hosted, overrides=[*priced, "chat.max_cost=1.5"], progress=notes).index()
-    assert any(f"{FREE} embeds" in note and "the cap is $1.5" in note for note in notes.said)
+        Project(hosted, overrides=[*priced, "chat.max_cost=1.5"], progress=notes).index(yes=True)
+    assert any(f"{FREE} embeds" in note and "chat.max_cost ($1.5)" in note for note in notes.said)
     before = len(embeddings.texts)
     assert before > 0
     project = Project(hosted, overrides=[*priced, "chat.max_cost=100"])
-    project.index()
+    project.index(yes=True)
     assert len(embeddings.texts) == len(set(embeddings.texts)) > before
+
+
+def test_an_index_and_a_datasets_questions_are_paid_for_where_somebody_agreed(hosted, embeddings):
+    paid = Project(hosted, overrides=[f'chat.prices={{"{FREE}" = [1000, 0]}}', "chat.max_cost=100"])
+    paid.ingest()
+    told = []
+    with pytest.raises(ConsentError, match=r"compatible:m embeds \d+ chunks, about \d+ tokens, for about \$\d.*--yes"):
+        paid.index()
+    with pytest.raises(ConsentError, match="nothing was spent"):
+        paid.index(confirm=lambda plan: bool(told.append(plan)))
+    assert "$" in told[0]
+    assert embeddings.requests == []
+    paid.index(confirm=lambda _: True)
+    assert paid.index().embedded == 0, "where nothing is left to do, nobody is asked"
+    before = len(embeddings.requests)
+    with pytest.raises(ConsentError, match="questions"):
+        paid.dataset()
+    assert len(embeddings.requests) == before
+    paid.dataset(yes=True)
+    paid.dataset(name="again")
+
+
+def test_an_embedder_that_will_be_gone_is_said(hosted, monkeypatch):
+    gone = replace(HOSTED[MODEL], id=FREE, retires=date(2026, 1, 2))
+    monkeypatch.setitem(HOSTED, FREE, gone)
+    notes = Notes()
+    project = Project(hosted, progress=notes)
+    project.ingest()
+    project.index()
+    assert [note for note in notes.said if "shut down on 2026-01-02" in note] == [f"{FREE} was shut down on 2026-01-02"]
 
 
 def test_a_free_server_is_not_said_to_cost(hosted):

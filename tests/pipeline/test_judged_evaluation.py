@@ -12,6 +12,7 @@ from test_run import Recorder
 
 from judge_server import fair, serve_judge
 from ragtune import Project
+from ragtune.errors import ConsentError
 from ragtune.evaluate.report_json import read_report_json
 from ragtune.pipeline import judge as pipeline_judge
 from ragtune.pipeline.records import RunResult
@@ -64,7 +65,27 @@ def test_a_judge_makes_another_evaluation_and_none_leaves_the_key_as_it_was(judg
     assert without.made
     assert without.report.judge is None
     assert not (Path(without.folder) / "grades.jsonl").exists()
-    assert "judge" not in Project(project).workspace.find("evaluations", without.name).settings
+    settings = Project(project).workspace.find("evaluations", without.name).settings
+    assert "judge" not in settings
+    assert "thinking" not in settings
+
+
+def test_a_paid_judge_is_asked_where_somebody_agreed_and_no_reading_is_counted_before(judged):
+    project, _, _ = judged
+    readings = project / ".ragtune" / "test_readings.json"
+    before, recorder = readings.read_bytes(), Recorder()
+    with serve_judge(fair) as server:
+        overrides = ["judge.model=openai:gpt-5-mini", "judge.questions=3", f'chat.base_urls={{openai = "{server.url}"}}']
+        (project / ".env").write_text("OPENAI_API_KEY=sk-test-0123456789\n", encoding="utf-8")
+        paid = Project(project, overrides=[*overrides, 'chat.prices={"openai:gpt-5-mini" = [10, 10]}'], progress=recorder)
+        with pytest.raises(ConsentError, match=r"openai:gpt-5-mini judges in \d+ calls, about [\d,]+ tokens, for about \$0\.\d+.*--yes"):
+            paid.evaluate()
+        assert (server.prompts, readings.read_bytes()) == ([], before)
+        assert any("shut down on 2026-12-11" in note for note in recorder.notes)
+        told: list[str] = []
+        assert paid.evaluate(confirm=lambda plan: not told.append(plan)).report.judge is not None
+        estimate = float(told[0].split("about $")[1].split(";")[0])
+        assert estimate == pytest.approx(server.tokens * 10 / 1e6, rel=0.5)
 
 
 def test_a_local_model_that_cannot_judge_is_exposed_and_breaks_nothing(judged, tiny_chat, monkeypatch):

@@ -11,7 +11,7 @@ from test_run import Recorder
 
 from judge_server import fair, serve_judge
 from ragtune import Project
-from ragtune.errors import TuningJobError
+from ragtune.errors import ConsentError, KeyRefusedError
 from ragtune.rag import Answer
 from ragtune.testing.tuning_server import KEY, TuningServer
 from teacher_server import TeacherServer
@@ -67,12 +67,28 @@ def test_a_run_with_a_hosted_teacher_and_judge_from_documents_alone_to_a_judged_
         assert not [secret for secret in SECRETS if secret.encode() in held], f"{path} holds a key"
 
 
+@pytest.mark.parametrize(
+    ("setting", "missing"),
+    [
+        ("judge.model=mistral:mistral-small-latest", "MISTRAL_API_KEY"),
+        ("teacher.model=deepseek:deepseek-flash", "DEEPSEEK_API_KEY"),
+        (f"model.base={BASE}", "OPENAI_API_KEY"),
+        ("embed.model=together:m", "TOGETHER_API_KEY"),
+    ],
+)
+def test_a_key_that_is_missing_is_said_before_anything_is_read(setting, missing, project):
+    with pytest.raises(KeyRefusedError, match=missing):
+        Project(project, overrides=[setting, "teacher.questions=5"]).run(yes=True)
+    assert not (project / ".ragtune" / "corpus.db").exists()
+    assert not (project / ".ragtune" / "plan.json").exists()
+
+
 def test_a_hosted_base_is_tuned_by_its_vendor_evaluated_against_itself_and_asked(project, tmp_path):
     recorder = Told()
     settings = [f"model.base={BASE}", "tuning.poll_seconds=0.05", "evaluate.max_questions=4", "evaluate.control_questions=2"]
     with TuningServer(tmp_path / "vendor") as server:
         (project / ".env").write_text(f"OPENAI_API_KEY={KEY}\nOPENAI_BASE_URL={server.url}\n", encoding="utf-8")
-        with pytest.raises(TuningJobError, match="--yes"):
+        with pytest.raises(ConsentError, match="--yes"):
             Project(project, overrides=settings).run()
         opened = Project(project, overrides=settings, progress=recorder)
         result = opened.run(yes=True)
@@ -86,6 +102,9 @@ def test_a_hosted_base_is_tuned_by_its_vendor_evaluated_against_itself_and_asked
         assert any("training tokens" in note or "examples" in note for note in recorder.notes), "what it costs is said, though agreed to"
         again = opened.run(yes=True)
         assert (again.model.made, again.evaluation.made) == (False, False)
+        assert opened.workspace.find("evaluations", result.evaluation.name).settings["thinking"] is False, "it decides what is answered"
+        told = [note for note in recorder.notes if "shut down on 2027-01-14" in note]
+        assert len(told) > 1, "before the job and before the evaluation"
         answer = list(opened.ask("Who built the mill of Calder?"))[-1]
         assert isinstance(answer, Answer)
         assert answer.model.startswith("openai:ft:")

@@ -17,7 +17,7 @@ import pytest
 import servers
 from ragtune import Project, cli
 from ragtune.dataset.questions import load_questions
-from ragtune.errors import ConfigError, ProjectError
+from ragtune.errors import ConfigError, ConsentError
 from ragtune.pipeline.synthesise import MOST
 from ragtune.workspace import Workspace
 from teacher_server import FACT, PRICES, TeacherServer
@@ -186,10 +186,10 @@ def test_the_spending_cap_stops_with_what_there_is_and_a_higher_one_goes_on(read
 
 def test_money_is_spent_only_where_somebody_agreed(ready, teacher):
     paid = opened(ready, PRICES, "chat.max_cost=1000")
-    with pytest.raises(ProjectError, match=r"about \d+ calls .* about \$\d+.*--yes"):
+    with pytest.raises(ConsentError, match=r"about \d+ calls .* about \$\d+.*--yes"):
         paid.synthesise(3)
     told: list[str] = []
-    with pytest.raises(ProjectError, match="nothing was spent"):
+    with pytest.raises(ConsentError, match="nothing was spent"):
         paid.synthesise(3, confirm=lambda plan: bool(told.append(plan)))
     assert not teacher.requests
     assert "$" in told[0]
@@ -281,6 +281,9 @@ def test_the_command_says_what_to_add_before_it_spends_or_guesses(ready, teacher
     code, said = ragtune("--dry-run")
     assert code == 2
     assert "--synthesise" in said
+    for option in (("--questions", "q.jsonl"), ("--test", "q.jsonl"), ("--name", "mine")):
+        code, said = ragtune("--synthesise", "--count", "2", *option)
+        assert (code, "builds no dataset" in said) == (2, True)
     code, said = ragtune("--synthesise", "--count", "2", "--dry-run")
     assert code == 0
     assert "the teacher sees" in said

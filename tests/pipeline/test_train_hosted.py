@@ -22,7 +22,7 @@ from google_account import write_account
 from ragtune import Project, build
 from ragtune.dataset.shared import epoch_groups
 from ragtune.dataset.store import read_dataset
-from ragtune.errors import ConfigError, ProjectError, TuningJobError
+from ragtune.errors import ConfigError, ConsentError, ProjectError, TuningJobError
 from ragtune.pipeline.train import find_tuned
 from ragtune.prompts import build_messages
 from ragtune.testing.loopback import Fault
@@ -130,13 +130,16 @@ def test_what_the_vendor_does_not_read_changes_no_key(project, server):
 
 
 def test_without_a_confirmation_nothing_is_sent_and_the_cost_is_said(project, server):
-    with pytest.raises(TuningJobError, match=r"nothing was spent.*shut down on 2027-01-14.*about [\d,]+ tokens, about \$0\.\d\d.*--yes"):
+    with pytest.raises(
+        ConsentError, match=r"shut down on 2027-01-14.*about [\d,]+ tokens, about \$0\.\d\d.*Nothing of it was spent.*--yes"
+    ):
         hosted(project).train()
     said: list[str] = []
-    with pytest.raises(TuningJobError, match="nothing was spent"):
+    with pytest.raises(ConsentError, match="nothing was spent"):
         hosted(project).train(confirm=lambda text: bool(said.append(text)))
     assert "new tuning jobs on openai:gpt-4.1-mini-2025-04-14 end on 2027-01-06" in said[0]
     assert server.requests == []
+    assert hosted(project, "tuning.price=0").train().made, "what is free is not asked about"
 
 
 def test_a_dry_run_checks_and_prices_and_sends_nothing(project, server):
@@ -161,7 +164,7 @@ def test_a_failed_job_says_why_and_the_next_run_starts_a_new_one(project, server
     server.script, server.reason = ["queued", "failed"], ("insufficient_quota", "add credits")
     with pytest.raises(TuningJobError, match="insufficient_quota: add credits"):
         hosted(project).train(confirm=yes)
-    with pytest.raises(TuningJobError, match="--yes"):
+    with pytest.raises(ConsentError, match="--yes"):
         hosted(project).train()
     server.script = ["succeeded"]
     hosted(project).train(confirm=yes)

@@ -48,19 +48,23 @@ def tuned_chat(workspace: Workspace, settings: Settings, tuned: Manifest) -> Cha
 
 
 def answerers(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:
-    """Who answers for each arm of an evaluation.
-
-    Raises:
-        EvaluationError: an arm has no model.
-    """
+    """Who answers for each arm of an evaluation."""
     if not is_hosted(settings.model.base):
         return _local(workspace, settings, models)
-    if "dsf" in settings.evaluate.arms:
-        raise EvaluationError("the arm dsf would cost a second tuning job, which is not made: take it out of evaluate.arms")
     base = build.chat_model(workspace, settings, settings.model.base)
     made: dict[Arm, ChatModel] = {arm: base for arm in settings.evaluate.arms if arm in ("base", "base-fewshot")}
     made |= {arm: tuned_chat(workspace, settings, manifest) for arm, manifest in models.items()}
     return {arm: Answerer(chat.name, _over(chat, settings)) for arm, chat in made.items()}
+
+
+def check_arms(settings: Settings) -> None:
+    """Before anything is made for them.
+
+    Raises:
+        EvaluationError: an arm would have no model.
+    """
+    if is_hosted(settings.model.base) and "dsf" in settings.evaluate.arms:
+        raise EvaluationError("the arm dsf would cost a second tuning job, which is not made: take it out of evaluate.arms")
 
 
 def _local(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:

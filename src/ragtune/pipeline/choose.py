@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,13 +23,15 @@ from ragtune.models.catalog import CATALOG, OPEN_MODELS
 from ragtune.models.choose import Candidate, Choice, Need, call_tokens, choose
 from ragtune.models.hosted import HOSTED, HostedModel
 from ragtune.models.pull import is_here
+from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate, prompt_tokens
 from ragtune.pipeline.evaluate import choose_shots
+from ragtune.pipeline.forecast import ANSWER_TOKENS
 from ragtune.pipeline.records import Trial
 from ragtune.progress import Progress
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.protocols import ChatModel
 from ragtune.quotes import check_quote
-from ragtune.types import Generation, Usage
+from ragtune.types import Generation, Message, Usage
 from ragtune.workspace import Workspace
 
 _LOGIN = Path.home() / ".config" / "gcloud" / "application_default_credentials.json"
@@ -53,7 +56,15 @@ def this_machine() -> tuple[float, bool]:
 
 
 def try_models(
-    workspace: Workspace, settings: Settings, names: Sequence[str], questions: int, dataset: str | None, progress: Progress
+    workspace: Workspace,
+    settings: Settings,
+    names: Sequence[str],
+    questions: int,
+    dataset: str | None,
+    progress: Progress,
+    *,
+    yes: bool = False,
+    confirm: Confirm | None = None,
 ) -> list[Trial]:
     """Ask each model the same sample of validation questions, with the passages that are served and two worked examples.
 
@@ -61,6 +72,7 @@ def try_models(
 
     Raises:
         EvaluationError: the dataset has no validation questions with answers.
+        ConsentError: it costs money, and neither ``yes`` nor ``confirm`` agreed to it.
     """
     source = workspace.find("datasets", dataset)
     data = read_dataset(workspace.artifact("datasets", source.name))
@@ -71,6 +83,7 @@ def try_models(
     shots = choose_shots(data, settings.evaluate.seed)
     shown = [[data.passages[id_] for id_ in evaluation_context(example, "retrieved", k).passages or ()] for example in asked]
     prompts = [build_messages(example.question, passages, shots) for example, passages in zip(asked, shown, strict=True)]
+    agree_to(list(_bills(workspace, settings, names, prompts)), settings, yes=yes, confirm=confirm, progress=progress)
     groups = [example.group for example in asked]
     trials = []
     progress.start("try", len(names) * len(asked))
@@ -99,6 +112,16 @@ def try_models(
         )
     progress.finish("try", f"{len(names)} models on {len(asked)} validation questions")
     return trials
+
+
+def _bills(workspace: Workspace, settings: Settings, names: Sequence[str], prompts: Sequence[Sequence[Message]]) -> Iterator[Bill]:
+    """What each hosted model will be asked; one that cannot be asked costs nothing, and its trial says why."""
+    for name in names:
+        with contextlib.suppress(ChatError, ConfigError, MissingExtraError):
+            if is_hosted(name):
+                build.chat_model(workspace, settings, name)
+                usage = Usage(prompt_tokens(prompts), ANSWER_TOKENS * len(prompts))
+                yield estimate(workspace, settings, name, f"answers {len(prompts)} prompts", len(prompts), usage)
 
 
 def _answers(

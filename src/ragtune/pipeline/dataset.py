@@ -23,7 +23,8 @@ from ragtune.dataset.split import assign_splits, sections_of
 from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError, QuestionError
 from ragtune.hosted.providers import is_hosted
-from ragtune.pipeline.index import build_index, open_retriever
+from ragtune.pipeline.consent import Confirm, agree_to
+from ragtune.pipeline.index import build_index, open_retriever, questions_bill
 from ragtune.pipeline.records import DatasetResult, ExampleView
 from ragtune.pipeline.train import sample_training, training_groups
 from ragtune.prepare import kept_source, near_pairs
@@ -44,6 +45,9 @@ def build_dataset(
     test: Sequence[Path],
     name: str | None,
     progress: Progress,
+    *,
+    yes: bool = False,
+    confirm: Confirm | None = None,
 ) -> DatasetResult:
     """Build a dataset, or give the one that the same inputs made.
 
@@ -54,13 +58,16 @@ def build_dataset(
         test: files that are the whole test split.
         name: of the dataset; ``None`` makes one from the key.
         progress: told what goes on.
+        yes: spend what a hosted embedder costs, up to ``chat.max_cost``.
+        confirm: asked before money is spent, where ``yes`` was not said.
 
     Raises:
+        ConsentError: it costs money and nobody agreed to it.
         QuestionError: a question file is missing or malformed, or no question can be used.
         ProjectError: the name belongs to a dataset of other inputs.
     """
     started = time.monotonic()
-    build_index(workspace, settings, progress, quiet=True)
+    build_index(workspace, settings, progress, quiet=True, yes=yes, confirm=confirm)
     files = question_files(workspace, settings, questions)
     test_files = question_files(workspace, settings, test) if test else []
     files = [path for path in files if path not in test_files]
@@ -74,13 +81,15 @@ def build_dataset(
         folder = workspace.artifact("datasets", name)
         if read_manifest(folder) is not None:
             raise ProjectError(f"a dataset named {name} exists and was made from other inputs: choose another --name")
-        shutil.rmtree(folder, ignore_errors=True)
-        progress.start("dataset")
         raw = [*load_questions(files), *(replace(question, split="test") for question in load_questions(test_files))]
         if not raw:
             raise QuestionError(
                 f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some (see docs/questions.md) and run this again"
             )
+        bills = questions_bill(workspace, settings, [each.question for each in raw])
+        agree_to(bills, settings, yes=yes, confirm=confirm, progress=progress)
+        shutil.rmtree(folder, ignore_errors=True)
+        progress.start("dataset")
         anchored = anchor(raw, {document.source: document for document in corpus.all_documents()}, copies_of(corpus))
         built, figures = _build(workspace, settings, corpus, raw, anchored)
         write_dataset(folder, built.examples, built.passages)

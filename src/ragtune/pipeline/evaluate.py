@@ -23,14 +23,16 @@ from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
 from ragtune.hosted.providers import is_hosted
-from ragtune.pipeline.answerers import answerers, device
-from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
+from ragtune.pipeline.answerers import answerers, check_arms, device
+from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate, prompt_tokens
+from ragtune.pipeline.forecast import ANSWER_TOKENS
+from ragtune.pipeline.judge import Judged, check_judge, judge, judge_bill, judge_key
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.train import find_tuned, train
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, Shot, build_messages, parse_answer
 from ragtune.quotes import check_quote
-from ragtune.types import JSON, Arm, Context, Example, Generation, Message, Passage, Prediction
+from ragtune.types import JSON, Arm, Context, Example, Generation, Message, Passage, Prediction, Usage
 from ragtune.workspace import (
     Manifest,
     Workspace,
@@ -62,7 +64,15 @@ class Cell:
 
 
 def evaluate(
-    workspace: Workspace, settings: Settings, model: str | None, name: str | None, split: str, progress: Progress
+    workspace: Workspace,
+    settings: Settings,
+    model: str | None,
+    name: str | None,
+    split: str,
+    progress: Progress,
+    *,
+    yes: bool = False,
+    confirm: Confirm | None = None,
 ) -> EvaluationResult:
     """Evaluate, go on with an interrupted evaluation, or give what equal inputs made.
 
@@ -73,9 +83,12 @@ def evaluate(
         name: of the evaluation; ``None`` makes one from the key.
         split: ``test``, of which each reading is counted, or ``validation``.
         progress: told what goes on.
+        yes: spend what hosted models and a judge cost, up to ``chat.max_cost``.
+        confirm: asked before money is spent, where ``yes`` was not said.
 
     Raises:
         EvaluationError: the split is empty or unknown.
+        ConsentError: it costs money and nobody agreed to it.
     """
     started = time.monotonic()
     if split not in ("test", "validation"):
@@ -85,6 +98,7 @@ def evaluate(
     source = workspace.find("datasets", str(tuned.inputs["dataset"]))
     folder = workspace.artifact("datasets", source.name)
     models: dict[Arm, Manifest] = {"tuned": tuned}
+    check_arms(settings)
     if "dsf" in settings.evaluate.arms:
         # The control differs in its passages alone: it learns as much, as fast and from the same questions.
         alike = settings.model_copy(update={"train": TrainSettings(**tuned.settings["train"])})
@@ -104,9 +118,10 @@ def evaluate(
     check_judge(workspace, settings)
     if not examples:
         raise EvaluationError(f"the {split} split of {source.name} is empty: add questions, or change dataset.{split}_share")
-    readings = _count_reading(workspace, examples, key) if split == "test" else 0
     k = int(source.settings["retrieve"]["k"])
     cells = plan_cells(data, examples, settings, k)
+    agree_to(list(_bills(workspace, settings, cells, models, data.passages)), settings, yes=yes, confirm=confirm, progress=progress)
+    readings = _count_reading(workspace, examples, key) if split == "test" else 0
     predictions = _predict(workspace, settings, cells, models, progress, data.passages)
     retrieved = {
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
@@ -177,6 +192,37 @@ def choose_shots(data: Dataset, seed: int) -> tuple[Shot, ...]:
         distractor = [each.passage for each in example.candidates if each.allowed and not (each.oracle or each.holds_answer)][:1]
         shots.append(Shot(example.question, tuple(data.passages[id_] for id_ in (*distractor, *example.oracles)), example.completion))
     return tuple(shots)
+
+
+def _bills(
+    workspace: Workspace, settings: Settings, cells: Sequence[Cell], models: Mapping[Arm, Manifest], passages: Mapping[str, Passage]
+) -> Iterator[Bill]:
+    """What the evaluation will ask of hosted models, answers and grades."""
+    if is_hosted(settings.model.base):
+        asked: dict[str, dict[tuple[Message, ...], None]] = {}
+        for cell in cells:
+            name = str(models[cell.arm].settings.get("hosted")) if cell.arm in models else settings.model.base
+            asked.setdefault(name, {}).update(dict.fromkeys(tuple(prompt) for prompt in cell.prompts))
+        for name, prompts in asked.items():
+            usage = Usage(prompt_tokens(prompts), ANSWER_TOKENS * len(prompts))
+            yield estimate(workspace, settings, name, f"answers {len(prompts)} prompts", len(prompts), usage)
+    written = (
+        # Answers of the usual length, of which no two are equal.
+        _prediction(
+            cell,
+            index,
+            Generation(f"{example.completion} {cell.arm}", 0, 0, 0.0, finished=True),
+            cell.arm,
+            settings.evaluate.seed,
+            passages,
+        )
+        for cell in cells
+        for index, example in enumerate(cell.examples)
+        if cell.context == "retrieved"
+    )
+    bill = judge_bill(workspace, settings, list(written), passages)
+    if bill is not None:
+        yield bill
 
 
 def _predict(
@@ -291,6 +337,7 @@ def _key(
         "k": source.settings["retrieve"]["k"],
         "split": split,
         **judge_key(settings),
+        **({"thinking": settings.chat.thinking} if is_hosted(settings.model.base) else {}),
     }
     inputs = {
         "dataset": source.name,

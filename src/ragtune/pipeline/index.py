@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ import numpy as np
 from ragtune import build
 from ragtune.config import Settings
 from ragtune.corpus import Corpus
-from ragtune.errors import CorpusError
+from ragtune.errors import CorpusError, SpendingCapError
 from ragtune.hosted.failures import other_dimension
 from ragtune.hosted.providers import is_hosted
+from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate
 from ragtune.pipeline.records import IndexResult, SearchHit
 from ragtune.progress import Progress
 from ragtune.protocols import Embedder, VectorStore
@@ -25,22 +26,43 @@ from ragtune.workspace import Workspace, write_json
 
 _BATCH = 256
 _MANIFEST = "manifest.json"
+_OLD = "the index is older than the corpus: run 'ragtune index'"
 
 
-def build_index(workspace: Workspace, settings: Settings, progress: Progress, *, quiet: bool = False) -> IndexResult:
+def build_index(
+    workspace: Workspace,
+    settings: Settings,
+    progress: Progress,
+    *,
+    quiet: bool = False,
+    yes: bool = False,
+    confirm: Confirm | None = None,
+) -> IndexResult:
     """Embed what has no vector yet, then patch the index, or build it anew where it is missing, torn or of another embedder.
 
     Vectors are stored batch by batch, so a killed run embeds nothing twice, and one that the spending cap stops has lost nothing.
 
+    Args:
+        workspace: with an ingested corpus.
+        settings: embed and index are read.
+        progress: told what goes on.
+        quiet: where nothing is to be embedded, say nothing.
+        yes: spend what a hosted embedder costs, up to ``chat.max_cost``.
+        confirm: asked before money is spent, where ``yes`` was not said.
+
     Raises:
         CorpusError: nothing was ingested yet.
+        ConsentError: it costs money and nobody agreed to it.
         ChatError: a hosted embedder does not answer, or the cap is reached.
     """
     started = time.monotonic()
 
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         embedder = build.embedder(workspace, settings)
-        embedded = _embed(workspace, settings, corpus, embedder, progress)
+        if is_hosted(settings.embed.model):
+            bill = index_bill(workspace, settings, corpus)
+            agree_to([bill] if bill.tokens else [], settings, yes=yes, confirm=confirm, progress=progress)
+        embedded = _embed(corpus, embedder, progress)
         store, action = _bring_up(workspace, settings, corpus, embedder)
         if action != "unchanged":
             corpus.collect_vectors()
@@ -49,6 +71,39 @@ def build_index(workspace: Workspace, settings: Settings, progress: Progress, *,
     if not quiet or embedded:
         progress.finish("index", f"{embedded} chunks embedded, {len(store)} vectors ({action})")
     return result
+
+
+def index_bill(workspace: Workspace, settings: Settings, corpus: Corpus) -> Bill:
+    """What the embedder will be asked to bring the index up to the corpus; nobody is asked for it."""
+    if not is_hosted(settings.embed.model):
+        return Bill("embeds", settings.embed.model, 0, 0.0)
+    embedder = build.embedder(workspace, settings, asks=False)
+    texts = [text for _, text in corpus.missing_vectors(embedder.fingerprint)]
+    tokens = sum(embedder.count_tokens(texts)) if texts else 0
+    return estimate(workspace, settings, embedder.name, f"embeds {len(texts)} chunks", len(texts), Usage(tokens))
+
+
+def questions_bill(workspace: Workspace, settings: Settings, texts: Sequence[str]) -> list[Bill]:
+    """What a hosted embedder will be asked to look questions up; nothing where it was asked for all of them before."""
+    if not is_hosted(settings.embed.model):
+        return []
+    embedder = build.embedder(workspace, settings, asks=False)
+    try:
+        embedder.embed_queries(texts)
+    except SpendingCapError:
+        usage = Usage(sum(embedder.count_tokens(texts)))
+        return [estimate(workspace, settings, embedder.name, f"embeds up to {len(texts)} questions", len(texts), usage)]
+    return []
+
+
+def check_index(workspace: Workspace, settings: Settings, corpus: Corpus) -> None:
+    """Nobody is asked for it.
+
+    Raises:
+        CorpusError: chunks have no vectors yet.
+    """
+    if corpus.missing_vectors(build.embedder(workspace, settings, asks=False).fingerprint):
+        raise CorpusError(_OLD)
 
 
 def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> VectorStore:
@@ -64,7 +119,7 @@ def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embe
         except CorpusError:
             pass
     if corpus.missing_vectors(embedder.fingerprint):
-        raise CorpusError("the index is older than the corpus: run 'ragtune index'")
+        raise CorpusError(_OLD)
     return _from_corpus(settings, corpus, embedder)
 
 
@@ -105,12 +160,10 @@ def search(workspace: Workspace, settings: Settings, text: str, k: int) -> list[
     ]
 
 
-def _embed(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder, progress: Progress) -> int:
+def _embed(corpus: Corpus, embedder: Embedder, progress: Progress) -> int:
     missing = sorted(corpus.missing_vectors(embedder.fingerprint), key=lambda item: (len(item[1]), item[0]))
     if not missing:
         return 0
-    if is_hosted(settings.embed.model):
-        _note_cost(workspace, settings, embedder, [text for _, text in missing], progress)
     progress.start("index", len(missing))
     known = corpus.dimension(embedder.fingerprint)
     for start in range(0, len(missing), _BATCH):
@@ -121,16 +174,6 @@ def _embed(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: E
         corpus.put_vectors(embedder.fingerprint, [key for key, _ in batch], vectors_nd)
         progress.update("index", start + len(batch), "chunks embedded")
     return len(missing)
-
-
-def _note_cost(workspace: Workspace, settings: Settings, embedder: Embedder, texts: list[str], progress: Progress) -> None:
-    """Say what is about to be spent; nothing is where the server is one's own."""
-    price = build.price(workspace, settings, settings.embed.model)
-    tokens = sum(embedder.count_tokens(texts))
-    cost = price(Usage(tokens)) if price is not None else None
-    if cost != 0:
-        costs = "at a price that is not known" if cost is None else f"for about ${cost:.4f}"
-        progress.note(f"{embedder.name} embeds {len(texts)} chunks, about {tokens} tokens, {costs}; the cap is ${settings.chat.max_cost:g}")
 
 
 def _bring_up(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> tuple[VectorStore, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,14 +27,14 @@ from ragtune.evaluate.judge import (
 )
 from ragtune.evaluate.judged import Comparison, Grading, judge_report
 from ragtune.evaluate.report import JudgeReport
-from ragtune.hosted.providers import is_hosted, split_name
+from ragtune.hosted.providers import is_hosted
+from ragtune.pipeline.consent import Bill, estimate, prompt_tokens
 from ragtune.progress import Progress
 from ragtune.protocols import Form
 from ragtune.types import Message, Passage, Prediction, Usage
 from ragtune.workspace import Workspace
 
 MAX_TOKENS = 600
-_BYTES_PER_TOKEN = 4
 _GRADE_TOKENS, _PREFERENCE_TOKENS = 200, 50
 """Completion tokens of a filled-in form, about: for the estimate alone."""
 
@@ -93,11 +93,7 @@ def judge(
         return None
     cases = {(each.arm, each.id): case_of(each, passages) for each in chosen}
     pairs = [(id_, (cases[RIGHT, id_], cases[LEFT, id_])) for arm, id_ in cases if arm == RIGHT and (LEFT, id_) in cases]
-    orders = [order for _, (a, b) in pairs if _differ(a, b) for order in ((a, b), (b, a))]
-    # Equal answers are graded once, and so alike.
-    todo: list[Case | Pair] = list(dict.fromkeys([*ANCHORS.values(), *cases.values(), *orders]))
-    _announce(workspace, settings, name, todo, progress)
-    done = _ask(workspace, settings, name, todo, progress)
+    done = _ask(workspace, settings, name, _to_judge(cases.values(), [pair for _, pair in pairs]), progress)
     grades: dict[Case, Grade] = done[0]
     preferences: dict[Pair, Preference] = done[1]
     by_place = {(each.arm, each.id): each for each in chosen}
@@ -112,6 +108,32 @@ def judge(
     for note in report.notes:
         progress.note(f"judge: {note}")
     return Judged(report, gradings, comparisons, anchors)
+
+
+def judge_bill(workspace: Workspace, settings: Settings, expected: Sequence[Prediction], passages: Mapping[str, Passage]) -> Bill | None:
+    """What the judge will be asked, and about what it costs, before there are answers; ``None`` where no judge is set.
+
+    Args:
+        workspace: of the project.
+        settings: judge and chat are read, and the evaluation's seed.
+        expected: stand-ins for the answers of all arms, of which no two are equal.
+        passages: by id.
+    """
+    name = settings.judge.model
+    if name is None:
+        return None
+    cases = {(each.arm, each.id): case_of(each, passages) for each in _sample(expected, settings.judge.questions, settings.evaluate.seed)}
+    pairs = [(cases[RIGHT, id_], cases[LEFT, id_]) for arm, id_ in cases if arm == RIGHT and (LEFT, id_) in cases]
+    todo = _to_judge(cases.values(), pairs)
+    prompts = [grading_messages(item) if isinstance(item, Case) else comparing_messages(*item) for item in todo]
+    written = sum(_GRADE_TOKENS if isinstance(item, Case) else _PREFERENCE_TOKENS for item in todo)
+    return estimate(workspace, settings, name, f"judges in {len(todo)} calls", len(todo), Usage(prompt_tokens(prompts), written))
+
+
+def _to_judge(cases: Iterable[Case], pairs: Sequence[Pair]) -> list[Case | Pair]:
+    """Each different prompt once: equal answers are graded once, and so alike, and are not compared."""
+    orders = [order for a, b in pairs if _differ(a, b) for order in ((a, b), (b, a))]
+    return list(dict.fromkeys([*ANCHORS.values(), *cases, *orders]))
 
 
 def _ask(
@@ -136,23 +158,6 @@ def _ask(
             preferences[item] = answer
         progress.update("judge", len(grades) + len(preferences))
     return grades, preferences
-
-
-def _announce(workspace: Workspace, settings: Settings, name: str, todo: Sequence[Case | Pair], progress: Progress) -> None:
-    """What it will cost, about, before it does; nothing is asked where nothing is charged."""
-    if not is_hosted(name):
-        return
-    provider, model = split_name(name)
-    price = build.price_of(settings, name, build.server_address(workspace, settings, provider, model))
-    if price is None or price(Usage(1, 1)) == 0:
-        return
-    prompts = [grading_messages(item) if isinstance(item, Case) else comparing_messages(*item) for item in todo]
-    tokens = sum(len(message.content.encode()) for prompt in prompts for message in prompt) // _BYTES_PER_TOKEN
-    written = sum(_GRADE_TOKENS if isinstance(item, Case) else _PREFERENCE_TOKENS for item in todo)
-    progress.note(
-        f"judge: {len(todo)} calls to {name} will cost about ${price(Usage(tokens, written)):.2f} ({tokens:,} prompt tokens); what was "
-        f"answered before costs nothing again, and no call is made that could pass chat.max_cost (${settings.chat.max_cost:.2f})"
-    )
 
 
 def _sample(predictions: Sequence[Prediction], limit: int, seed: int) -> list[Prediction]:

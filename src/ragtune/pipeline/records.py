@@ -69,11 +69,12 @@ class SynthesisPlan:
         calls: of the teacher; 0 where nothing is left to do.
         prompt_tokens: of all calls together.
         completion_tokens: of all calls together.
-        dollars: of all calls together; ``None`` where no price is known.
+        dollars: of all calls together, and of embedding; ``None`` where no price is known.
         most_dollars: if every question that may be asked for is.
         paid: money may be spent.
         kinds: of the questions that will be asked for first.
         prompt: one whole example.
+        embedding_dollars: the hosted embedder's part of ``dollars``, for what the index lacks and for the questions.
     """
 
     teacher: str
@@ -87,6 +88,7 @@ class SynthesisPlan:
     paid: bool
     kinds: Mapping[str, int]
     prompt: str
+    embedding_dollars: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)

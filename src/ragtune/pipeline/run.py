@@ -8,18 +8,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from ragtune import build
 from ragtune.config import SETTINGS_FILE, Settings, changed_settings, load_settings, render_toml
 from ragtune.dataset.questions import RawEvidence, RawQuestion, load_questions
 from ragtune.dataset.squad import is_squad, squad_documents
 from ragtune.errors import ProjectError, QuestionError
+from ragtune.hosted.providers import is_hosted
+from ragtune.pipeline.answerers import check_arms
+from ragtune.pipeline.consent import Confirm
 from ragtune.pipeline.dataset import build_dataset, question_files, synthesised_file
 from ragtune.pipeline.evaluate import evaluate
 from ragtune.pipeline.forecast import Sizes, forecast, measure_rates, measure_sizes, parse_budget, text_bytes
 from ragtune.pipeline.index import build_index
 from ragtune.pipeline.ingest import ingest, source_paths, without_questions
+from ragtune.pipeline.judge import check_judge
 from ragtune.pipeline.records import Forecast, RunResult
-from ragtune.pipeline.synthesise import Confirm, expected_calls, synthesise
+from ragtune.pipeline.synthesise import expected_calls, synthesise
 from ragtune.pipeline.train import train
+from ragtune.pipeline.train_hosted import hosted_settings
 from ragtune.prepare import find_sources
 from ragtune.progress import Progress
 from ragtune.types import Document
@@ -52,17 +58,21 @@ def run(
         budget: wall time such as ``20m``; questions are sampled to fit.
         dry_run: only predict; nothing is written into the project.
         progress: told what goes on.
-        yes: what costs money is paid: a teacher's calls up to ``chat.max_cost``, a hosted tuning job.
+        yes: what costs money is paid: calls of hosted models up to ``chat.max_cost``, and a hosted tuning job whatever it costs.
         confirm: told what it costs and asked before, where ``yes`` was not said.
 
     Raises:
-        ProjectError: there are no documents, or nobody agreed to what something costs.
+        ProjectError: there are no documents.
+        ConsentError: nobody agreed to what something costs.
+        RagtuneError: a hosted model that would be needed later has no key, address or price.
         QuestionError: there are no questions, or a file of them is malformed.
     """
     started = time.monotonic()
     paths = source_paths(workspace, settings, documents)
     if not (paths or questions or any((workspace.project / item).exists() for item in settings.questions)):
         raise ProjectError(_NO_DOCUMENTS)
+    if not dry_run:
+        check_models(workspace, settings)
     held_out = question_files(workspace, settings, test) if test else []
     to_write = settings.teacher.questions if settings.teacher.model else 0
     files = [path for path in question_files(workspace, settings, questions, missing_ok=to_write > 0) if path not in held_out]
@@ -95,25 +105,33 @@ def run(
     _write_settings(workspace, settings, documents, questions)
     settings = _within(settings, plan)
     ingested = ingest(workspace, settings, paths, progress, questions=[*files, *held_out])
-    indexed = build_index(workspace, settings, progress)
+    indexed = build_index(workspace, settings, progress, yes=yes, confirm=confirm)
     if to_write:
         synthesise(workspace, settings, to_write, progress, yes=yes, confirm=confirm)
         written = synthesised_file(workspace, settings)
         files += [written] if written.is_file() and written not in files else []
-    dataset = build_dataset(workspace, settings, files, held_out, None, progress)
-    model = train(workspace, settings, dataset.name, None, progress, confirm=_say_and_go_on(progress) if yes else confirm)
-    evaluation = evaluate(workspace, settings, model.name, None, "test", progress)
+    dataset = build_dataset(workspace, settings, files, held_out, None, progress, yes=yes, confirm=confirm)
+    model = train(workspace, settings, dataset.name, None, progress, yes=yes, confirm=confirm)
+    evaluation = evaluate(workspace, settings, model.name, None, "test", progress, yes=yes, confirm=confirm)
     return RunResult(plan, ingested, indexed, dataset, model, evaluation, time.monotonic() - started)
 
 
-def _say_and_go_on(progress: Progress) -> Confirm:
-    """Agrees to what a job costs, once it is said."""
+def check_models(workspace: Workspace, settings: Settings) -> None:
+    """Find a hosted model's missing key, address or price before anything long or paid begins; nobody is asked for it.
 
-    def agree(plan: str) -> bool:
-        progress.note(plan)
-        return True
-
-    return agree
+    Raises:
+        RagtuneError: one could not be asked.
+    """
+    if settings.teacher.model and settings.teacher.questions and is_hosted(settings.teacher.model):
+        build.chat_model(workspace, settings, settings.teacher.model)
+    check_judge(workspace, settings)
+    if is_hosted(settings.embed.model):
+        build.embedder(workspace, settings)
+    if is_hosted(settings.model.base):
+        check_arms(settings)
+        base = hosted_settings(settings).model.base
+        build.chat_model(workspace, settings, base)
+        build.tuning_service(workspace, settings, base)
 
 
 def _to_be_written(count: int) -> list[RawQuestion]:

@@ -11,7 +11,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -26,11 +26,12 @@ from ragtune.dataset.filters import FILTERS, Filter, Known, duplicate_of
 from ragtune.dataset.questions import RawQuestion, load_questions
 from ragtune.dataset.sampling import Task, plan_tasks
 from ragtune.dataset.synthesise import TEACHER_PROMPTS, teacher_messages
-from ragtune.errors import ConfigError, ProjectError, SpendingCapError
+from ragtune.errors import ConfigError, SpendingCapError
 from ragtune.evaluate.answers import f1
 from ragtune.hosted.providers import is_hosted, split_name
+from ragtune.pipeline.consent import Bill, Confirm, agree, warn_of
 from ragtune.pipeline.dataset import copies_of, corpus_hash, question_files, synthesised_file
-from ragtune.pipeline.index import build_index, open_retriever
+from ragtune.pipeline.index import build_index, check_index, index_bill, open_retriever
 from ragtune.pipeline.records import SynthesisPlan, SynthesisResult
 from ragtune.pipeline.synthesis_rows import Row, Rows
 from ragtune.pipeline.teacher import Teacher
@@ -38,7 +39,7 @@ from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION
 from ragtune.protocols import ChatModel, Embedder, Float32
 from ragtune.retrieve.passages import to_passage
-from ragtune.types import Usage
+from ragtune.types import Chunk, Message, Price, Usage
 from ragtune.workspace import Workspace, now, stage_key, write_bytes, write_json
 
 VERSION = 1
@@ -49,15 +50,12 @@ _CALLS = 3
 _PASSING = 0.6
 """Share of questions that is expected to come through before any was written."""
 _EXAMPLES = 3
-_THINKING = 4000
-"""Tokens that a model may think in a call, where chat.thinking is on."""
+_SEARCHED = 50
+"""Tokens of a question that are embedded: to find its passages, and to compare it with others."""
 _SMALL = (
     "{model}: expect few questions to come through from a small local model (of smollm2-135m-instruct, none of 60 did on the example "
     "documents); what falls is counted in the manifest"
 )
-
-Confirm = Callable[[str], bool]
-"""Asks the user whether to spend money, and says what on."""
 
 
 def synthesise(
@@ -73,32 +71,39 @@ def synthesise(
     """Write questions until as many as are wanted came through, the tasks run out, or the spending cap is reached.
 
     Args:
-        workspace: with an ingested corpus; the index is brought up to date first.
+        workspace: with an ingested corpus; where questions are to be written, the index is brought up to date first.
         settings: teacher, chat, retrieve, embed and questions are read.
         wanted: questions in the file in the end, those counted that were written before; ``None`` takes ``teacher.questions``.
         progress: told what goes on.
         yes: spend what it takes, up to ``chat.max_cost``.
-        dry_run: only plan; no call is made.
+        dry_run: only plan; nobody is asked anything.
         confirm: asked before money is spent, where ``yes`` was not said.
 
     Raises:
         ConfigError: no teacher or no number is set.
-        ProjectError: it costs money and nobody agreed to it.
+        CorpusError: a dry run meets an index that is older than the corpus.
+        ConsentError: it costs money and nobody agreed to it.
         ChatError: the teacher does not answer; what was written is kept.
     """
     model, wanted = _asked_for(settings, wanted)
-    build_index(workspace, settings, progress, quiet=True)
-    with _open(workspace, settings, model, wanted) as work:
-        plan = work.plan()
-        if dry_run:
-            return SynthesisResult(plan)
-        if not is_hosted(model) and plan.calls:
-            progress.note(_SMALL.format(model=model))
-        chat = build.chat_model(workspace, settings, model) if plan.calls else None
-        if plan.calls and plan.paid and not yes:
-            _agree(plan, confirm)
-        stopped = work.run(chat, progress) if chat else None
-        return work.finish(plan, stopped, progress)
+    plan = _plan(workspace, settings, model, wanted, dry_run=dry_run)
+    if dry_run:
+        return SynthesisResult(plan)
+    if not is_hosted(model) and plan.calls:
+        progress.note(_SMALL.format(model=model))
+    chat = build.chat_model(workspace, settings, model) if plan.calls else None
+    if plan.calls:
+        warn_of([model, settings.embed.model], progress)
+    if plan.paid:
+        cap = f"chat.max_cost (${settings.chat.max_cost:g}) is never passed, and --dry-run shows a prompt"
+        agree(f"{describe(plan)}; {cap}", yes=yes, confirm=confirm, progress=progress)
+    if chat is None:
+        return _open(workspace, settings, model, wanted).finish(plan, None, progress)
+    build_index(workspace, settings, progress, quiet=True, yes=True)
+    work = _open(workspace, settings, model, wanted)
+    with open_retriever(workspace, settings) as retriever:
+        stopped = work.run(chat, Teacher(model, retriever, work.chunks), progress)
+    return work.finish(plan, stopped, progress)
 
 
 def expected_calls(questions: int) -> int:
@@ -108,13 +113,14 @@ def expected_calls(questions: int) -> int:
 
 def describe(plan: SynthesisPlan) -> str:
     """A plan in one sentence."""
-    if not plan.calls:
+    if not plan.calls and not plan.paid:
         return f"{plan.teacher}: {plan.there} of {plan.wanted} questions are there, and nothing is to be asked"
     price = "of unknown cost" if plan.dollars is None else f"about ${plan.dollars:.2f}" if plan.paid else "free of charge"
+    embedding = ", embedding included" if plan.embedding_dollars else ""
     most = f", ${plan.most_dollars:.2f} at most" if plan.paid and plan.most_dollars is not None else ""
     return (
         f"{plan.teacher}: about {plan.calls} calls with {plan.prompt_tokens} prompt and {plan.completion_tokens} completion tokens for "
-        f"{plan.wanted - plan.there} more questions ({plan.there} of {plan.wanted} are there), {price}{most}"
+        f"{plan.wanted - plan.there} more questions ({plan.there} of {plan.wanted} are there), {price}{embedding}{most}"
     )
 
 
@@ -128,13 +134,13 @@ def _asked_for(settings: Settings, wanted: int | None) -> tuple[str, int]:
     return settings.teacher.model, wanted
 
 
-def _agree(plan: SynthesisPlan, confirm: Confirm | None) -> None:
-    if confirm is None:
-        raise ProjectError(
-            f"{describe(plan)}: say --yes to spend it, or --dry-run to see the plan; chat.max_cost is the most that is spent"
-        )
-    if not confirm(describe(plan)):
-        raise ProjectError("nothing was spent: run it again to go on")
+def _plan(workspace: Workspace, settings: Settings, model: str, wanted: int, *, dry_run: bool) -> SynthesisPlan:
+    """What is still to be done; nobody is asked for it."""
+    with closing(build.open_corpus(workspace)) as corpus:
+        if dry_run:
+            check_index(workspace, settings, corpus)
+        index = index_bill(workspace, settings, corpus)
+    return _open(workspace, settings, model, wanted, asks=False).plan(index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +153,15 @@ class _Work:
         wanted: questions in the end.
         folder: of its rows and manifest.
         file: the question file that is written.
+        chunks: of the whole corpus.
         tasks: all that may be asked for.
         rows: what became of them.
         before: questions that are there from others: the user's own, and those of other syntheses.
         kept: how many of those are a teacher's and can be used.
-        teacher: asks.
         similarity: cosine of two questions.
         concurrency: questions on their way at once.
-        price: US dollars of a call's tokens, ``None`` where unknown.
+        price: of the teacher's tokens, ``None`` where unknown.
+        embedding_price: of the embedder's.
     """
 
     settings: Settings
@@ -162,34 +169,37 @@ class _Work:
     wanted: int
     folder: Path
     file: Path
+    chunks: Sequence[Chunk]
     tasks: Sequence[Task]
     rows: Rows
     before: Sequence[RawQuestion]
     kept: int
-    teacher: Teacher
     similarity: Callable[[str, str], float]
     concurrency: int
-    price: Callable[[Usage], float] | None
+    price: Price | None
+    embedding_price: Price | None
 
     @property
     def missing(self) -> int:
         """Questions that this synthesis is to add."""
         return max(0, self.wanted - self.kept)
 
-    def plan(self) -> SynthesisPlan:
-        """What is still to be done, and what it may cost."""
-        judged = self.judge()
+    def plan(self, index: Bill) -> SynthesisPlan:
+        """What is still to be done, and what it may cost with what the index lacks."""
+        judged, unknown = self._judged()
         there = sum(row.dropped is None for row in judged)
         left = self.missing - there
         open_ = [task for task in self.tasks if task.number not in self.rows]
         share = max(there / len(judged), 1 / MOST) if len(judged) >= 20 else _PASSING
         sample = open_[:50]
-        prompt = sum(_tokens(message.content) for task in sample for message in self.teacher.prompt(task)) / max(1, len(sample))
+        prompt = sum(_tokens(message.content) for task in sample for message in _about_prompt(task)) / max(1, len(sample))
         questions = min(len(open_), round(left / share)) if left > 0 else 0
         most = len(open_) if left > 0 else 0
         # Of the two further calls one shows the passages again, the other nothing.
         into, out = round(1.4 * prompt + 150), 160 + 2 * 25
         each = self.price(Usage(into, out)) if self.price else None
+        embedding = self._embedding_dollars(index, questions, len(self.rows) if unknown else 0)
+        asking = None if each is None else each * questions
         first = next((task for task in self.tasks if task.kind == "fact"), None)
         return SynthesisPlan(
             teacher=self.model,
@@ -198,17 +208,39 @@ class _Work:
             calls=_CALLS * questions,
             prompt_tokens=into * questions,
             completion_tokens=out * questions,
-            dollars=None if each is None else each * questions,
-            most_dollars=None if each is None else min(each * most, self.settings.chat.max_cost),
-            paid=is_hosted(self.model) and each != 0.0,
+            dollars=None if asking is None or embedding is None else asking + embedding,
+            most_dollars=None if each is None or embedding is None else min(each * most + embedding, self.settings.chat.max_cost),
+            paid=asking != 0.0 or embedding != 0.0,
+            embedding_dollars=embedding,
             kinds=dict(Counter(task.kind for task in open_[:questions])),
             prompt="\n\n".join(f"[{m.role}]\n{m.content}" for m in teacher_messages("fact", [to_passage(first.chunk)])) if first else "",
         )
 
-    def judge(self) -> list[Row]:
-        """The finished rows in order, those dropped that are like another, up to as many as are wanted."""
-        known = [Known(each.question, each.answers) for each in self.before]
+    def _embedding_dollars(self, index: Bill, questions: int, rows: int) -> float | None:
+        """For what the index lacks, for what questions that are to be written look up, and for rows that were not compared yet."""
+        if not (questions or rows):
+            return 0.0
+        if index.dollars is None or self.embedding_price is None:
+            return None
+        about = self.settings.prepare.chunk_size + _SEARCHED
+        return index.dollars + questions * self.embedding_price(Usage(about)) + rows * self.embedding_price(Usage(_SEARCHED))
+
+    def _judged(self) -> tuple[list[Row], str | None]:
+        """What can be judged with what may be spent, and why that is not all."""
         judged: list[Row] = []
+        try:
+            judged.extend(self.judge())
+        except SpendingCapError as error:
+            return judged, str(error)
+        return judged, None
+
+    def judge(self) -> Iterator[Row]:
+        """The finished rows in order, those dropped that are like another, up to as many as are wanted.
+
+        Raises:
+            SpendingCapError: the embedder cannot be asked how alike two questions are.
+        """
+        known = [Known(each.question, each.answers) for each in self.before]
         accepted = 0
         for task in self.tasks:
             if accepted == self.missing or task.number not in self.rows:
@@ -222,14 +254,15 @@ class _Work:
                 else:
                     known.append(new)
                     accepted += 1
-            judged.append(row)
-        return judged
+            yield row
 
-    def run(self, chat: ChatModel, progress: Progress) -> str | None:
+    def run(self, chat: ChatModel, teacher: Teacher, progress: Progress) -> str | None:
         """Ask, in waves of as many as are missing; why it was stopped, where it was."""
         progress.start("synthesise", self.missing)
         while True:
-            judged = self.judge()
+            judged, stopped = self._judged()
+            if stopped is not None:
+                return stopped
             accepted = sum(row.dropped is None for row in judged)
             wave = self.tasks[len(judged) : len(judged) + self.missing - accepted]
             if not wave:
@@ -238,7 +271,7 @@ class _Work:
             accepted += sum(self.rows[task.number].dropped is None for task in wave if task.number in self.rows)
             open_ = [task for task in wave if task.number not in self.rows]
             try:
-                for _, row in side_by_side(partial(self.teacher.examine, chat), open_, self.concurrency):
+                for _, row in side_by_side(partial(teacher.examine, chat), open_, self.concurrency):
                     self.rows.add(row)
                     accepted += row.dropped is None
                     progress.update("synthesise", accepted, f"{len(self.rows)} written")
@@ -247,7 +280,8 @@ class _Work:
 
     def finish(self, plan: SynthesisPlan, stopped: str | None, progress: Progress) -> SynthesisResult:
         """Write the questions and the manifest, and say what came of it."""
-        judged = self.judge()
+        judged, unknown = self._judged()
+        stopped = stopped or unknown
         accepted = [row.entry for row in judged if row.dropped is None and row.entry is not None]
         path = self.folder / "manifest.json"
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"written": []}
@@ -283,34 +317,36 @@ class _Work:
         return result
 
 
-@contextmanager
-def _open(workspace: Workspace, settings: Settings, model: str, wanted: int) -> Iterator[_Work]:
-    provider, name = split_name(model)
-    price: Callable[[Usage], float] | None = lambda _: 0.0  # noqa: E731
-    if is_hosted(model):
-        price = build.price_of(settings, model, build.server_address(workspace, settings, provider, name))
+def _open(workspace: Workspace, settings: Settings, model: str, wanted: int, *, asks: bool = True) -> _Work:
+    """A synthesis; where ``asks`` is not set, a hosted embedder is asked nothing."""
     file = synthesised_file(workspace, settings)
-    with closing(build.open_corpus(workspace)) as corpus, open_retriever(workspace, settings) as retriever:
+    with closing(build.open_corpus(workspace)) as corpus:
         chunks = corpus.all_chunks()
         folder = workspace.folder / "synthesis" / _key(workspace, settings, model, corpus)
         rows = Rows(folder / "rows.jsonl")
         own_files = [path for path in question_files(workspace, settings, (), missing_ok=True) if path != file]
         earlier = [each for each in load_questions([file] if file.is_file() else []) if each.id not in rows.ids]
-        yield _Work(
+        return _Work(
             settings=settings,
             model=model,
             wanted=wanted,
             folder=folder,
             file=file,
+            chunks=chunks,
             tasks=list(itertools.islice(plan_tasks(chunks, settings.dataset.seed), MOST * wanted)),
             rows=rows,
             before=[*load_questions(own_files), *earlier],
             kept=_usable(earlier, corpus),
-            teacher=Teacher(model, retriever, chunks, extra_tokens=_THINKING * settings.chat.thinking),
-            similarity=_similarity(build.embedder(workspace, settings)),
+            similarity=_similarity(build.embedder(workspace, settings, asks=asks)),
             concurrency=settings.chat.concurrency if is_hosted(model) else 1,
-            price=price,
+            price=build.price(workspace, settings, model),
+            embedding_price=build.price(workspace, settings, settings.embed.model),
         )
+
+
+def _about_prompt(task: Task) -> list[Message]:
+    """A prompt of about the length that a task's will have: which second passage it shows is for the retriever to say."""
+    return teacher_messages(task.kind, [to_passage(task.chunk)] * (2 if task.kind == "multi" else 1))
 
 
 def _key(workspace: Workspace, settings: Settings, model: str, corpus: Corpus) -> str:

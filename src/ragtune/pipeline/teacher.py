@@ -14,14 +14,14 @@ from ragtune.chat.structured import ask_for
 from ragtune.dataset import filters
 from ragtune.dataset.filters import DEPTH, Filter
 from ragtune.dataset.sampling import Kind, Task, worth_asking
-from ragtune.dataset.synthesise import Draft, teacher_messages, write_question
+from ragtune.dataset.synthesise import Draft, write_question
 from ragtune.errors import ContextOverflowError, RefusalError, StructureError
 from ragtune.evaluate.answers import f1
 from ragtune.pipeline.synthesis_rows import Row
 from ragtune.prompts import ParsedAnswer, build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
 from ragtune.retrieve.passages import to_passage
-from ragtune.types import Chunk, Evidence, Message, Passage, Reply
+from ragtune.types import Chunk, Evidence, Message, Passage, Reply, Usage
 
 T = TypeVar("T", bound=BaseModel)
 QUESTION_TOKENS = 400
@@ -38,20 +38,13 @@ class Teacher:
         model: the teacher, ``provider:model``.
         retriever: the one that serves.
         chunks: of the whole corpus.
-        extra_tokens: that the model may spend on thinking in each call.
     """
 
-    def __init__(self, model: str, retriever: Retriever, chunks: Sequence[Chunk], *, extra_tokens: int = 0) -> None:
+    def __init__(self, model: str, retriever: Retriever, chunks: Sequence[Chunk]) -> None:
         self._model = model
         self._retriever = retriever
         self._worth = {chunk.id: chunk for chunk in worth_asking(chunks)}
-        self._extra_tokens = extra_tokens
         self._lock = threading.Lock()  # one embedder
-
-    def prompt(self, task: Task) -> list[Message]:
-        """What a task is asked with."""
-        kind, passages = self._about(task)
-        return teacher_messages(kind, passages)
 
     def examine(self, chat: ChatModel, task: Task) -> Row:
         """Do a task.
@@ -94,7 +87,7 @@ class Teacher:
 
     def _examine(self, chat: _Counted, kind: Kind, passages: Sequence[Passage]) -> tuple[dict[str, Any] | None, Filter | None, str]:
         def ask(messages: Sequence[Message], form: type[T]) -> T:
-            return ask_for(chat, messages, form, max_tokens=QUESTION_TOKENS + self._extra_tokens)
+            return ask_for(chat, messages, form, max_tokens=QUESTION_TOKENS)
 
         try:
             draft = write_question(kind, passages, ask)
@@ -131,7 +124,7 @@ class Teacher:
     def _answer(self, chat: _Counted, question: str, passages: Sequence[Passage] | None) -> ParsedAnswer:
         """The teacher's answer in the prompt that all models answer in; none where it declines."""
         try:
-            reply = chat.complete(build_messages(question, passages), max_tokens=ANSWER_TOKENS + self._extra_tokens)
+            reply = chat.complete(build_messages(question, passages), max_tokens=ANSWER_TOKENS)
         except (RefusalError, ContextOverflowError):
             return ParsedAnswer("", (), abstained=False)
         return parse_answer(reply.text)
@@ -158,7 +151,7 @@ class Teacher:
 
 
 class _Counted:
-    """A chat model that remembers its replies."""
+    """A chat model that remembers its replies, refusals among them."""
 
     def __init__(self, chat: ChatModel) -> None:
         self._chat = chat
@@ -175,7 +168,11 @@ class _Counted:
         seed: int = 0,
     ) -> Reply:
         """The same as the chat model's."""
-        reply = self._chat.complete(messages, max_tokens=max_tokens, schema=schema, temperature=temperature, seed=seed)
+        try:
+            reply = self._chat.complete(messages, max_tokens=max_tokens, schema=schema, temperature=temperature, seed=seed)
+        except RefusalError as error:
+            self.replies.append(Reply("", Usage(*(error.tokens or ())), finished=False, model=self.name, cost=error.cost))
+            raise
         self.replies.append(reply)
         return reply
 

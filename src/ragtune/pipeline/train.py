@@ -13,6 +13,7 @@ from ragtune.dataset.shared import epoch_groups, served_contexts
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import ProjectError, TrainError
 from ragtune.hosted.providers import is_hosted
+from ragtune.pipeline.consent import Confirm
 from ragtune.pipeline.records import ModelResult
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_completion
@@ -33,11 +34,12 @@ def train(
     progress: Progress,
     *,
     without_context: bool = False,
-    confirm: Callable[[str], bool] | None = None,
+    yes: bool = False,
+    confirm: Confirm | None = None,
 ) -> ModelResult:
     """Train, or go on training, or give what an equal run made.
 
-    Of a hosted base, ``confirm`` is told what its vendor's job will cost, and says whether to spend it; ``None`` is no.
+    Of a hosted base, what its vendor's job costs must be agreed to: by ``yes``, or by ``confirm`` when it is told.
 
     Raises:
         ProjectError: there is no dataset, or the name belongs to a model of other inputs.
@@ -46,7 +48,7 @@ def train(
     if is_hosted(settings.model.base):
         from ragtune.pipeline.train_hosted import train_hosted
 
-        return train_hosted(workspace, settings, dataset, name, progress, without_context=without_context, confirm=confirm)
+        return train_hosted(workspace, settings, dataset, name, progress, without_context=without_context, yes=yes, confirm=confirm)
     source = workspace.find("datasets", dataset)
     folder = workspace.artifact("datasets", source.name)
     key, read = model_key(settings, source, folder, without_context)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from ragtune.dataset.store import read_dataset
 from ragtune.errors import TrainError, TuningJobError
 from ragtune.hosted.providers import split_name
 from ragtune.models.hosted import find_hosted, warn
+from ragtune.pipeline.consent import Confirm, agree
 from ragtune.pipeline.records import ModelResult, TuningPlan
 from ragtune.pipeline.train import claim, sample_training, training_groups, validation_groups
 from ragtune.progress import Progress
@@ -53,7 +53,8 @@ def train_hosted(
     progress: Progress,
     *,
     without_context: bool = False,
-    confirm: Callable[[str], bool] | None = None,
+    yes: bool = False,
+    confirm: Confirm | None = None,
 ) -> ModelResult:
     """Tune, or go on following a job, or give what an equal run made.
 
@@ -64,12 +65,14 @@ def train_hosted(
         name: of the model; ``None`` makes one from its inputs.
         progress: told what goes on.
         without_context: train the ``dsf`` control.
-        confirm: told what the job will cost, says whether to spend it; ``None`` is no. A job that was confirmed is not asked about again.
+        yes: start the job, whatever it costs.
+        confirm: told what the job will cost, where ``yes`` was not said. A job that was agreed to is not asked about again.
 
     Raises:
         ProjectError: there is no dataset, or the name belongs to a model of other inputs.
         TrainError: the dataset cannot be trained on.
-        TuningJobError: the job was not confirmed, not taken, failed or cancelled.
+        ConsentError: nobody agreed to what the job costs.
+        TuningJobError: the job was not taken, failed or cancelled.
         ChatError: the vendor does not answer, or refuses the key.
     """
     settings = hosted_settings(settings)
@@ -86,7 +89,8 @@ def train_hosted(
     record = jobs.read_record(work.output)
     service = build.tuning_service(workspace, settings, work.base)
     if record is None or record.end in ("failed", "cancelled"):
-        _confirm(work.plan, confirm)
+        plan = "\n".join([*work.plan.warnings, work.plan.sentence])
+        agree(plan, yes=yes or work.plan.dollars == 0, confirm=confirm, progress=progress)
         estimate = {"examples": work.plan.examples, "tokens": work.plan.tokens, "dollars": work.plan.dollars}
         record = jobs.write_record(work.output, jobs.new_record(work.base, estimate, record))
     elif record.job is not None:
@@ -176,14 +180,6 @@ def _dollars(settings: Settings, base: str, tokens: int | None) -> float | None:
     known = find_hosted(base)
     price = settings.tuning.price if settings.tuning.price is not None else known.training_price if known else None
     return None if price is None or tokens is None else tokens * price / 1e6
-
-
-def _confirm(plan: TuningPlan, confirm: Callable[[str], bool] | None) -> None:
-    said = "\n".join([*plan.warnings, plan.sentence])
-    if confirm is None:
-        raise TuningJobError(f"nothing was spent yet: {'; '.join(said.splitlines())}. Run it again with --yes to start the job")
-    if not confirm(said):
-        raise TuningJobError("not started, and nothing was spent: 'ragtune train --dry-run' shows what would be sent")
 
 
 def _finish(work: _Work, record: jobs.TuningRecord, progress: Progress) -> ModelResult:

@@ -148,7 +148,7 @@ class RagtuneVectorStore(VectorStore):
             if after != before:
                 write_documents(self._project, self._name, after)
                 self._project.ingest()
-                self._project.index()
+                self._project.index(yes=True)
 
     def _search(self, embedding: Sequence[float], k: int) -> list[tuple[Document, float, list[float]]]:
         """The nearest documents, each with its cosine and its vector."""
