@@ -11,7 +11,6 @@ from ragtune.chat.generate import generate
 from ragtune.chat.local import LocalChat
 from ragtune.config import Settings
 from ragtune.engine.cached import CachedEngine
-from ragtune.errors import EvaluationError
 from ragtune.hosted.providers import is_hosted
 from ragtune.protocols import ChatModel
 from ragtune.types import Arm, Generation, Message, Passage
@@ -48,15 +47,9 @@ def tuned_chat(workspace: Workspace, settings: Settings, tuned: Manifest) -> Cha
 
 
 def answerers(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:
-    """Who answers for each arm of an evaluation.
-
-    Raises:
-        EvaluationError: an arm has no model.
-    """
+    """Who answers for each arm of an evaluation."""
     if not is_hosted(settings.model.base):
         return _local(workspace, settings, models)
-    if "dsf" in settings.evaluate.arms:
-        raise EvaluationError("the arm dsf would cost a second tuning job, which is not made: take it out of evaluate.arms")
     base = build.chat_model(workspace, settings, settings.model.base)
     made: dict[Arm, ChatModel] = {arm: base for arm in settings.evaluate.arms if arm in ("base", "base-fewshot")}
     made |= {arm: tuned_chat(workspace, settings, manifest) for arm, manifest in models.items()}
