@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+import os
 import re
 import sqlite3
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +18,7 @@ import pytest
 
 from faults import Answer, gemini_error, gemini_reply, openai_error, openai_reply, openai_stream
 from ragtune import build
-from ragtune.config import load_settings
+from ragtune.config import dotenv_in_environment, load_settings
 from ragtune.errors import ChatError, ConfigError, KeyRefusedError, RagtuneError
 from ragtune.types import Message
 from ragtune.workspace import Workspace
@@ -156,6 +160,44 @@ def test_no_key_is_written_anywhere(name, faults, model, tmp_path, caplog, capfd
     with sqlite3.connect(Workspace(tmp_path).ledger) as db:
         assert db.execute("SELECT COUNT(*) FROM replies").fetchone()[0] == 1
     db.close()
+
+
+def test_googles_credentials_and_project_may_stand_in_dotenv(tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("google.genai")
+    from google_account import write_account
+
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    account = write_account(tmp_path / "account.json", "http://127.0.0.1:9/token")
+    (tmp_path / ".env").write_text(f"GOOGLE_APPLICATION_CREDENTIALS={account}\nGOOGLE_CLOUD_PROJECT=acme\n", encoding="utf-8")
+    assert build.chat_model(Workspace(tmp_path), load_settings(tmp_path), "vertex:gemini-3.5-flash")
+    assert "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ
+
+
+def test_what_is_lent_to_the_environment_is_lent_to_one_thread_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("LENT_API_KEY", raising=False)
+    projects = [tmp_path / name for name in ("one", "other")]
+    for project in projects:
+        project.mkdir()
+        (project / ".env").write_text(f"LENT_API_KEY={project.name}\n", encoding="utf-8")
+    together = threading.Barrier(2)
+
+    def look(project: Path) -> str:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(5)
+        with dotenv_in_environment(project):
+            time.sleep(0.1)
+            return os.environ["LENT_API_KEY"]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(look, projects)) == ["one", "other"]
+    assert "LENT_API_KEY" not in os.environ
+
+
+def test_vertex_does_not_embed_and_nothing_is_sent(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"write gemini:…, openai:…"):
+        build.embedder(Workspace(tmp_path), load_settings(tmp_path, ["embed.model=vertex:gemini-embedding-001"]))
 
 
 def test_threads_that_want_a_model_at_once_get_one(tiny_chat: Path, tiny_embedder: Path, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_doctor_names_keys_and_never_shows_them(run, monkeypatch):
     checks = {check["name"]: check for check in json.loads(out)}
     assert set(checks["Python"]) == {"name", "state", "found", "advice"}
     assert checks["Key OPENAI_API_KEY"]["found"] == "set (environment)"
-    assert checks["Key HF_TOKEN"]["state"] == "note"
+    assert [name for name in checks if name.startswith("Key ")] == ["Key OPENAI_API_KEY"], "nothing here wants another"
     assert {"Cores", "Memory", "Disk", "GPU", "Project", "Model all-minilm-l6-v2"} <= checks.keys()
     assert code == int(any(check["state"] == "problem" for check in checks.values()))
     code, shown, _ = run("doctor")
@@ -244,6 +244,63 @@ def test_a_token_in_dotenv_reaches_the_libraries_that_load_models(tmp_path: Path
     monkeypatch.delenv("HF_TOKEN")
     Project(tmp_path, create=True)
     assert os.environ["HF_TOKEN"] == "hf-of-dotenv"  # noqa: S105
+    (tmp_path / "other").mkdir()
+    Project(tmp_path / "other", create=True)
+    assert "HF_TOKEN" not in os.environ, "it is no other project's"
+
+
+def test_doctor_asks_of_a_hosted_model_its_key_its_address_and_its_package(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.delenv("COMPATIBLE_BASE_URL", raising=False)
+    toml = """
+[model]
+base = "openai:gpt-4.1-mini-2025-04-14"
+[embed]
+model = "compatible:e"
+[teacher]
+model = "vertex:gemini-3.5-flash"
+[judge]
+model = "together:m"
+"""
+    (tmp_path / "ragtune.toml").write_text(toml, encoding="utf-8")
+    code, out, _ = run("doctor", "--json")
+    found = {check["name"]: check for check in json.loads(out)}
+    assert code == 1
+    assert "OPENAI_API_KEY into .env" in found["Model openai:gpt-4.1-mini-2025-04-14"]["found"]
+    assert found["Key OPENAI_API_KEY"]["state"] == "note"
+    assert "which server?" in found["Model compatible:e"]["found"]
+    vertex = found["Model vertex:gemini-3.5-flash"]["found"]
+    assert "application-default login" in vertex
+    assert "GOOGLE_CLOUD_PROJECT" in vertex
+    (tmp_path / "account.json").touch()
+    (tmp_path / ".env").write_text(
+        "OPENAI_API_KEY=sk-x\nCOMPATIBLE_BASE_URL=http://localhost:1/v1\nGOOGLE_CLOUD_PROJECT=acme\n"
+        f"GOOGLE_APPLICATION_CREDENTIALS={tmp_path / 'account.json'}\n",
+        encoding="utf-8",
+    )
+    found = {check["name"]: check for check in json.loads(run("doctor", "--json")[1])}
+    for name in ("openai:gpt-4.1-mini-2025-04-14", "compatible:e", "vertex:gemini-3.5-flash"):
+        assert found[f"Model {name}"]["state"] == "ok", found[f"Model {name}"]
+    assert "TOGETHER_API_KEY" in found["Model together:m"]["found"]
+    assert found["Key TOGETHER_API_KEY"]["state"] == "note"
+    assert found["Key OPENAI_API_KEY"]["found"] == "set (.env)"
+
+
+@pytest.mark.parametrize("command", [["models", "choose"], ["models", "list"], ["models", "list", "--hosted"], ["doctor"]])
+def test_json_can_be_had_without_a_project(run, command):
+    _, out, err = run(*command, "--json")
+    assert json.loads(out), err
+
+
+def test_a_trial_without_a_success_exits_2_with_the_reasons(run, project: Path):
+    for stage in ("ingest", "index", "dataset"):
+        assert run(stage, "--project", project, "--set", "dataset.validation_share=0.3")[0] == 0
+    code, out, _ = run("models", "choose", "--try", "--model", "openai:gpt-6-luna", "--project", project)
+    assert code == 2
+    assert "OPENAI_API_KEY" in out
+    code, _, err = run("models", "choose", "--try", "--memory", "0", "--project", project)
+    assert code == 2
+    assert "no model fits that could be asked now" in err
 
 
 def test_doctor_works_outside_a_project(run):

@@ -157,6 +157,17 @@ def test_each_setting_has_a_description():
         assert description.endswith((".", "]")), name
 
 
+@pytest.mark.parametrize("setting", ["model.base", "embed.model", "teacher.model", "judge.model"])
+@pytest.mark.parametrize("name", ["gemini-pro", "models/gemini-pro", "google_genai:gemini-pro"])
+def test_a_model_that_is_gone_is_told_what_to_write_whatever_setting_names_it(tmp_path, setting, name):
+    with pytest.raises(ConfigError, match=rf"^{setting} = '{name}': .* write gemini:gemini-3.8-flash"):
+        load_settings(tmp_path, [f"{setting}={name}"])
+    section, _, leaf = setting.partition(".")
+    write(tmp_path, toml=f'[{section}]\n{leaf} = "{name}"\n')
+    with pytest.raises(ConfigError, match=r"write gemini:gemini-3\.8-flash"):
+        load_settings(tmp_path)
+
+
 def test_keys_are_found_in_environment_dotenv_and_mounted_files(tmp_path, monkeypatch):
     mounted = tmp_path / "mounted"
     mounted.write_text(f"{SECRET}-file\n", encoding="utf-8")
@@ -164,14 +175,16 @@ def test_keys_are_found_in_environment_dotenv_and_mounted_files(tmp_path, monkey
     monkeypatch.setenv("OPENAI_API_KEY", f"{SECRET}-env")
     monkeypatch.setenv("HF_TOKEN_FILE", str(mounted))
     monkeypatch.setenv("GOOGLE_API_KEY_FILE", str(tmp_path / "absent"))
-    assert present_keys(tmp_path) == {
+    names = ("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "HF_TOKEN")
+    assert {"TOGETHER_API_KEY", *names} < present_keys(tmp_path).keys()
+    assert present_keys(tmp_path, names) == {
         "OPENAI_API_KEY": "environment",
         "DEEPSEEK_API_KEY": ".env",
         "GEMINI_API_KEY": str(mounted),
         "GOOGLE_API_KEY": None,
         "HF_TOKEN": str(mounted),
     }
-    values = {name: key and key.get_secret_value() for name in present_keys(tmp_path) for key in [read_key(tmp_path, name)]}
+    values = {name: key and key.get_secret_value() for name in names for key in [read_key(tmp_path, name)]}
     assert values == {
         "OPENAI_API_KEY": f"{SECRET}-env",
         "DEEPSEEK_API_KEY": f"{SECRET}-dotenv",

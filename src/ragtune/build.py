@@ -4,6 +4,7 @@ from ragtune.backends.embedding import chunk_tokenizer, embedder, token_counter
 from ragtune.backends.hosted import chat_model, find_key, list_price, metered, price, price_of, server_address, tuned_from, vertex_place
 from ragtune.backends.index import load_store, new_store, open_corpus
 from ragtune.backends.local import engine, extra, model_fingerprint, release_engine, tokenizer, trainer, with_base
+from ragtune.backends.ready import what_is_missing
 from ragtune.backends.tuning import tuning_service
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "tuned_from",
     "tuning_service",
     "vertex_place",
+    "what_is_missing",
     "with_base",
 ]

@@ -273,7 +273,10 @@ def models_pull(
 def models_choose(
     task: Annotated[Task, typer.Option("--task", help="What the model is for.")] = "answer",
     budget: Annotated[
-        float | None, typer.Option("--budget", min=0, help="US dollars for all calls; default: any.", show_default=False)
+        float | None,
+        typer.Option(
+            "--budget", min=0, help="US dollars for all calls, and with --task tune for the tuning; default: any.", show_default=False
+        ),
     ] = None,
     calls: Annotated[int, typer.Option("--calls", min=1, help="How many calls there will be.")] = 1000,
     private: Annotated[bool, typer.Option("--private", help="No document may leave this machine.")] = False,
@@ -307,7 +310,12 @@ def models_choose(
         _show(ranked, as_json, "show_choices")
         return
     wanted = names or [choice.candidate.name for choice in ranked if choice.fits and choice.candidate.ready][:3]
-    _show(opened.try_models(wanted, questions=questions, yes=yes, confirm=_confirm()), as_json, "show_trials")
+    if not wanted:
+        raise ConfigError("no model fits that could be asked now: leave --try out to see why, or name some with --model")
+    trials = opened.try_models(wanted, questions=questions, yes=yes, confirm=_confirm())
+    _show(trials, as_json, "show_trials")
+    if all(trial.f1 is None for trial in trials):
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import json
 import os
+import threading
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,12 +23,27 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
 
 from ragtune.errors import ConfigError
+from ragtune.hosted.providers import KEYS as VENDOR_KEYS
+from ragtune.hosted.providers import split_name
 from ragtune.types import Arm, Context
 
 SETTINGS_FILE = "ragtune.toml"
 PREFIX = "RAGTUNE_"
-KEYS = ("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "HF_TOKEN")
-"""The keys that the doctor looks for; those of other providers are found by the same rules."""
+KEYS = (*VENDOR_KEYS, "HF_TOKEN")
+"""The keys that ragtune looks for; what LangChain's integrations want has names of its own."""
+_environment = threading.RLock()
+"""Held while the environment is read, or lent what is a project's own."""
+_lent_token: list[str] = []
+"""The HF_TOKEN that a project put into the environment, if one did."""
+
+
+def _check_name(name: str | None) -> str | None:
+    """Before hours of work, not when the model is asked for at last."""
+    try:
+        split_name(name or "")
+    except ConfigError as error:
+        raise PydanticCustomError("model_name", "{why}", {"why": str(error)}) from None
+    return name
 
 
 class Section(BaseModel):
@@ -64,6 +80,7 @@ class PrepareSettings(Section):
 class EmbedSettings(Section):
     """The embedder."""
 
+    _named = field_validator("model")(_check_name)
     model: str = "all-minilm-l6-v2"
     """Catalog id, Hugging Face id or local folder of a sentence-transformers model; or a hosted one, as openai:text-embedding-3-small."""
     batch_size: int = Field(64, ge=1)
@@ -119,6 +136,7 @@ class DatasetSettings(Section):
 class ModelSettings(Section):
     """The language model."""
 
+    _named = field_validator("base")(_check_name)
     base: str = "smollm2-135m-instruct"
     """Catalog id, Hugging Face id or local folder of the model to tune, with a chat template; or provider:model, tuned by its vendor."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -223,6 +241,7 @@ class TuningSettings(Section):
 class TeacherSettings(Section):
     """Writing questions from the documents."""
 
+    _named = field_validator("model")(_check_name)
     model: str | None = None
     """provider:model that writes questions, or local:MODEL; unset: questions are only those that you bring."""
     questions: int = Field(0, ge=0)
@@ -232,6 +251,7 @@ class TeacherSettings(Section):
 class JudgeSettings(Section):
     """A model that grades answers."""
 
+    _named = field_validator("model")(_check_name)
     model: str | None = None
     """provider:model that grades answers, or local:MODEL; unset: exact metrics alone."""
     questions: int = Field(100, ge=1)
@@ -348,11 +368,12 @@ def present_keys(project: Path, names: Sequence[str] = KEYS) -> dict[str, str | 
 
 def read_key(project: Path, name: str) -> SecretStr | None:
     """A vendor's key from the environment, .env, or the file that ``NAME_FILE`` names."""
-    where = present_keys(project, [name])[name]
+    with _environment:
+        where = present_keys(project, [name])[name]
+        if where == "environment":
+            return SecretStr(os.environ[name])
     if where is None:
         return None
-    if where == "environment":
-        return SecretStr(os.environ[name])
     if where == ".env":
         return SecretStr(str(_dotenv(project)[name]))
     return SecretStr(Path(where).read_text(encoding="utf-8").strip())
@@ -360,7 +381,8 @@ def read_key(project: Path, name: str) -> SecretStr | None:
 
 def read_variable(project: Path, name: str) -> str | None:
     """A variable that is no secret, such as ``OPENAI_BASE_URL``, from the environment or .env."""
-    return os.environ.get(name) or _dotenv(project).get(name) or None
+    with _environment:
+        return os.environ.get(name) or _dotenv(project).get(name) or None
 
 
 @contextlib.contextmanager
@@ -368,19 +390,36 @@ def dotenv_in_environment(project: Path) -> Iterator[None]:
     """What .env holds beside ragtune's own settings, and keys that ``NAME_FILE`` names, in the environment for as long as the block lasts.
 
     For libraries that look for a key there alone, when an object is made: afterwards another project of this process must not find it.
+    Other threads wait for the block's end: they would take what is lent for theirs, and miss it when it is taken back.
     """
-    held = {name: value for name, value in _dotenv(project).items() if value and not name.upper().startswith(PREFIX)}
-    for name in [name.removesuffix("_FILE") for name in (*os.environ, *held) if name.endswith("_API_KEY_FILE")]:
-        secret = read_key(project, name)
-        if secret is not None:
-            held.setdefault(name, secret.get_secret_value())
-    added = {name: value for name, value in held.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
+    with _environment:
+        held = {name: value for name, value in _dotenv(project).items() if value and not name.upper().startswith(PREFIX)}
+        for name in [name.removesuffix("_FILE") for name in (*os.environ, *held) if name.endswith("_API_KEY_FILE")]:
+            secret = read_key(project, name)
+            if secret is not None:
+                held.setdefault(name, secret.get_secret_value())
+        added = {name: value for name, value in held.items() if name not in os.environ}
+        os.environ.update(added)
+        try:
+            yield
+        finally:
+            for name in added:
+                os.environ.pop(name, None)
+
+
+def lend_token(project: Path) -> None:
+    """Put a project's HF_TOKEN where Hugging Face's libraries look for it, in place of the one that an earlier project brought.
+
+    They look whenever a model is loaded, in the middle of training too, so it stays there; of several projects that are open in one
+    process it is the last one's, or none.
+    """
+    with _environment:
+        if _lent_token and os.environ.get("HF_TOKEN") == _lent_token.pop():
+            del os.environ["HF_TOKEN"]
+        token = read_key(project, "HF_TOKEN")
+        if token is not None and "HF_TOKEN" not in os.environ:
+            os.environ["HF_TOKEN"] = token.get_secret_value()
+            _lent_token.append(token.get_secret_value())
 
 
 def render_toml(values: Mapping[str, Any] | None = None) -> str:

@@ -7,16 +7,20 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
+from ragtune import build
 from ragtune.config import Settings, present_keys
 from ragtune.errors import ModelError
+from ragtune.hosted.providers import is_hosted, split_name
 from ragtune.models import catalog
 from ragtune.models.pull import resolve
+from ragtune.workspace import Workspace
 
 State = Literal["ok", "note", "problem"]
 _EXTRAS = {
@@ -43,9 +47,18 @@ class Check:
 
 def run_checks(project: Path, settings: Settings) -> list[Check]:
     """Look at Python, cores, memory, disk, GPU, packages, models (the project's and the catalog's) and keys: named, never shown."""
-    models = dict.fromkeys([settings.model.base, settings.embed.model, *catalog.CATALOG])
+    own = _models(settings)
     checks = [_python(), _cores(), _memory(), _disk(project), _gpu(), *_packages()]
-    return [*checks, *(_model(name, settings) for name in models), *_keys(project), _project(project)]
+    models = (_model(name, own.get(name, ""), project, settings) for name in dict.fromkeys([*own, *catalog.CATALOG]))
+    return [*checks, *models, *_keys(project, list(own)), _project(project)]
+
+
+def _models(settings: Settings) -> dict[str, str]:
+    """The project's models, each with the first setting that names it."""
+    named = {"judge.model": settings.judge.model, "teacher.model": settings.teacher.model}
+    asked = {name.removeprefix("local:"): setting for setting, name in named.items() if name}
+    own = {settings.model.base: "model.base", settings.embed.model: "embed.model"}
+    return {**own, **{name: setting for name, setting in asked.items() if name not in own}}
 
 
 def _python() -> Check:
@@ -104,15 +117,18 @@ def _packages() -> list[Check]:
     ]
 
 
-def _model(name: str, settings: Settings) -> Check:
-    """Whether a model is here with all that it needs."""
+def _model(name: str, setting: str, project: Path, settings: Settings) -> Check:
+    """Whether a model is here, or could be asked, with all that it needs; no server is asked."""
     label = f"Model {name}"
     try:
+        if is_hosted(name):
+            missing = build.what_is_missing(Workspace(project), settings, name)
+            return Check(label, "problem" if missing else "ok", "; ".join(missing) or "hosted: nothing is missing to ask it")
         found = resolve(name, allow_pull=False)
     except ModelError as error:
         if name in catalog.CATALOG:
             return Check(label, "note", "not fetched yet", f"ragtune models pull {name} (or it is fetched when first used)")
-        return Check(label, "problem", str(error), f"set {_setting(name, settings)}")
+        return Check(label, "problem", str(error), f"set {setting}")
     if isinstance(found, str):
         return Check(label, "note", "of the model hub", "it is fetched when first used, or taken from the hub's cache")
     lacking = _lacking(found, ("*.safetensors", "*.bin") if name == settings.embed.model else ("*.safetensors",))
@@ -120,10 +136,6 @@ def _model(name: str, settings: Settings) -> Check:
         return Check(label, "ok", str(found))
     again = f"remove that folder and run 'ragtune models pull {name}'" if name in catalog.CATALOG else "save it again with save_pretrained"
     return Check(label, "problem", f"{found} lacks its {lacking}", again)
-
-
-def _setting(name: str, settings: Settings) -> str:
-    return "model.base" if name == settings.model.base else "embed.model"
 
 
 def _lacking(folder: Path, weights: tuple[str, ...]) -> str:
@@ -134,16 +146,25 @@ def _lacking(folder: Path, weights: tuple[str, ...]) -> str:
     return ""
 
 
-def _keys(project: Path) -> list[Check]:
-    return [
-        Check(
-            f"Key {name}",
-            "ok" if where else "note",
-            f"set ({where})" if where else "not set",
-            "" if where else "only needed for that vendor: put it in .env",
-        )
-        for name, where in present_keys(project).items()
-    ]
+def _keys(project: Path, models: Sequence[str]) -> list[Check]:
+    """The keys that are set, and the ones that the project's models want."""
+    found = present_keys(project)
+    checks = [Check(f"Key {name}", "ok", f"set ({where})") for name, where in found.items() if where]
+    for name in models:
+        keys = _wanted_keys(name)
+        if keys and not any(found[key] for key in keys):
+            checks.append(Check(f"Key {keys[0]}", "note", "not set", f"{name} may want it: put it in .env"))
+    return list(dict.fromkeys(checks))
+
+
+def _wanted_keys(name: str) -> tuple[str, ...]:
+    """Variables of which one may hold the key that a model wants."""
+    try:
+        if is_hosted(name):
+            return split_name(name)[0].keys
+        return ("HF_TOKEN",) if isinstance(resolve(name, allow_pull=False), str) else ()
+    except ModelError:
+        return ()
 
 
 def _project(project: Path) -> Check:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragtune import doctor as checks
-from ragtune.config import ENV_EXAMPLE, SETTINGS_FILE, load_settings, read_key, render_toml
+from ragtune.config import ENV_EXAMPLE, SETTINGS_FILE, lend_token, load_settings, render_toml
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.hosted.providers import is_hosted, price_name
 from ragtune.models import catalog
@@ -71,10 +70,7 @@ class Project:
         self.path = _find(path, create)
         self.settings = load_settings(self.path, overrides)
         self.workspace = Workspace(self.path)
-        # Hugging Face's own libraries read it from there, wherever a model is loaded.
-        token = read_key(self.path, "HF_TOKEN")
-        if token is not None:
-            os.environ.setdefault("HF_TOKEN", token.get_secret_value())
+        lend_token(self.path)
         self._progress: Progress = progress or Silent()
 
     @classmethod
@@ -253,7 +249,7 @@ class Project:
 
         Args:
             task: what the model is for.
-            budget: US dollars for ``calls`` calls; ``None`` is any.
+            budget: US dollars for ``calls`` calls, and where the task is ``tune`` for the tuning too; ``None`` is any.
             calls: how many.
             privacy: ``own-machine`` where no document may leave it.
             memory: GB of the GPU, or of the machine; ``None`` looks here.
@@ -377,7 +373,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | date) else value
 
 
 def _find(path: str | Path | None, create: bool) -> Path:

@@ -233,6 +233,9 @@ def show_plan(plan: TuningPlan) -> None:
     """What a hosted tuning job would be, and what stands in its way."""
     for warning in plan.warnings:
         err.print(Text.assemble(("· ", "yellow"), warning), soft_wrap=True)
+    if plan.made is not None:
+        out.print(plan.sentence, soft_wrap=True)
+        return
     out.print(f"{plan.sentence}; {plan.validation_examples} more to watch the loss on", soft_wrap=True)
     out.print(f"written and checked, not sent: {plan.training}", soft_wrap=True, markup=False)
     _reasons("problem", [Reason(where, what) for where, _, what in (each.partition(": ") for each in plan.problems)])

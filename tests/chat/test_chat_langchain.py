@@ -88,6 +88,13 @@ def test_a_refused_answer_is_a_refusal(answer, faults, chat):
     assert caught.value.charged
 
 
+def test_a_temperature_reaches_the_server(faults, chat):
+    for temperature in (0.0, 0.7):
+        faults.script(openai_reply())
+        chat().complete(ASKED, temperature=temperature)
+        assert faults.requests[-1].body["temperature"] == temperature
+
+
 def test_a_stream_that_is_cut_is_no_answer(faults, chat):
     faults.script(openai_stream(cut=True))
     pieces = []

@@ -42,6 +42,10 @@ def test_a_name_is_split_at_its_provider(name, provider, model):
         ("gemini:gemini-pro", "google-genai is the successor"),
         ("gemini:models/gemini-pro", "write gemini:gemini-"),
         ("langchain:google_genai:gemini-pro", "write gemini:gemini-"),
+        ("models/gemini-pro", "write gemini:gemini-"),
+        ("google:gemini-pro", "write gemini:gemini-"),
+        ("google_genai:gemini-pro", "write gemini:gemini-"),
+        ("vertex:gemini-pro", "on Vertex AI vertex:gemini-"),
     ],
 )
 def test_a_wrong_name_is_told_the_right_one(name, words):

@@ -61,6 +61,25 @@ def test_a_retired_model_is_out_from_its_day_on_and_says_so():
     assert "vendor:cheap" not in fitting(Need(today=date(2027, 1, 14)))
 
 
+def test_a_day_from_which_it_may_be_shut_down_rules_nothing_out_and_says_so():
+    perhaps = Candidate("vendor:perhaps", hosted=True, call=0.0, retires=date(2026, 10, 1), may_retire=True)
+    first = choose([DEAR, perhaps], Need(today=TODAY))[0]
+    assert (first.candidate.name, first.fits) == ("vendor:perhaps", True), "nor is it put last"
+    assert "may be shut down from 2026-10-01 on" in "; ".join(first.reasons)
+
+
+def test_a_budget_for_tuning_counts_the_tuning():
+    tuned = Candidate("vendor:tuned", hosted=True, call=0.001, training=7.6, tunable=True)
+    unknown = Candidate("vendor:unknown", hosted=True, call=0.001, training=None, tunable=True)
+    for budget, fits in ((8.0, False), (9.0, True)):
+        choices = {each.candidate.name: each for each in choose([tuned, unknown], Need("tune", budget=budget, today=TODAY))}
+        assert choices["vendor:tuned"].fits is fits
+        assert "tuning on 500 questions for 4 epochs (1.5 million tokens) costs about $7.60" in choices["vendor:tuned"].reasons[0]
+        assert choices["vendor:tuned"].cost == pytest.approx(8.6)
+        assert "set tuning.price" in choices["vendor:unknown"].reasons[0]
+    assert choose([tuned], Need(budget=2.0, today=TODAY))[0].fits, "which answering costs nothing of"
+
+
 def test_a_small_model_comes_last_for_a_task_that_asks_for_judgement_and_is_warned_of():
     need = Need(task="judge", memory=80e9, gpu=True, today=TODAY)
     assert fitting(need)[-1] == "small"

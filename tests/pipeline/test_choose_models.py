@@ -27,6 +27,25 @@ def test_a_key_makes_a_vendors_model_ready_and_its_absence_is_said(project: Path
     assert not ranked["deepseek:deepseek-chat"].fits
 
 
+def test_vertex_is_ready_with_credentials_and_a_project(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+    for name in ("GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def vertex() -> tuple[bool, str]:
+        ranked = {choice.candidate.name: choice.candidate for choice in Project(project).choose_models()}
+        found = ranked["vertex:gemini-3.5-flash"]
+        return found.ready, found.missing
+
+    assert "GOOGLE_CLOUD_PROJECT" in vertex()[1]
+    assert "application-default login" in vertex()[1]
+    (project / ".env").write_text("GOOGLE_CLOUD_PROJECT=acme\n", encoding="utf-8")
+    assert (vertex()[0], "GOOGLE_CLOUD_PROJECT" in vertex()[1]) == (False, False)
+    (tmp_path / "gcloud").mkdir()
+    (tmp_path / "gcloud" / "application_default_credentials.json").touch()
+    assert vertex() == (True, "")
+
+
 def test_each_model_answers_the_same_validation_questions_and_the_test_split_stays_unread(project: Path, tiny_chat: Path) -> None:
     opened = Project(project, overrides=["dataset.validation_share=0.3"])
     for stage in (opened.ingest, opened.index, opened.dataset):

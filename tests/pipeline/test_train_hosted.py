@@ -22,7 +22,7 @@ from google_account import write_account
 from ragtune import Project, build
 from ragtune.dataset.shared import epoch_groups
 from ragtune.dataset.store import read_dataset
-from ragtune.errors import ConfigError, ConsentError, ProjectError, TuningJobError
+from ragtune.errors import ConfigError, ConsentError, EvaluationError, ProjectError, TuningJobError
 from ragtune.pipeline.train import find_tuned
 from ragtune.prompts import build_messages
 from ragtune.testing.loopback import Fault
@@ -153,6 +153,22 @@ def test_a_dry_run_checks_and_prices_and_sends_nothing(project, server):
         Project(project).plan_tuning()
 
 
+def test_a_dry_run_of_what_is_made_says_so_and_prices_nothing(project, server):
+    before = hosted(project).plan_tuning()
+    made = hosted(project).train(confirm=yes)
+    sent = len(server.requests)
+    plan = hosted(project).plan_tuning()
+    assert (plan.made, plan.dollars, len(server.requests)) == (made.name, 0.0, sent)
+    counted = ("base", "training", "examples", "validation_examples", "tokens")
+    assert all(getattr(plan, name) == getattr(before, name) for name in counted)
+    code, out, err = finish(command(project, "--dry-run"))
+    assert code == 0, err
+    assert f"model {made.name} is as these inputs make it" in out
+    assert hosted(project, "tuning.epochs=1").plan_tuning().made is None
+    with pytest.raises(ProjectError, match="made from other inputs"):
+        hosted(project, "tuning.epochs=1").plan_tuning(name=made.name)
+
+
 def test_a_dataset_that_is_too_small_is_refused_before_anything_is_sent(project, server):
     small = hosted(project, "train.max_answers=4", "tuning.epochs=1")
     with pytest.raises(TuningJobError, match="has 4 examples, and must have 10"):
@@ -187,6 +203,43 @@ def test_a_job_is_cancelled_by_name_and_told_so(project, server):
         hosted(project).cancel_job(job.name)
     with pytest.raises(ProjectError, match="there are: tuned-"):
         hosted(project).cancel_job("nobody")
+
+
+def test_a_job_whose_note_was_lost_is_looked_for_before_it_is_cancelled(project, server):
+    server.script = ["running"]
+    server.faults["state"] = [Fault(500)]
+    with pytest.raises(Exception, match="failed with status 500"):
+        hosted(project).train(confirm=yes)
+    (path,) = (project / ".ragtune" / "models").glob("*/job.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    killed = {**record, "job": None, "status": "creating"}
+    path.write_text(json.dumps({**killed, "tag": "ragtune-unknown", "training": "file-unknown"}), encoding="utf-8")
+    with pytest.raises(TuningJobError, match="run this again in a minute") as caught:
+        hosted(project).cancel_job()
+    assert "remove" not in str(caught.value)
+    path.write_text(json.dumps(killed), encoding="utf-8")
+    cancelled = hosted(project).cancel_job()
+    assert (cancelled.job, cancelled.status) == ("ftjob-0001", "cancelled")
+    with pytest.raises(TuningJobError, match="was cancelled"):
+        hosted(project).train()
+    assert list(server.jobs) == ["ftjob-0001"]
+    path.write_text(json.dumps({**killed, "status": "intended"}), encoding="utf-8")
+    with pytest.raises(TuningJobError, match="nothing to stop"):
+        hosted(project).cancel_job()
+
+
+def test_the_control_without_passages_is_used_where_it_was_tuned_and_never_bought_on_the_way(project, server):
+    arms = ['evaluate.arms=["tuned", "dsf"]', 'evaluate.contexts=["retrieved"]', "evaluate.max_questions=3"]
+    hosted(project).train(confirm=yes)
+    sent = len(server.requests)
+    with pytest.raises(EvaluationError, match=r"ragtune train --without-context --dataset \S+'"):
+        hosted(project, *arms).evaluate()
+    assert len(server.requests) == sent
+    control = hosted(project).train(without_context=True, confirm=yes)
+    report = hosted(project, *arms, "train.epochs=1").evaluate().report  # the tuned model's settings count, not today's
+    assert report.models["dsf"] == control.figures["hosted"]
+    assert report.models["tuned"] != report.models["dsf"]
+    assert len(server.jobs) == 2
 
 
 def test_a_checkpoint_becomes_a_model_of_its_own(project, server):

@@ -43,6 +43,8 @@ def _hosted_embedder(workspace: Workspace, settings: Settings, provider: Provide
     name, embed, chat = settings.embed.model, settings.embed, settings.chat
     if provider.protocol == "langchain":
         raise ConfigError(f"embed.model = {name!r}: langchain: names chat models; name the embedder's own vendor, or compatible:MODEL")
+    if provider.name == "vertex":
+        raise ConfigError(f"embed.model = {name!r}: ragtune does not embed on Vertex AI; write gemini:…, openai:… or compatible:MODEL")
     key, variable = find_key(workspace, provider)
     address = server_address(workspace, settings, provider, model)
     server: EmbeddingServer

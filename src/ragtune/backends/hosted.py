@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragtune.backends.local import engine, extra, with_base
 from ragtune.config import Settings, dotenv_in_environment, read_key, read_variable
@@ -58,9 +58,9 @@ def chat_model(workspace: Workspace, settings: Settings, name: str) -> ChatModel
         case "gemini":
             with extra("gemini"):
                 from ragtune.chat.gemini import GeminiChat
-                from ragtune.hosted.gemini import connect, connect_vertex
+                from ragtune.hosted.gemini import connect
             if provider.name == "vertex":
-                client = connect_vertex(*vertex_place(workspace, settings, model), base_url=address, timeout=chat.timeout)
+                client = vertex_client(workspace, settings, model, address)
             else:
                 client = connect(key, base_url=address, timeout=chat.timeout)
             made = GeminiChat(name, model, client=client, secret=key, key_variable=variable, thinking=chat.thinking)
@@ -125,6 +125,7 @@ def price_of(settings: Settings, name: str, address: str | None, base: str | Non
 
     Raises:
         ConfigError: a cap is set, and no price is known to keep to it.
+        MissingExtraError: the price list is not installed.
     """
     found = list_price(settings, name, address, base)
     if found is None and math.isfinite(settings.chat.max_cost):
@@ -136,9 +137,14 @@ def price_of(settings: Settings, name: str, address: str | None, base: str | Non
 
 
 def list_price(settings: Settings, name: str, address: str | None, base: str | None = None) -> Price | None:
-    """Dollars for the tokens of one call; ``None`` where no price is known. A tuned model is priced by its ``base``."""
+    """Dollars for the tokens of one call; ``None`` where no price is known. A tuned model is priced by its ``base``.
+
+    Raises:
+        MissingExtraError: the price list is not installed.
+    """
     listed, model = price_name(base or name)
-    return find_price(listed, model, settings.chat.prices.get(name), free=is_own_machine(address))
+    with extra(split_name(name)[0].protocol):
+        return find_price(listed, model, settings.chat.prices.get(name), free=is_own_machine(address))
 
 
 def find_key(workspace: Workspace, provider: Provider) -> tuple[str | None, str | None]:
@@ -180,6 +186,33 @@ def server_address(workspace: Workspace, settings: Settings, provider: Provider,
     if found is not None and not found.startswith(("http://", "https://")):
         raise ConfigError(f"{name}: its address is {found!r}: write it with http:// or https:// (chat.base_urls, or {variable})")
     return found
+
+
+def google_credentials(workspace: Workspace) -> Any:
+    """Google's application default credentials, by a variable of .env too.
+
+    Raises:
+        KeyRefusedError: there are none.
+        MissingExtraError: Google's SDK is not installed.
+    """
+    with extra("gemini"):
+        from ragtune.hosted.gemini import find_credentials
+    with dotenv_in_environment(workspace.project):
+        return find_credentials()
+
+
+def vertex_client(workspace: Workspace, settings: Settings, model: str, address: str | None) -> Any:
+    """A client of Vertex AI, where the model is.
+
+    Raises:
+        ConfigError: no project is named.
+        KeyRefusedError: there are no credentials.
+        MissingExtraError: Google's SDK is not installed.
+    """
+    place, credentials = vertex_place(workspace, settings, model), google_credentials(workspace)
+    from ragtune.hosted.gemini import connect_vertex
+
+    return connect_vertex(*place, credentials=credentials, base_url=address, timeout=settings.chat.timeout)
 
 
 def vertex_place(workspace: Workspace, settings: Settings, model: str) -> tuple[str, str]:

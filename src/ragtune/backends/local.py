@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragtune.config import ModelSettings, Settings
+from ragtune.config import Settings
 from ragtune.errors import MissingExtraError
 from ragtune.hosted.providers import is_hosted
 from ragtune.models.fingerprint import fingerprint, hub_revision
@@ -105,5 +105,4 @@ def model_fingerprint(settings: Settings) -> str:
 
 def with_base(settings: Settings, base: str) -> Settings:
     """The same settings over another base model."""
-    model = ModelSettings(**{**settings.model.model_dump(), "base": base})
-    return settings.model_copy(update={"model": model})
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"base": base})})

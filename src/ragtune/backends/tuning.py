@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragtune.backends.hosted import find_key, server_address, vertex_place
+from ragtune.backends.hosted import find_key, google_credentials, server_address, vertex_client
 from ragtune.backends.local import extra
 from ragtune.config import Settings, read_variable
 from ragtune.errors import TuningJobError
@@ -45,13 +45,12 @@ def _vertex_tuning(workspace: Workspace, settings: Settings, base: str, model: s
     with extra("gemini"):
         from google.auth.transport.requests import AuthorizedSession
 
-        from ragtune.hosted.gemini import connect_vertex, find_credentials
         from ragtune.train.vertex import STORAGE, VertexTuning
     return VertexTuning(
         base,
         model,
-        client=connect_vertex(*vertex_place(workspace, settings, model), base_url=address, timeout=settings.chat.timeout),
-        session=AuthorizedSession(find_credentials()),  # type: ignore[no-untyped-call]
+        client=vertex_client(workspace, settings, model, address),
+        session=AuthorizedSession(google_credentials(workspace)),  # type: ignore[no-untyped-call]
         bucket=settings.tuning.bucket.removeprefix("gs://").rstrip("/"),
         storage=read_variable(workspace.project, "STORAGE_EMULATOR_HOST") or STORAGE,
         timeout=settings.chat.timeout,

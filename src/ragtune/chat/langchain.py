@@ -41,13 +41,15 @@ class LangChainChat:
         *,
         max_tokens: int = 512,
         schema: Mapping[str, Any] | None = None,  # noqa: ARG002 - how integrations take one differs: the prompt asks for it, and it is checked
-        temperature: float = 0.0,  # noqa: ARG002 - set when the model was made
+        temperature: float = 0.0,
         seed: int = 0,  # noqa: ARG002
     ) -> Reply:
         """A whole answer; see :class:`~ragtune.protocols.ChatModel`."""
         began = time.monotonic()
         try:
-            answer = self._model.invoke(_turns(messages), max_tokens=max_tokens + self.headroom)
+            # 0 was set when the model was made, as far as its integration takes one.
+            warmer: dict[str, Any] = {"temperature": temperature} if temperature else {}
+            answer = self._model.invoke(_turns(messages), max_tokens=max_tokens + self.headroom, **warmer)
         except Exception as error:
             raise self._translate(error) from None
         return self._reply(answer, time.monotonic() - began)

@@ -28,12 +28,15 @@ def connect(api_key: str | None, *, base_url: str | None = None, timeout: float 
     return genai.Client(api_key=api_key or "none", vertexai=False, http_options=options)
 
 
-def connect_vertex(project: str, location: str, *, base_url: str | None = None, timeout: float = 120.0) -> genai.Client:
-    """A client of Vertex AI with Google's application default credentials; it makes one attempt a call.
+def connect_vertex(
+    project: str, location: str, *, credentials: Any = None, base_url: str | None = None, timeout: float = 120.0
+) -> genai.Client:
+    """A client of Vertex AI; it makes one attempt a call.
 
     Args:
         project: the Google Cloud project that pays.
         location: a region such as ``us-central1``, or ``global``.
+        credentials: of google-auth; ``None`` takes the application default ones.
         base_url: another server of the same protocol.
         timeout: seconds to wait for the next bytes.
 
@@ -41,7 +44,8 @@ def connect_vertex(project: str, location: str, *, base_url: str | None = None, 
         KeyRefusedError: there are no credentials.
     """
     options = types.HttpOptions(base_url=base_url, api_version="v1beta1", timeout=int(timeout * 1000))
-    return genai.Client(vertexai=True, project=project, location=location, credentials=find_credentials(), http_options=options)
+    credentials = credentials or find_credentials()
+    return genai.Client(vertexai=True, project=project, location=location, credentials=credentials, http_options=options)
 
 
 def find_credentials() -> Any:

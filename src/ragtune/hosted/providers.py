@@ -56,7 +56,7 @@ _LANGCHAIN_PRICES = {"google_genai": "google", "google_vertexai": "google", "mis
 
 _GONE = {
     "gemini-pro": "gemini-pro, and the google-generativeai package whose GenerativeModel it was used with, are gone: write "
-    "gemini:gemini-3.8-flash (google-genai is the successor of that package)",
+    "gemini:gemini-3.8-flash, or on Vertex AI vertex:gemini-3.5-flash (google-genai is the successor of that package)",
 }
 
 
@@ -66,8 +66,9 @@ def split_name(name: str) -> tuple[Provider, str]:
     Raises:
         ConfigError: the provider is unknown, or the model is one that is gone.
     """
-    if name in _GONE:
-        raise ConfigError(_GONE[name])
+    gone = _GONE.get(_bare(name))
+    if gone is not None:
+        raise ConfigError(gone)
     head, colon, model = name.partition(":")
     if not colon or (len(head) == 1 and model[:1] in ("\\", "/")):  # a path on a drive
         return PROVIDERS["local"], name
@@ -85,15 +86,17 @@ def split_name(name: str) -> tuple[Provider, str]:
         raise ConfigError(
             f"{name!r} names no provider of LangChain's: write it as langchain:PROVIDER:MODEL, e.g. langchain:anthropic:MODEL"
         )
-    gone = _GONE.get(model.rpartition(":")[2].removeprefix("models/"))
-    if gone is not None:
-        raise ConfigError(gone)
     return provider, model
 
 
 def is_gone(model: str) -> bool:
     """Whether this was a model's name once, and :func:`split_name` says what to write now."""
-    return model in _GONE
+    return _bare(model) in _GONE
+
+
+def _bare(name: str) -> str:
+    """A model's name without a provider, or LangChain's, and without Google's folder."""
+    return name.rpartition(":")[2].removeprefix("models/")
 
 
 def price_name(name: str) -> tuple[str | None, str]:

@@ -22,6 +22,9 @@ TASKS: dict[Task, str] = {
 }
 _PROMPT_TOKENS, _ANSWER_TOKENS = 700, 60
 """Of one call with three passages, and of what comes back."""
+_QUESTIONS, _EPOCHS = 500, 4
+TRAINED_TOKENS = _QUESTIONS * _EPOCHS * (_PROMPT_TOKENS + _ANSWER_TOKENS)
+"""That a tuning job is assumed to be charged for, as no dataset need be there yet."""
 _BYTES = 2
 _TUNING = 2.2
 """Memory that LoRA needs beyond the weights in bf16, as a factor: activations of a few contexts, adapters and their moments."""
@@ -40,7 +43,9 @@ class Candidate:
         context: longest input in tokens.
         tunable: ragtune can tune it, on one's own machine or by a hosted job.
         call: US dollars of one call; 0 on one's own machine, ``None`` where no price is known.
+        training: US dollars of tuning it on ``TRAINED_TOKENS``, the same way.
         retires: the day from which on it answers no more.
+        may_retire: ``retires`` is the earliest day, not an announced one.
         tune_until: the first day without new tuning jobs.
         licence: of open weights.
         ready: it can be used now: its weights are here or can be fetched, its key is set.
@@ -53,7 +58,9 @@ class Candidate:
     context: int = 0
     tunable: bool = False
     call: float | None = 0.0
+    training: float | None = 0.0
     retires: date | None = None
+    may_retire: bool = False
     tune_until: date | None = None
     licence: str = ""
     ready: bool = True
@@ -66,7 +73,7 @@ class Need:
 
     Args:
         task: what it will do.
-        budget: US dollars for ``calls`` calls.
+        budget: US dollars for ``calls`` calls, and where the task is ``tune`` for the tuning before them.
         calls: how many.
         privacy: whether documents may leave the machine.
         memory: bytes of the GPU, or of the machine where there is none.
@@ -105,8 +112,24 @@ def memory_needed(parameters: float, *, tuning: bool) -> float:
 
 def _weigh(candidate: Candidate, need: Need) -> Choice:
     against = _against(candidate, need)
-    cost = None if candidate.call is None else candidate.call * need.calls
-    return Choice(candidate, not against, tuple(against or _for(candidate, need, cost)), cost)
+    cost = _cost(candidate, need)
+    return Choice(candidate, not against, tuple(against or _for(candidate, need)), cost)
+
+
+def _cost(candidate: Candidate, need: Need) -> float | None:
+    """US dollars of all calls and of the tuning before them; ``None`` where either is not known."""
+    training = candidate.training if need.task == "tune" and candidate.tunable else 0.0
+    return None if candidate.call is None or training is None else candidate.call * need.calls + training
+
+
+def _costs(candidate: Candidate, need: Need) -> str:
+    """What the cost is of, and how much."""
+    calls = "calls at a price that is not known" if candidate.call is None else f"calls cost about ${candidate.call * need.calls:.2f}"
+    if need.task != "tune" or not candidate.tunable:
+        return f"{need.calls} {calls}"
+    dollars = "costs what ragtune does not know" if candidate.training is None else f"costs about ${candidate.training:.2f}"
+    assumed = f"{_QUESTIONS} questions for {_EPOCHS} epochs ({TRAINED_TOKENS / 1e6:.1f} million tokens)"
+    return f"tuning on {assumed} {dollars}, {need.calls} {calls}"
 
 
 def _against(candidate: Candidate, need: Need) -> list[str]:
@@ -114,7 +137,7 @@ def _against(candidate: Candidate, need: Need) -> list[str]:
     found = []
     if need.privacy == "own-machine" and candidate.hosted:
         found.append("documents would leave this machine")
-    if candidate.retires is not None and candidate.retires <= need.today:
+    if candidate.retires is not None and candidate.retires <= need.today and not candidate.may_retire:
         found.append(f"retired since {candidate.retires}")
     if need.task == "tune" and not candidate.tunable:
         found.append("it cannot be tuned")
@@ -124,18 +147,21 @@ def _against(candidate: Candidate, need: Need) -> list[str]:
         wanted = memory_needed(candidate.parameters, tuning=need.task == "tune")
         if wanted > need.memory:
             found.append(f"it needs about {wanted / 1e9:.1f} GB of memory, and there are {need.memory / 1e9:.1f}")
-    if candidate.call is None and math.isfinite(need.budget):
-        found.append("its price is not known, so a budget cannot be kept to (set chat.prices)")
-    elif candidate.call is not None and candidate.call * need.calls > need.budget:
-        found.append(f"{need.calls} calls cost about ${candidate.call * need.calls:.2f}, more than ${need.budget:.2f}")
+    cost = _cost(candidate, need)
+    if cost is None and math.isfinite(need.budget):
+        setting = "chat.prices" if candidate.call is None else "tuning.price"
+        found.append(f"its price is not known, so a budget cannot be kept to (set {setting})")
+        found += [candidate.missing] if candidate.missing else []
+    elif cost is not None and cost > need.budget:
+        found.append(f"{_costs(candidate, need)}, more than ${need.budget:.2f}")
     return found
 
 
-def _for(candidate: Candidate, need: Need, cost: float | None) -> list[str]:
+def _for(candidate: Candidate, need: Need) -> list[str]:
     """What speaks for it, and what to mind."""
     found = []
     if candidate.hosted:
-        found.append(f"{need.calls} calls cost about ${cost:.2f}" if cost is not None else "its price is not known")
+        found.append(_costs(candidate, need))
     else:
         size = f"{_count(candidate.parameters)} parameters" if candidate.parameters else "of your own"
         found.append(f"{size}, on this machine, nothing leaves it" + (f"; {candidate.licence}" if candidate.licence else ""))
@@ -143,7 +169,9 @@ def _for(candidate: Candidate, need: Need, cost: float | None) -> list[str]:
         found.append(f"small for {TASKS[need.task]}: expect little, and measure it")
     if not candidate.hosted and not need.gpu and (candidate.parameters or 0) > 0.5e9:
         found.append("slow without a GPU")
-    if candidate.retires is not None:
+    if candidate.retires is not None and candidate.may_retire:
+        found.append(f"may be shut down from {candidate.retires} on")
+    elif candidate.retires is not None:
         found.append(f"retires on {candidate.retires}, in {(candidate.retires - need.today).days} days")
     if need.task == "tune" and candidate.tune_until is not None:
         found.append(f"no new tuning jobs from {candidate.tune_until} on")
@@ -159,9 +187,9 @@ def _count(parameters: float) -> str:
 def _order(choice: Choice, need: Need) -> tuple[object, ...]:
     candidate = choice.candidate
     small = not candidate.hosted and (candidate.parameters or 0) < _SMALLEST[need.task]
-    soon = candidate.retires is not None and (candidate.retires - need.today).days < 90
+    soon = candidate.retires is not None and not candidate.may_retire and (candidate.retires - need.today).days < 90
     slow = not candidate.hosted and not need.gpu and (candidate.parameters or 0) > 0.5e9
-    price = math.inf if candidate.call is None else candidate.call
+    price = math.inf if choice.cost is None else choice.cost
     return (not choice.fits, small, soon, slow, not candidate.ready, price, -(candidate.parameters or 0), candidate.name)
 
 

@@ -57,14 +57,18 @@ def answerers(workspace: Workspace, settings: Settings, models: Mapping[Arm, Man
     return {arm: Answerer(chat.name, _over(chat, settings)) for arm, chat in made.items()}
 
 
-def check_arms(settings: Settings) -> None:
-    """Before anything is made for them.
+def check_arms(workspace: Workspace, settings: Settings) -> None:
+    """Before anything is made for them: a hosted ``dsf`` control is a tuning job of its own, which nothing starts on the way.
 
     Raises:
         EvaluationError: an arm would have no model.
     """
     if is_hosted(settings.model.base) and "dsf" in settings.evaluate.arms:
-        raise EvaluationError("the arm dsf would cost a second tuning job, which is not made: take it out of evaluate.arms")
+        if not any(model.settings.get("without_context") and model.settings.get("hosted") for model in workspace.manifests("models")):
+            raise EvaluationError(
+                "the arm dsf needs a tuning job of its own, which costs money and is not started here: take it out of evaluate.arms, and "
+                "after this run 'ragtune train --without-context' and 'ragtune evaluate' with it"
+            )
 
 
 def _local(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import psutil
 
 from ragtune import build
 from ragtune.chat.generate import generate
-from ragtune.config import Settings, read_variable
+from ragtune.config import Settings
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import read_dataset
-from ragtune.errors import ChatError, ConfigError, EvaluationError, KeyRefusedError, MissingExtraError, ModelError
+from ragtune.errors import ChatError, ConfigError, EvaluationError, MissingExtraError, ModelError
 from ragtune.evaluate.answers import f1
 from ragtune.evaluate.intervals import bootstrap
 from ragtune.hosted.providers import is_hosted, split_name
 from ragtune.models.catalog import CATALOG, OPEN_MODELS
-from ragtune.models.choose import Candidate, Choice, Need, call_tokens, choose
+from ragtune.models.choose import TRAINED_TOKENS, Candidate, Choice, Need, call_tokens, choose
 from ragtune.models.hosted import HOSTED, HostedModel
 from ragtune.models.pull import is_here
 from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate, prompt_tokens
@@ -33,9 +32,6 @@ from ragtune.protocols import ChatModel
 from ragtune.quotes import check_quote
 from ragtune.types import Generation, Message, Usage
 from ragtune.workspace import Workspace
-
-_LOGIN = Path.home() / ".config" / "gcloud" / "application_default_credentials.json"
-"""Where Google's login puts its credentials (https://cloud.google.com/docs/authentication/application-default-credentials)."""
 
 
 def rank_models(workspace: Workspace, settings: Settings, need: Need) -> list[Choice]:
@@ -151,23 +147,27 @@ def _hosted(workspace: Workspace, settings: Settings) -> Iterator[Candidate]:
 
 
 def _hosted_candidate(workspace: Workspace, settings: Settings, model: HostedModel) -> Candidate:
-    provider, name = split_name(model.id)
-    missing = ""
-    try:
-        build.find_key(workspace, provider)
-    except KeyRefusedError:
-        missing = f"there is no key yet: {' or '.join(provider.keys)}"
-    if provider.name == "vertex" and not (read_variable(workspace.project, "GOOGLE_APPLICATION_CREDENTIALS") or _LOGIN.is_file()):
-        missing = "log in first: gcloud auth application-default login"
-    price = build.list_price(settings, model.id, build.server_address(workspace, settings, provider, name))
+    missing = build.what_is_missing(workspace, settings, model.id)
+    per_million = settings.tuning.price if settings.tuning.price is not None else model.training_price
     return Candidate(
         model.id,
         hosted=True,
         context=model.context or 0,
         tunable="tune" in model.uses,
-        call=None if price is None else price(Usage(*call_tokens())),
-        retires=None if model.may_retire else model.retires,
+        call=_call_price(workspace, settings, model.id),
+        training=None if per_million is None else per_million * TRAINED_TOKENS / 1e6,
+        retires=model.retires,
+        may_retire=model.may_retire,
         tune_until=model.tune_until,
         ready=not missing,
-        missing=missing,
+        missing="; ".join(missing),
     )
+
+
+def _call_price(workspace: Workspace, settings: Settings, name: str) -> float | None:
+    provider, model = split_name(name)
+    try:
+        price = build.list_price(settings, name, build.server_address(workspace, settings, provider, model))
+    except (ConfigError, MissingExtraError):  # which are among what is missing
+        return None
+    return None if price is None else price(Usage(*call_tokens()))

@@ -23,12 +23,13 @@ from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
 from ragtune.hosted.providers import is_hosted
-from ragtune.pipeline.answerers import answerers, check_arms, device
+from ragtune.pipeline.answerers import answerers, device
 from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate, prompt_tokens
 from ragtune.pipeline.forecast import ANSWER_TOKENS
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_bill, judge_key
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.train import find_tuned, train
+from ragtune.pipeline.train_hosted import hosted_key
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, Shot, build_messages, parse_answer
 from ragtune.quotes import check_quote
@@ -87,7 +88,7 @@ def evaluate(
         confirm: asked before money is spent, where ``yes`` was not said.
 
     Raises:
-        EvaluationError: the split is empty or unknown.
+        EvaluationError: the split is empty or unknown, or there is no hosted model for an arm.
         ConsentError: it costs money and nobody agreed to it.
     """
     started = time.monotonic()
@@ -98,12 +99,10 @@ def evaluate(
     source = workspace.find("datasets", str(tuned.inputs["dataset"]))
     folder = workspace.artifact("datasets", source.name)
     models: dict[Arm, Manifest] = {"tuned": tuned}
-    check_arms(settings)
     if "dsf" in settings.evaluate.arms:
         # The control differs in its passages alone: it learns as much, as fast and from the same questions.
         alike = settings.model_copy(update={"train": TrainSettings(**tuned.settings["train"])})
-        made = train(workspace, alike, source.name, None, progress, without_context=True)
-        models["dsf"] = workspace.find("models", made.name)
+        models["dsf"] = _control(workspace, alike, source, progress)
     key, read, inputs = _key(settings, source, folder, models, split)
     found = workspace.find_key("evaluations", key)
     if found is not None and name in (None, found.name):
@@ -143,6 +142,19 @@ def evaluate(
     _write(output, manifest, report, predictions, data, examples, workspace, tuned, judged)
     progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
     return EvaluationResult(name, str(output), True, report)
+
+
+def _control(workspace: Workspace, settings: Settings, source: Manifest, progress: Progress) -> Manifest:
+    """The ``dsf`` control: trained here where it is not yet; of a hosted base only found, for its job is paid and to be asked about."""
+    if not is_hosted(settings.model.base):
+        return workspace.find("models", train(workspace, settings, source.name, None, progress, without_context=True).name)
+    found = workspace.find_key("models", hosted_key(workspace, settings, source, without_context=True)[0])
+    if found is None:
+        raise EvaluationError(
+            f"the arm dsf needs a tuning job of its own, which costs money and is not started here: run 'ragtune train --without-context "
+            f"--dataset {source.name}' with the settings of the tuned model, or take dsf out of evaluate.arms"
+        )
+    return found
 
 
 def load_evaluation(workspace: Workspace, name: str | None, *, made: bool = False) -> EvaluationResult:

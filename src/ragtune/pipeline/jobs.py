@@ -34,13 +34,20 @@ def cancel_job(workspace: Workspace, settings: Settings, name: str | None) -> Tu
     """
     job = _find(workspace, name)
     record = jobs.read_record(workspace.artifact("models", job.name))
-    if record is None or record.job is None:
-        raise TuningJobError(f"the job of {job.name} was not started yet: run 'ragtune train' to start it, or remove its folder")
+    if record is None or (record.job is None and record.status != "creating"):
+        raise TuningJobError(f"the job of {job.name} was not started yet, so there is nothing to stop: 'ragtune train' would start it")
     if record.end is not None:
         raise TuningJobError(f"the job of {job.name} has ended ({record.status})")
     service = build.tuning_service(workspace, settings, record.base)
-    service.cancel(record.job)
-    return replace(job, status=service.state(record.job).status)
+    # It was asked for, and the answer lost: 'ragtune train' finds it the same way, and notes how it ended.
+    id_ = record.job or service.find(record.tag, record.training or "")
+    if id_ is None:
+        raise TuningJobError(
+            f"the job of {job.name} was asked for, and its vendor knows of none yet: run this again in a minute; "
+            "if it stays so, none was started and nothing is charged"
+        )
+    service.cancel(id_)
+    return replace(job, job=id_, status=service.state(id_).status)
 
 
 def checkpoints(workspace: Workspace, settings: Settings, name: str | None) -> list[TuningCheckpoint]:
@@ -52,7 +59,7 @@ def checkpoints(workspace: Workspace, settings: Settings, name: str | None) -> l
     """
     job = _find(workspace, name)
     if job.job is None:
-        raise TuningJobError(f"the job of {job.name} was not started yet: run 'ragtune train'")
+        raise TuningJobError(f"the job of {job.name} is not known to have been started: run 'ragtune train', which looks for it")
     return build.tuning_service(workspace, settings, job.base).checkpoints(job.job)
 
 

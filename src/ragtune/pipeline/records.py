@@ -135,7 +135,8 @@ class ModelResult:
 class TuningPlan:
     """What a hosted tuning job would be sent and cost; ``dollars`` is ``None`` where no price is known.
 
-    ``training`` is the file as it would be uploaded, ``problems`` what its vendor would refuse, ``warnings`` what to know before paying.
+    ``training`` is the file as it would be uploaded, ``problems`` what its vendor would refuse, ``warnings`` what to know before paying,
+    ``made`` the finished model of the same inputs, where there is one: then nothing would be sent or paid.
     """
 
     base: str
@@ -146,10 +147,13 @@ class TuningPlan:
     dollars: float | None
     warnings: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    made: str | None = None
 
     @property
     def sentence(self) -> str:
         """What will be done and what it will cost."""
+        if self.made is not None:
+            return f"{self.base} was tuned on this already: model {self.made} is as these inputs make it, and nothing would be sent or paid"
         cost = "its price is not known to ragtune" if self.dollars is None else f"about ${self.dollars:,.2f}"
         return f"tuning {self.base} on {self.examples} examples: about {self.tokens:,} tokens, {cost}"
 

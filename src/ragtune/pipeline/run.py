@@ -128,7 +128,7 @@ def check_models(workspace: Workspace, settings: Settings) -> None:
     if is_hosted(settings.embed.model):
         build.embedder(workspace, settings)
     if is_hosted(settings.model.base):
-        check_arms(settings)
+        check_arms(workspace, settings)
         base = hosted_settings(settings).model.base
         build.chat_model(workspace, settings, base)
         build.tuning_service(workspace, settings, base)

@@ -116,7 +116,26 @@ def plan_hosted(
 ) -> TuningPlan:
     """Export and check the files and say what a job would cost, without asking its vendor for anything."""
     settings = hosted_settings(settings)
-    return _prepare(workspace, settings, workspace.find("datasets", dataset), name, without_context).plan
+    source = workspace.find("datasets", dataset)
+    found = workspace.find_key("models", hosted_key(workspace, settings, source, without_context)[0])
+    if found is not None and name in (None, found.name):
+        return _plan_made(found, workspace.artifact("models", found.name))
+    return _prepare(workspace, settings, source, name, without_context).plan
+
+
+def _plan_made(found: Manifest, folder: Path) -> TuningPlan:
+    """Of a finished model: what was sent, and that nothing will be."""
+    validation = folder / "validation.jsonl"
+    watched = len(validation.read_text(encoding="utf-8").splitlines()) if validation.is_file() else 0
+    return TuningPlan(
+        base=str(found.settings["model"]["base"]),
+        training=str(folder / "training.jsonl"),
+        examples=int(found.figures["answers"]),
+        validation_examples=watched,
+        tokens=int(found.figures["estimate"]["tokens"]),
+        dollars=0.0,
+        made=found.name,
+    )
 
 
 def hosted_settings(settings: Settings) -> Settings:
