@@ -63,12 +63,12 @@ def check_arms(workspace: Workspace, settings: Settings) -> None:
     Raises:
         EvaluationError: an arm would have no model.
     """
-    if is_hosted(settings.model.base) and "dsf" in settings.evaluate.arms:
-        if not any(model.settings.get("without_context") and model.settings.get("hosted") for model in workspace.manifests("models")):
-            raise EvaluationError(
-                "the arm dsf needs a tuning job of its own, which costs money and is not started here: take it out of evaluate.arms, and "
-                "after this run 'ragtune train --without-context' and 'ragtune evaluate' with it"
-            )
+    made = any(model.settings.get("without_context") and model.settings.get("hosted") for model in workspace.manifests("models"))
+    if is_hosted(settings.model.base) and "dsf" in settings.evaluate.arms and not made:
+        raise EvaluationError(
+            "the arm dsf needs a tuning job of its own, which costs money and is not started here: take it out of evaluate.arms, and "
+            "after this run 'ragtune train --without-context' and 'ragtune evaluate' with it"
+        )
 
 
 def _local(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:
