@@ -156,7 +156,7 @@ def test_an_index_and_a_datasets_questions_are_paid_for_where_somebody_agreed(ho
     paid = Project(hosted, overrides=[f'chat.prices={{"{FREE}" = [1000, 0]}}', "chat.max_cost=100"])
     paid.ingest()
     told = []
-    with pytest.raises(ConsentError, match=r"compatible:m embeds \d+ chunks, about \d+ tokens, for about \$\d.*--yes"):
+    with pytest.raises(ConsentError, match=r"compatible:m embeds \d+ chunks, about [\d,]+ tokens, for about \$\d.*--yes"):
         paid.index()
     with pytest.raises(ConsentError, match="nothing was spent"):
         paid.index(confirm=lambda plan: bool(told.append(plan)))
