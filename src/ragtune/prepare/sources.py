@@ -6,12 +6,29 @@ A source's name becomes its document's ``source``: the path under the ingested f
 from __future__ import annotations
 
 import glob
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from ragtune.errors import ReadError
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Which fields of a row or record hold what; where there are none of that name, the usual names count.
+
+    Args:
+        id: what follows ``#`` in its document's name.
+        title: its document's title.
+        text: its document's text, in this order; the other fields become metadata.
+    """
+
+    id: str | None = None
+    title: str | None = None
+    text: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +36,30 @@ class Source:
     """A file to read.
 
     Args:
-        path: where it is now.
+        path: where it is now; of a member of an archive, where the archive is.
         name: POSIX path under the ingested folder; the file's name where a file was given. Unique in one :func:`find_sources`.
+        data: the bytes of a member of an archive; ``None`` where the file itself is meant.
+        fields: which fields hold what, for files of rows and records.
     """
 
     path: Path
     name: str
+    data: bytes | None = None
+    fields: Fields = Fields()
+
+    @property
+    def suffix(self) -> str:
+        """The ending in small letters, with the dot; that of a packed tar is one: ``.tar.gz``."""
+        endings = [ending.lower() for ending in PurePosixPath(self.name).suffixes[-2:]]
+        return "".join(endings) if len(endings) == 2 and endings[0] == ".tar" else endings[-1] if endings else ""
+
+    def open(self) -> IO[bytes]:
+        """A stream of its bytes."""
+        return self.path.open("rb") if self.data is None else io.BytesIO(self.data)
+
+    def read_bytes(self) -> bytes:
+        """All of its bytes."""
+        return self.path.read_bytes() if self.data is None else self.data
 
 
 @dataclass(frozen=True, slots=True)
