@@ -102,7 +102,7 @@ def find_sources(paths: Sequence[Path], on_unreadable: Callable[[Unreadable], No
 
     named: dict[str, Source] = {}
     seen: set[Path] = set()
-    for root in _expand(paths):
+    for root in _expand(paths, report):
         files = _walk(root, report) if root.is_dir() else iter([(root, root.name)])
         for path, name in files:
             real = path.resolve()
@@ -117,7 +117,7 @@ def find_sources(paths: Sequence[Path], on_unreadable: Callable[[Unreadable], No
     return [named[name] for name in sorted(named)]
 
 
-def _expand(paths: Sequence[Path]) -> Iterator[Path]:
+def _expand(paths: Sequence[Path], report: Callable[[str, str], None]) -> Iterator[Path]:
     for path in paths:
         try:
             there = path.exists()
@@ -130,7 +130,27 @@ def _expand(paths: Sequence[Path]) -> Iterator[Path]:
         matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207 - patterns may be absolute
         if not matches:
             raise ReadError(f"{path} does not exist: give a file, a folder or a quoted pattern that matches some")
+        _look_into_folders(path, report)
         yield from map(Path, matches)
+
+
+def _look_into_folders(pattern: Path, report: Callable[[str, str], None]) -> None:
+    """Report every folder that cannot be read where a pattern may have matches: it passes over them without a word.
+
+    Its matches are called by their file's name, so any of them may lie there: hence the name of the whole.
+    """
+    steps = pattern.parts
+    fixed = next(i for i, step in enumerate(steps) if glob.has_magic(step))
+    base = Path(*steps[:fixed])
+    deepest = None if "**" in steps else len(steps) - fixed - 1
+
+    def on_error(error: OSError) -> None:
+        report(".", f"the folder {error.filename} cannot be read: {error.strerror or error}")
+
+    for folder, folders, _ in os.walk(base, onerror=on_error, followlinks=False):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if deepest is not None and len(Path(folder).relative_to(base).parts) >= deepest:
+            folders.clear()
 
 
 def _walk(root: Path, report: Callable[[str, str], None]) -> Iterator[tuple[Path, str]]:
