@@ -45,8 +45,11 @@ def run_with(evil_reader: str, folder: Path, tmp_path: Path, timeout_s: float = 
     program = (
         "import json, sys; from pathlib import Path; from ragtune.prepare import find_sources, read_sources\n"
         f"found = read_sources(find_sources([Path({str(folder)!r})]), {timeout_s}, {memory_mb}, 1)\n"
-        "def told(r): return ' '.join(d.source for d in r.documents) + '|' + ' '.join(s.reason for s in r.skipped)\n"
-        "json.dump({r.source.name: r.reason or (told(r) if r.source.name.endswith('.zip') else r.documents[0].text) for r in found}, sys.stdout)"
+        "def told(r):\n"
+        "    if r.source.name.endswith('.zip'):\n"
+        "        return ' '.join(d.source for d in r.documents) + '|' + ' '.join(s.reason for s in r.skipped)\n"
+        "    return r.documents[0].text\n"
+        "json.dump({r.source.name: r.reason or told(r) for r in found}, sys.stdout)"
     )
     environment = os.environ | {"PYTHONPATH": str(package), "OPENAI_API_KEY": "secret"}
     run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60)

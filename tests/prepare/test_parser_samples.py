@@ -1,5 +1,7 @@
 """Every file of ``parser_samples``: which phrases must be found in its text (hand-picked by looking into it), or why it is refused."""
 
+# ruff: noqa: E501 - the lines of a table, and files written out
+
 from __future__ import annotations
 
 import os

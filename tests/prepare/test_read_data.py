@@ -1,5 +1,7 @@
 """JSON, XML, notebooks, Parquet and source code; and the fields of records that a project names."""
 
+# ruff: noqa: E501 - the lines of a table, and files written out
+
 from __future__ import annotations
 
 import json

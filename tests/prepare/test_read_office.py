@@ -1,5 +1,7 @@
 """Presentations, spreadsheets, OpenDocument texts and e-books, made here."""
 
+# ruff: noqa: E501 - the lines of a table, and files written out
+
 from __future__ import annotations
 
 import datetime as dt
@@ -19,10 +21,6 @@ pptx = pytest.importorskip("pptx", reason="needs ragtune[documents]")
 pytest.importorskip("python_calamine", reason="needs ragtune[documents]")
 pytest.importorskip("mammoth", reason="needs ragtune[documents]")
 xlsxwriter = pytest.importorskip("xlsxwriter")
-
-from pptx.chart.data import CategoryChartData
-from pptx.enum.chart import XL_CHART_TYPE
-from pptx.util import Inches
 
 DC = 'xmlns:dc="http://purl.org/dc/elements/1.1/"'
 ODF = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "text", "table", "style", "meta"))
@@ -44,6 +42,10 @@ def zipped(parts: Mapping[str, str]) -> bytes:
 
 
 def deck() -> bytes:
+    from pptx.chart.data import CategoryChartData
+    from pptx.enum.chart import XL_CHART_TYPE
+    from pptx.util import Inches
+
     made = pptx.Presentation()
     made.core_properties.title, made.core_properties.author = "Lift talk", "Ann"
     slide = made.slides.add_slide(made.slide_layouts[1])
