@@ -59,6 +59,12 @@ class PrepareSettings(Section):
     """Seconds that a parser may take for one file."""
     memory: int = Field(2048, ge=256)
     """MiB that a parser process may use."""
+    id_field: str | None = None
+    """Field of a row or record (CSV, JSON, JSON Lines, Parquet) that names its document; unset: id, or its number."""
+    title_field: str | None = None
+    """Field that is its document's title; unset: title, name or headline."""
+    text_fields: tuple[str, ...] = ()
+    """Fields that are its document's text, in this order; the others become metadata. Unset: text, content or body, else all fields."""
     near_duplicates: float = Field(0.9, gt=0, le=1)
     """Jaccard similarity of 5-word shingles above which a document is dropped as a near-duplicate; 1 drops exact copies only."""
     chunk_size: int = Field(96, ge=32)

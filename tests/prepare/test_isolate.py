@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ import pytest
 
 import ragtune
 from ragtune.prepare import ReadResult, Source, find_sources, read_sources
+from ragtune.prepare.read import csv
 
 pytest.importorskip("charset_normalizer", reason="needs ragtune[documents]")
 
@@ -44,7 +46,11 @@ def run_with(evil_reader: str, folder: Path, tmp_path: Path, timeout_s: float = 
     program = (
         "import json, sys; from pathlib import Path; from ragtune.prepare import find_sources, read_sources\n"
         f"found = read_sources(find_sources([Path({str(folder)!r})]), {timeout_s}, {memory_mb}, 1)\n"
-        "json.dump({r.source.name: r.reason or r.documents[0].text for r in found}, sys.stdout)"
+        "def told(r):\n"
+        "    if r.source.name.endswith('.zip'):\n"
+        "        return ' '.join(d.source for d in r.documents) + '|' + ' '.join(s.reason for s in r.skipped)\n"
+        "    return r.documents[0].text\n"
+        "json.dump({r.source.name: r.reason or told(r) for r in found}, sys.stdout)"
     )
     environment = os.environ | {"PYTHONPATH": str(package), "OPENAI_API_KEY": "secret"}
     run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60)
@@ -115,20 +121,30 @@ def test_a_file_that_vanished_is_a_reason(tmp_path: Path) -> None:
     assert "gone.md cannot be read: FileNotFoundError" in (result.reason or "")
 
 
-def test_hostile_files_are_read_or_refused_and_nothing_else(tmp_path: Path) -> None:
-    if "RAGTUNE_DATA" not in os.environ:
-        pytest.skip("set RAGTUNE_DATA to the folder of sample data")
-    pytest.importorskip("liteparse", reason="needs ragtune[documents]")
-    found = results(Path(os.environ["RAGTUNE_DATA"]) / "parser_samples/made", timeout_s=30)
-    refused = {name: result.reason for name, result in found.items() if result.reason}
-    assert refused.keys() == {
-        "billion_laughs.docx", "external_entity.docx", "html_named.pdf", "make_hostile.py", "nul_bytes.md", "pdf_header_only.pdf",
-        "truncated_half.pdf", "truncated_no_eof.pdf", "zip_bomb_200mb.docx",
-    }  # fmt: skip
-    assert not [reason for reason in refused.values() if reason and ("crashed" in reason or "took more" in reason)]
-    text = {name: result.documents[0].text for name, result in found.items() if result.documents}
-    assert text["deep_nesting.html"] == "deep text"
-    assert text["zip_slip.docx"] == "hello"
-    assert text["mojibake_latin1_as_utf8.txt"] == "Größe, façade, naïve café – 20 °C"
-    assert "root:" not in "".join(text.values())
-    assert len(found["huge_table.csv"].documents or ()) == 20_000
+def test_a_parser_that_breaks_on_a_member_of_an_archive_costs_that_member_only(tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        for name in ("a.md", "b.html", "c.md", "d.html", "e.md"):
+            archive.writestr(name, f"# {name}\n\nText.")
+    outcome = run_with(CRASH, folder, tmp_path)
+    documents, skipped = outcome["all.zip"].split("|")
+    assert documents == "all.zip/a.md all.zip/c.md all.zip/e.md"
+    assert re.findall(r"reading (\S+) crashed its parser", skipped) == ["all.zip/b.html", "all.zip/d.html"]
+
+
+def test_an_archive_on_which_parsers_break_again_and_again_is_given_up(tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        for i in range(9):
+            archive.writestr(f"{i}.html", "x")
+        archive.writestr("z.md", "never reached")
+    assert re.search("all.zip holds nothing that can be read.*crashed its parser", run_with(CRASH, folder, tmp_path)["all.zip"])
+
+
+def test_a_row_is_read_in_the_child_as_it_is_read_here(tmp_path: Path) -> None:
+    path = tmp_path / "towers.csv"
+    path.write_text("id,name,height\nA-02,Orchard Tower,13\nA-04,Velvet Tower,20\n", encoding="utf-8")
+    (result,) = read_sources([Source(path, "towers.csv")])
+    assert [document.text for document in result.documents] == [document.text for document in csv.read(Source(path, "towers.csv"))]

@@ -94,6 +94,25 @@ def test_a_folder_that_cannot_be_read_is_reported_with_what_it_may_hide(tmp_path
     assert Unreadable(".", "").hides("any.md")
 
 
+@pytest.mark.parametrize(("pattern", "said"), [("**/*.md", True), ("*/*.md", True), ("*.md", False)])
+def test_a_folder_that_a_pattern_cannot_look_into_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, said: bool
+) -> None:
+    make(tmp_path, "secret/b.md", "a/c.md", "d.md")
+    scandir = os.scandir
+
+    def deny(path: Any) -> Any:
+        if Path(os.fsdecode(path)).name == "secret":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", deny)
+    found: list[Unreadable] = []
+    find_sources([tmp_path / pattern], found.append)
+    expected = [Unreadable(".", f"the folder {tmp_path / 'secret'} cannot be read: Permission denied")]
+    assert found == (expected if said else [])
+
+
 def test_a_file_that_cannot_be_looked_at_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "a.md", "b.md")
     is_file = Path.is_file

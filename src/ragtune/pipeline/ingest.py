@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ragtune import build
@@ -14,7 +15,17 @@ from ragtune.corpus import Corpus, FileState
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.pipeline.dataset import question_files
 from ragtune.pipeline.records import IngestResult
-from ragtune.prepare import Source, Unreadable, chunk_document, find_duplicates, find_sources, read_sources, reader_version
+from ragtune.prepare import (
+    Fields,
+    Source,
+    Unreadable,
+    chunk_document,
+    find_duplicates,
+    find_sources,
+    holds_records,
+    read_sources,
+    reader_version,
+)
 from ragtune.progress import Progress
 from ragtune.types import Chunk, Document, Reason
 from ragtune.workspace import Workspace, hash_file, stage_key
@@ -22,6 +33,7 @@ from ragtune.workspace import Workspace, hash_file, stage_key
 VERSION = 1
 _SOURCES = "sources"
 _DEDUPED = "deduped"
+_MOST_LISTED = 20
 
 
 def ingest(
@@ -158,8 +170,9 @@ def _read(
         )
     progress.start("ingest", len(changed))
     reasons = []
+    fields = _fields(settings)
     results = read_sources(
-        changed,
+        [replace(source, fields=fields) for source in changed],
         settings.prepare.timeout,
         settings.prepare.memory,
         on_progress=lambda done, _total, source: progress.update("ingest", done, source.name),
@@ -170,7 +183,7 @@ def _read(
             corpus.put_file(name, hashes[name], keys[name], [], skipped=result.reason or "nothing was read")
             continue
         cut = [(document, _chunks(workspace, document, settings)) for document in result.documents]
-        corpus.put_file(name, hashes[name], keys[name], cut)
+        corpus.put_file(name, hashes[name], keys[name], cut, skipped=_listed(result.skipped))
         why = "new" if name not in known else "changed" if known[name].hash != hashes[name] else "settings changed"
         reasons.append(Reason(name, why))
     return reasons
@@ -199,9 +212,27 @@ def _chunks(workspace: Workspace, document: Document, settings: Settings) -> lis
     return chunk_document(document, count, settings.prepare.chunk_size, settings.prepare.chunk_overlap)
 
 
+def _fields(settings: Settings) -> Fields:
+    return Fields(settings.prepare.id_field, settings.prepare.title_field, settings.prepare.text_fields)
+
+
+def _listed(skipped: Sequence[Reason]) -> str | None:
+    """What of an archive was not read, in one text."""
+    if not skipped:
+        return None
+    others = f"; and {len(skipped) - _MOST_LISTED} more" if len(skipped) > _MOST_LISTED else ""
+    return f"{len(skipped)} of its parts: " + "; ".join(reason.reason for reason in skipped[:_MOST_LISTED]) + others
+
+
 def _key(settings: Settings, name: str) -> str:
     """Of everything that decides what a file becomes, besides its bytes; limits decide only whether it is read."""
-    read = {"size": settings.prepare.chunk_size, "overlap": settings.prepare.chunk_overlap, "tokenizer": build.chunk_tokenizer(settings)}
+    read: dict[str, object] = {
+        "size": settings.prepare.chunk_size,
+        "overlap": settings.prepare.chunk_overlap,
+        "tokenizer": build.chunk_tokenizer(settings),
+    }
+    if (fields := _fields(settings)) != Fields() and holds_records(name):
+        read["fields"] = asdict(fields)
     return stage_key("ingest", VERSION, read, reader_version(name))
 
 

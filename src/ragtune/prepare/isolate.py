@@ -1,7 +1,8 @@
 """Read files in child processes, so that a hostile or broken file costs that file and nothing else.
 
 A worker (:mod:`ragtune.prepare.worker`) lives as long as it behaves: it is asked for one file at a time over pipes, and killed and replaced
-when it passes its time or dies. Messages are JSON after a four-byte length; nothing is unpickled.
+when it passes its time or dies. Of an archive it gives one member after the other, each with a time of its own. Messages are JSON after a
+four-byte length; nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -20,19 +21,30 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from ragtune.errors import ReadError, ReadLimitError
+from ragtune.prepare.language import with_language
+from ragtune.prepare.read import is_container
 from ragtune.prepare.sources import Source
-from ragtune.types import Document
+from ragtune.types import Document, Reason
 
+_MOST_FAILURES = 5  # of parsers in one archive: each costs its whole time, and a new child
 _START_S = 60.0  # for a child to start: a busy machine is not the file's fault
 
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """What became of one source: its documents, cleaned, or the reason why there are none."""
+    """What became of one source.
+
+    Args:
+        source: that was read.
+        documents: cleaned; ``None`` where there are none.
+        reason: why there are none.
+        skipped: what a container holds that was not read, while something else in it was.
+    """
 
     source: Source
     documents: tuple[Document, ...] | None
     reason: str | None = None
+    skipped: tuple[Reason, ...] = ()
 
 
 def read_sources(
@@ -46,7 +58,7 @@ def read_sources(
 
     Args:
         sources: what to read.
-        timeout_s: wall seconds for one file.
+        timeout_s: wall seconds for one file, or one member of an archive.
         memory_mb: MiB of address space for a worker.
         workers: child processes.
         on_progress: called with (files done, files in all, the file just done), in the caller's thread.
@@ -106,16 +118,31 @@ def _in_order(
 
 def _read(worker: Worker, source: Source) -> ReadResult:
     try:
-        return ReadResult(source, tuple(worker.read(source)))
+        documents, skipped = worker.read(source)
     except ReadError as error:
         return ReadResult(source, None, str(error))
+    if documents:
+        return ReadResult(source, tuple(map(with_language, documents)), skipped=tuple(skipped))
+    first = f"{source.name} holds nothing that can be read" + (f": {skipped[0].reason}" if skipped else "")
+    others = f", and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+    return ReadResult(source, None, skipped[0].reason if [reason.source for reason in skipped] == [source.name] else first + others)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Of one part of a file; ``broken`` where the child is gone with it."""
+
+    part: str
+    documents: list[Document]
+    error: ReadError | None
+    broken: bool
 
 
 class Worker:
     """One child process that reads files; started when first needed.
 
     Args:
-        timeout_s: wall seconds for one file.
+        timeout_s: wall seconds for one file, or one member of an archive.
         memory_mb: MiB of address space.
     """
 
@@ -130,31 +157,74 @@ class Worker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def read(self, source: Source) -> list[Document]:
-        """Read one file in the child.
+    def read(self, source: Source) -> tuple[list[Document], list[Reason]]:
+        """Read one file in the child: its documents and, of a container, what in it was not read.
 
         Raises:
             ReadLimitError: it took too long or too much memory.
             ReadError: it cannot be read, or the parser crashed on it.
         """
+        documents: list[Document] = []
+        skipped: list[Reason] = []
+        errors: list[ReadError] = []
+        done = failures = 0
+        while True:
+            broken = False
+            for outcome in self._ask(source, done):
+                done += 1
+                broken = outcome.broken
+                documents += outcome.documents
+                if outcome.error is not None:
+                    errors.append(outcome.error)
+                    skipped.append(Reason(outcome.part, str(outcome.error)))
+            if errors and not is_container(source.name):
+                raise errors[0]
+            if not broken:
+                return documents, skipped
+            failures += 1
+            if failures == _MOST_FAILURES:
+                skipped.append(
+                    Reason(source.name, f"{failures} files in {source.name} broke their parsers: the others after them are not read")
+                )
+                return documents, skipped
+
+    def _ask(self, source: Source, skip: int) -> Iterator[_Outcome]:
+        """What became of each part of a file after the first ``skip``; ends early with the child."""
         process = self._process or self._start()
         late = threading.Event()
-        timer = threading.Timer(self._timeout_s, _expire, (process, late))
-        timer.start()
-        try:
-            reply = _ask(process, {"path": str(source.path.resolve()), "name": source.name})
-        finally:
-            timer.cancel()
-        if reply is None:
-            status = self.close()
-            if late.is_set():
-                raise ReadLimitError(f"reading {source.name} took more than {self._timeout_s:g} s and was stopped")
-            raise ReadError(f"reading {source.name} crashed its parser ({_describe(status)})")
-        if late.is_set() or reply.get("restart"):
-            self.close()
-        if "error" in reply:
-            raise (ReadLimitError if reply.get("limit") else ReadError)(reply["error"])
-        return [Document(**document) for document in reply["documents"]]
+        part = source.name
+        request: dict[str, Any] | None = {
+            "path": str(source.path.resolve()),
+            "name": source.name,
+            "fields": asdict(source.fields),
+            "skip": skip,
+        }
+        while True:
+            timer = threading.Timer(self._timeout_s, _expire, (process, late))
+            timer.start()
+            try:
+                reply = _exchange(process, request)
+            finally:
+                timer.cancel()
+            request = None
+            if reply is None:
+                status = self.close()
+                took = f"reading {part} took more than {self._timeout_s:g} s and was stopped"
+                crashed = f"reading {part} crashed its parser ({_describe(status)})"
+                yield _Outcome(part, [], ReadLimitError(took) if late.is_set() else ReadError(crashed), broken=True)
+                return
+            if "part" in reply:
+                part = reply["part"]
+                continue
+            if late.is_set() or reply.get("restart"):
+                self.close()
+            if "end" in reply:
+                return
+            found = [Document(**document) for document in reply.get("documents", ())]
+            error = (ReadLimitError if reply.get("limit") else ReadError)(reply["error"]) if "error" in reply else None
+            yield _Outcome(part, found, error, broken=bool(reply.get("restart")))
+            if reply.get("restart"):
+                return
 
     def close(self) -> int:
         """End the child, by force where it does not end by itself at once; gives its exit status."""
@@ -225,11 +295,12 @@ def encode(document: Document) -> dict[str, Any]:
     return asdict(document)
 
 
-def _ask(process: subprocess.Popen[bytes], request: dict[str, Any]) -> dict[str, Any] | None:
+def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any] | None) -> dict[str, Any] | None:
     if process.stdin is None or process.stdout is None:
         return None
     try:
-        send(process.stdin, request)
+        if request is not None:
+            send(process.stdin, request)
         return receive(process.stdout)
     except OSError:  # it died before it had read the request
         return None

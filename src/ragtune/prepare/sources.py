@@ -6,12 +6,29 @@ A source's name becomes its document's ``source``: the path under the ingested f
 from __future__ import annotations
 
 import glob
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from ragtune.errors import ReadError
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Which fields of a row or record hold what; where there are none of that name, the usual names count.
+
+    Args:
+        id: what follows ``#`` in its document's name.
+        title: its document's title.
+        text: its document's text, in this order; the other fields become metadata.
+    """
+
+    id: str | None = None
+    title: str | None = None
+    text: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +36,30 @@ class Source:
     """A file to read.
 
     Args:
-        path: where it is now.
+        path: where it is now; of a member of an archive, where the archive is.
         name: POSIX path under the ingested folder; the file's name where a file was given. Unique in one :func:`find_sources`.
+        data: the bytes of a member of an archive; ``None`` where the file itself is meant.
+        fields: which fields hold what, for files of rows and records.
     """
 
     path: Path
     name: str
+    data: bytes | None = None
+    fields: Fields = Fields()
+
+    @property
+    def suffix(self) -> str:
+        """The ending in small letters, with the dot; that of a packed tar is one: ``.tar.gz``."""
+        endings = [ending.lower() for ending in PurePosixPath(self.name).suffixes[-2:]]
+        return "".join(endings) if len(endings) == 2 and endings[0] == ".tar" else endings[-1] if endings else ""
+
+    def open(self) -> IO[bytes]:
+        """A stream of its bytes."""
+        return self.path.open("rb") if self.data is None else io.BytesIO(self.data)
+
+    def read_bytes(self) -> bytes:
+        """All of its bytes."""
+        return self.path.read_bytes() if self.data is None else self.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +102,7 @@ def find_sources(paths: Sequence[Path], on_unreadable: Callable[[Unreadable], No
 
     named: dict[str, Source] = {}
     seen: set[Path] = set()
-    for root in _expand(paths):
+    for root in _expand(paths, report):
         files = _walk(root, report) if root.is_dir() else iter([(root, root.name)])
         for path, name in files:
             real = path.resolve()
@@ -82,7 +117,7 @@ def find_sources(paths: Sequence[Path], on_unreadable: Callable[[Unreadable], No
     return [named[name] for name in sorted(named)]
 
 
-def _expand(paths: Sequence[Path]) -> Iterator[Path]:
+def _expand(paths: Sequence[Path], report: Callable[[str, str], None]) -> Iterator[Path]:
     for path in paths:
         try:
             there = path.exists()
@@ -95,7 +130,27 @@ def _expand(paths: Sequence[Path]) -> Iterator[Path]:
         matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207 - patterns may be absolute
         if not matches:
             raise ReadError(f"{path} does not exist: give a file, a folder or a quoted pattern that matches some")
+        _look_into_folders(path, report)
         yield from map(Path, matches)
+
+
+def _look_into_folders(pattern: Path, report: Callable[[str, str], None]) -> None:
+    """Report every folder that cannot be read where a pattern may have matches: it passes over them without a word.
+
+    Its matches are called by their file's name, so any of them may lie there: hence the name of the whole.
+    """
+    steps = pattern.parts
+    fixed = next(i for i, step in enumerate(steps) if glob.has_magic(step))
+    base = Path(*steps[:fixed])
+    deepest = None if "**" in steps else len(steps) - fixed - 1
+
+    def on_error(error: OSError) -> None:
+        report(".", f"the folder {error.filename} cannot be read: {error.strerror or error}")
+
+    for folder, folders, _ in os.walk(base, onerror=on_error, followlinks=False):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if deepest is not None and len(Path(folder).relative_to(base).parts) >= deepest:
+            folders.clear()
 
 
 def _walk(root: Path, report: Callable[[str, str], None]) -> Iterator[tuple[Path, str]]:

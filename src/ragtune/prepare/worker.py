@@ -5,17 +5,20 @@ Run as ``python -m ragtune.prepare.worker MEMORY_MB TIMEOUT_S``; requests on sta
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ragtune.errors import MissingExtraError, ReadError
 from ragtune.prepare.isolate import encode, receive, send
-from ragtune.prepare.read import read_source
-from ragtune.prepare.sources import Source
+from ragtune.prepare.read import parts, read_source
+from ragtune.prepare.sources import Fields, Source
+from ragtune.types import Document, Reason
 
 _FORBIDDEN = frozenset(
     {
@@ -51,22 +54,49 @@ def main() -> None:
     sys.addaudithook(_forbid)
     send(replies, {"ready": True})
     while (request := receive(sys.stdin.buffer)) is not None:
+        source = Source(
+            Path(request["path"]), request["name"], fields=Fields(**{**request["fields"], "text": tuple(request["fields"]["text"])})
+        )
+        for reply in _answer(source, request["skip"], memory_mb, timeout_s):
+            send(replies, reply)
+            if reply.get("restart"):
+                return
+        send(replies, {"end": True})
+
+
+def _answer(source: Source, skip: int, memory_mb: int, timeout_s: float) -> Iterator[dict[str, Any]]:
+    """What became of each part of the file; before it its name, where that is not the one told last."""
+    found = parts(source)
+    told = source.name
+    for number in itertools.count():
         _limit_cpu(timeout_s)
-        reply = _answer(Source(Path(request["path"]), request["name"]), memory_mb)
-        send(replies, reply)
-        if reply.get("restart"):
-            return
+        name = source.name
+        if name != told:
+            yield {"part": (told := name)}
+        try:
+            part = next(found, None)
+            if part is None:
+                return
+            if number < skip:
+                continue
+            name = part.name if isinstance(part, Source) else part.source
+            if name != told:
+                yield {"part": (told := name)}
+            yield {"documents": [encode(document) for document in _read(part)]}
+        except (ReadError, MissingExtraError) as error:
+            yield {"error": str(error)}
+        except MemoryError:
+            yield {"error": f"reading {name} took more than {memory_mb} MiB of memory and was stopped", "limit": True, "restart": True}
+        except Exception as error:  # a parser's bug skips the file that shows it
+            yield {"error": f"{name} cannot be read: {type(error).__name__}: {str(error)[:300]}", "restart": True}
 
 
-def _answer(source: Source, memory_mb: int) -> dict[str, Any]:
-    try:
-        return {"documents": [encode(document) for document in read_source(source)]}
-    except (ReadError, MissingExtraError) as error:
-        return {"error": str(error)}
-    except MemoryError:
-        return {"error": f"reading {source.name} took more than {memory_mb} MiB of memory and was stopped", "limit": True, "restart": True}
-    except Exception as error:  # a parser's bug skips the file that shows it
-        return {"error": f"{source.name} cannot be read: {type(error).__name__}: {str(error)[:300]}", "restart": True}
+def _read(part: Source | Document | Reason) -> list[Document]:
+    if isinstance(part, Document):
+        return [part]
+    if isinstance(part, Reason):
+        raise ReadError(part.reason)
+    return read_source(part)
 
 
 def _limit(what: int, value: int) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from ragtune.errors import ReadError
 from ragtune.prepare.read import title_from_name
+from ragtune.prepare.read.records import to_documents
 from ragtune.prepare.read.text import decode
-from ragtune.prepare.sources import Source
+from ragtune.prepare.sources import Fields, Source
 from ragtune.types import Document
 
 _TITLES = ("title", "name", "subject", "headline", "question")
@@ -18,7 +19,7 @@ _DELIMITERS = ",;\t|"
 
 def read(source: Source) -> list[Document]:
     """A document for each row, ``file.csv#ID``: the ``id`` column's value where it tells rows apart, else the row number from 1."""
-    text = decode(source.path.read_bytes()).replace("\0", "")
+    text = decode(source.read_bytes()).replace("\0", "")
     csv.field_size_limit(max(len(text), csv.field_size_limit()))  # of the whole process, so it is only ever raised
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, source)) if any(map(str.strip, row))]
@@ -31,8 +32,10 @@ def read(source: Source) -> list[Document]:
     width = max(map(len, rows))
     header = _distinct([name.strip() or f"column {i}" for i, name in enumerate(rows[0] + [""] * (width - len(rows[0])), start=1)])
     records = [dict(zip(header, (" ".join(cell.split()) for cell in row), strict=False)) for row in rows[1:]]
+    media_type = "text/tab-separated-values" if source.suffix == ".tsv" else "text/csv"
+    if source.fields != Fields():
+        return to_documents(source, enumerate(records, start=1), media_type, "row")
     ids = _ids(header, records)
-    media_type = "text/tab-separated-values" if source.path.suffix.lower() == ".tsv" else "text/csv"
     return [_document(source, header, record, id_, media_type) for record, id_ in zip(records, ids, strict=True)]
 
 
@@ -52,7 +55,7 @@ def _distinct(header: Sequence[str]) -> list[str]:
 
 def _delimiter(text: str, source: Source) -> str:
     """The one that cuts the header into most cells; the sniffer of the standard library guesses letters on short files."""
-    if source.path.suffix.lower() == ".tsv":
+    if source.suffix == ".tsv":
         return "\t"
     header = next((line for line in text.splitlines() if line.strip()), "")
     return max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))

@@ -16,7 +16,7 @@ def write_out_equations(data: bytes) -> bytes:
     """The same Word file, with text in place of the equations of its body.
 
     Args:
-        data: a file that has passed the guards of :mod:`ragtune.prepare.read.docx`.
+        data: a file that has passed the guards of :mod:`ragtune.prepare.read.package`.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as source:
         body = source.read(_PART)

@@ -43,13 +43,18 @@ _DEEPEST = 200  # the tree is walked recursively below
 
 def read(source: Source) -> list[Document]:
     """The whole page as one document."""
-    data = source.path.read_bytes()
+    title, text, metadata = read_page(source.read_bytes())
+    return [Document(source.name, title, text, "text/html", metadata)]
+
+
+def read_page(data: bytes) -> tuple[str, str, dict[str, JSON]]:
+    """A page's title, text and metadata."""
     found = _CHARSET.search(data[:4096])
     html = decode(data, (found[1] or found[2]).decode("ascii") if found else None)
     soup = BeautifulSoup(html, "lxml")
     title, metadata = _describe(soup)
     text = _main_text(soup, html)
-    return [Document(source.name, first_heading(text) or title, text, "text/html", metadata)]
+    return first_heading(text) or title, text, metadata
 
 
 def _describe(soup: BeautifulSoup) -> tuple[str, dict[str, JSON]]:

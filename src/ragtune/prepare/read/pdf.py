@@ -16,6 +16,7 @@ from liteparse.types import AnnotationRect, LayoutBlock, LayoutCell, ParsedPage,
 
 from ragtune.errors import ReadError
 from ragtune.prepare.clean import clean_text
+from ragtune.prepare.read.package import dublin_core
 from ragtune.prepare.read.tables import pipe_table
 from ragtune.prepare.sources import Source
 from ragtune.types import JSON, Document
@@ -26,6 +27,7 @@ _SENTENCE_END = re.compile(r"[.!?:;…]['\"”’)\]]*$")
 _HYPHEN_BREAK = re.compile(r"(\w+)[-\u00ad\u2010] ?\Z")
 _WORD = re.compile(r"\w+(?:-\w+)*")
 _PAGE_NUMBER = re.compile(r"(?:page |seite |- ?)?(?:\d{1,5}|[ivxlc]{1,6})(?: ?(?:of|/|von|-) ?\d*)?", re.IGNORECASE)
+_DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)")
 _LARGER = 1.15  # times the text's letters: a heading's
 _LONGEST_HEADING = 120  # characters
 _FEWEST_LOST = 3  # words in a line
@@ -49,12 +51,18 @@ class _Piece:
 
 def read(source: Source) -> list[Document]:
     """The whole file as one document; ``page_starts`` in its metadata holds where each page's text starts."""
-    data = source.path.read_bytes()
+    data = source.read_bytes()
     if b"%PDF-" not in data[:1024]:
         raise ReadError(f"{source.name} is not a PDF: it does not start with %PDF-")
     try:
         result = LiteParse(
-            ocr_enabled=False, extract_blocks=True, keep_headers_footers=True, extract_links=False, image_mode="off", quiet=True
+            ocr_enabled=False,
+            extract_blocks=True,
+            extract_document_metadata=True,
+            extract_links=False,
+            image_mode="off",
+            keep_headers_footers=True,
+            quiet=True,
         ).parse(data)
     except ParseError as error:
         if "password" in str(error):
@@ -70,12 +78,22 @@ def read(source: Source) -> list[Document]:
         _find_headings(pieces, result)
     pieces = _join(_drop_running_heads(pieces))
     text, starts = _render(pieces, result.total_pages)
-    metadata: dict[str, JSON] = {"pages": result.total_pages, "page_starts": list[JSON](starts)}
+    metadata = _properties(result) | {"pages": result.total_pages, "page_starts": list[JSON](starts)}
     empty: list[JSON] = [page.page_num for page in result.pages if not page.text.strip()]
     if empty:
         metadata["pages_without_text"] = empty
     title = next((piece.text for piece in pieces if piece.kind == "heading" and piece.page <= 1), "")
     return [Document(source.name, title if len(title) <= 150 else "", text, "application/pdf", metadata)]
+
+
+def _properties(result: ParseResult) -> dict[str, JSON]:
+    """Author, date and language as the file states them; its own title is too often that of a template to go by."""
+    stated = result.doc_meta
+    if stated is None:
+        return {}
+    found = dublin_core(stated.xmp or "")
+    made = _DATE.match(stated.creation_date or "")
+    return found | ({"date": "-".join(made.groups())} if made else {})
 
 
 def _pieces(result: ParseResult) -> list[_Piece]:

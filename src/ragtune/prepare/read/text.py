@@ -59,7 +59,7 @@ def _decode_wide(data: bytes) -> str | None:
 
 def read(source: Source) -> list[Document]:
     """The whole file as one document."""
-    data = source.path.read_bytes()
+    data = source.read_bytes()
     text = decode(data)
     if "\0" in text and text.count("\0") > 0.1 * len(text):
         raise ReadError(f"{source.name} is not text ({data.count(0)} of {len(data)} bytes are zero)")
