@@ -136,7 +136,10 @@ def show_ingest(result: IngestResult) -> None:
         f"{len(result.read)} read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
         f"{len(result.duplicates)} duplicates: {result.documents} documents in {result.chunks} chunks ({result.seconds:.1f} s)"
     )
+    if result.repairs:
+        out.print("cleaned: " + ", ".join(f"{kind} {count:,}" for kind, count in result.repairs.items()))
     _reasons("skipped", result.skipped)
+    _reasons("left out", result.left_out)
     _reasons("duplicate", result.duplicates)
 
 

@@ -11,7 +11,10 @@ from ragtune.types import Estimate, Message, Reason
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What an ingest did. Lists name sources with a reason; ``unchanged`` and ``chunks`` are counts."""
+    """What an ingest did. Lists name sources with a reason; ``unchanged`` and ``chunks`` are counts.
+
+    ``repairs`` counts what cleaning did to all texts that are in the corpus now; ``left_out`` is what a filter or the purge list keeps out.
+    """
 
     read: tuple[Reason, ...]
     skipped: tuple[Reason, ...]
@@ -21,6 +24,8 @@ class IngestResult:
     documents: int
     chunks: int
     seconds: float
+    repairs: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

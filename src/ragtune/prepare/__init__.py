@@ -1,23 +1,31 @@
 """Files to clean, chunked documents: find, read (in child processes), clean, dedupe, chunk."""
 
 from ragtune.prepare.chunk import chunk_document
-from ragtune.prepare.clean import clean_document
-from ragtune.prepare.dedupe import Duplicate, find_duplicates, kept_source, near_pairs
+from ragtune.prepare.clean import RULES, Rule, clean_document
+from ragtune.prepare.dedupe import Duplicate, Text, duplicates_among, find_duplicates, near_pairs, sketch, sketch_version
+from ragtune.prepare.filter import Filters, filter_sources
 from ragtune.prepare.isolate import ReadResult, read_sources
 from ragtune.prepare.read import reader_version
 from ragtune.prepare.sources import Source, Unreadable, find_sources
 
 __all__ = [
+    "RULES",
     "Duplicate",
+    "Filters",
     "ReadResult",
+    "Rule",
     "Source",
+    "Text",
     "Unreadable",
     "chunk_document",
     "clean_document",
+    "duplicates_among",
+    "filter_sources",
     "find_duplicates",
     "find_sources",
-    "kept_source",
     "near_pairs",
     "read_sources",
     "reader_version",
+    "sketch",
+    "sketch_version",
 ]

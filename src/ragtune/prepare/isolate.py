@@ -13,26 +13,29 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from ragtune.errors import ReadError, ReadLimitError
+from ragtune.prepare.clean import RULES, Rule
 from ragtune.prepare.sources import Source
 from ragtune.types import Document
 
+_AHEAD = 32  # files for each worker
 _START_S = 60.0  # for a child to start: a busy machine is not the file's fault
 
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """What became of one source: its documents, cleaned, or the reason why there are none."""
+    """What became of one source: its documents, cleaned, and what was repaired; or the reason why there are none."""
 
     source: Source
     documents: tuple[Document, ...] | None
     reason: str | None = None
+    repairs: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_sources(
@@ -40,6 +43,7 @@ def read_sources(
     timeout_s: float = 60.0,
     memory_mb: int = 2048,
     workers: int = 2,
+    rules: Collection[Rule] = RULES,
     on_progress: Callable[[int, int, Source], None] | None = None,
 ) -> Iterator[ReadResult]:
     """Read sources in parallel child processes, under limits.
@@ -49,6 +53,7 @@ def read_sources(
         timeout_s: wall seconds for one file.
         memory_mb: MiB of address space for a worker.
         workers: child processes.
+        rules: of cleaning, those that are switched on.
         on_progress: called with (files done, files in all, the file just done), in the caller's thread.
 
     Yields:
@@ -61,10 +66,13 @@ def read_sources(
     for index in range(len(sources)):
         todo.put(index)
     stop = threading.Event()
+    room = threading.Semaphore(workers * _AHEAD)  # what was read waits in memory until it is taken
 
     def work() -> None:
-        with Worker(timeout_s, memory_mb) as worker:
+        with Worker(timeout_s, memory_mb, rules) as worker:
             while not stop.is_set():
+                if not room.acquire(timeout=0.2):
+                    continue
                 try:
                     index = todo.get_nowait()
                 except queue.Empty:
@@ -78,7 +86,9 @@ def read_sources(
     for thread in threads:
         thread.start()
     try:
-        yield from _in_order(sources, done, on_progress)
+        for result in _in_order(sources, done, on_progress):
+            room.release()
+            yield result
     finally:
         stop.set()
         for thread in threads:
@@ -106,7 +116,8 @@ def _in_order(
 
 def _read(worker: Worker, source: Source) -> ReadResult:
     try:
-        return ReadResult(source, tuple(worker.read(source)))
+        documents, repairs = worker.read(source)
+        return ReadResult(source, tuple(documents), None, repairs)
     except ReadError as error:
         return ReadResult(source, None, str(error))
 
@@ -117,11 +128,13 @@ class Worker:
     Args:
         timeout_s: wall seconds for one file.
         memory_mb: MiB of address space.
+        rules: of cleaning, those that are switched on.
     """
 
-    def __init__(self, timeout_s: float, memory_mb: int) -> None:
+    def __init__(self, timeout_s: float, memory_mb: int, rules: Collection[Rule] = RULES) -> None:
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
+        self._rules = sorted(rules)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -130,8 +143,8 @@ class Worker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def read(self, source: Source) -> list[Document]:
-        """Read one file in the child.
+    def read(self, source: Source) -> tuple[list[Document], Mapping[str, int]]:
+        """Read one file in the child: its documents, and what cleaning did to them.
 
         Raises:
             ReadLimitError: it took too long or too much memory.
@@ -142,7 +155,7 @@ class Worker:
         timer = threading.Timer(self._timeout_s, _expire, (process, late))
         timer.start()
         try:
-            reply = _ask(process, {"path": str(source.path.resolve()), "name": source.name})
+            reply = _ask(process, {"path": str(source.path.absolute()), "name": source.name, "rules": self._rules})
         finally:
             timer.cancel()
         if reply is None:
@@ -154,7 +167,7 @@ class Worker:
             self.close()
         if "error" in reply:
             raise (ReadLimitError if reply.get("limit") else ReadError)(reply["error"])
-        return [Document(**document) for document in reply["documents"]]
+        return [Document(**document) for document in reply["documents"]], reply["repairs"]
 
     def close(self) -> int:
         """End the child, by force where it does not end by itself at once; gives its exit status."""

@@ -9,10 +9,12 @@ import math
 import os
 import resource
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ragtune.errors import MissingExtraError, ReadError
+from ragtune.prepare.clean import Rule
 from ragtune.prepare.isolate import encode, receive, send
 from ragtune.prepare.read import read_source
 from ragtune.prepare.sources import Source
@@ -52,15 +54,16 @@ def main() -> None:
     send(replies, {"ready": True})
     while (request := receive(sys.stdin.buffer)) is not None:
         _limit_cpu(timeout_s)
-        reply = _answer(Source(Path(request["path"]), request["name"]), memory_mb)
+        reply = _answer(Source(Path(request["path"]), request["name"]), request["rules"], memory_mb)
         send(replies, reply)
         if reply.get("restart"):
             return
 
 
-def _answer(source: Source, memory_mb: int) -> dict[str, Any]:
+def _answer(source: Source, rules: list[Rule], memory_mb: int) -> dict[str, Any]:
+    repairs: Counter[str] = Counter()
     try:
-        return {"documents": [encode(document) for document in read_source(source)]}
+        return {"documents": [encode(document) for document in read_source(source, rules, repairs)], "repairs": repairs}
     except (ReadError, MissingExtraError) as error:
         return {"error": str(error)}
     except MemoryError:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 from ragtune.errors import MissingExtraError, ReadError
-from ragtune.prepare.clean import clean_document
+from ragtune.prepare.clean import RULES, Rule, clean_document
 from ragtune.prepare.sources import Source
 from ragtune.types import Document
 
@@ -26,7 +27,7 @@ _READERS: dict[str, tuple[str, int]] = {
     ".pdf": ("pdf", 1),
     ".docx": ("docx", 1),
 }
-_CLEAN_VERSION = 1
+_CLEAN_VERSION = 2
 
 
 def reader_version(name: str) -> str:
@@ -39,8 +40,13 @@ def reader_version(name: str) -> str:
     return f"{module}-{version}.{_CLEAN_VERSION}"
 
 
-def read_source(source: Source) -> list[Document]:
+def read_source(source: Source, rules: Collection[Rule] = RULES, repairs: Counter[str] | None = None) -> list[Document]:
     """Read one file in this process.
+
+    Args:
+        source: the file.
+        rules: of cleaning, those that are switched on.
+        repairs: what cleaning did is added to it.
 
     Returns:
         Its documents, cleaned, each with a title: one, or one for each row or record.
@@ -51,7 +57,7 @@ def read_source(source: Source) -> list[Document]:
     suffix = source.path.suffix.lower()
     if suffix not in _READERS:
         raise ReadError(f"no reader for {suffix or 'files without an ending'}: save {source.name} as PDF, DOCX, HTML, Markdown or text")
-    documents = [clean_document(document)[0] for document in _reader(_READERS[suffix][0])(source)]
+    documents = [clean_document(document, rules, repairs)[0] for document in _reader(_READERS[suffix][0])(source)]
     documents = [document for document in documents if document.text.strip()]
     if not documents:
         raise ReadError(f"no text found in {source.name}")
