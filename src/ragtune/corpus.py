@@ -22,6 +22,7 @@ import numpy as np
 from ragtune.corpus_schema import open_database, sqlite_errors
 from ragtune.errors import CorpusError
 from ragtune.protocols import Float32, Int64
+from ragtune.sqlite import forget_pages
 from ragtune.types import Chunk, Document, Reason
 
 _WORD = re.compile(r"\w+")
@@ -169,6 +170,22 @@ class Corpus:
                     removed.append(source)
         return removed
 
+    def forget_keys(self, names: Iterable[str]) -> None:
+        """Have the next ingest read files again, whether they changed or not."""
+        with self._transaction() as db:
+            db.executemany("UPDATE files SET key = '' WHERE name = ?", [(name,) for name in names])
+
+    def forget_deleted(self) -> bool:
+        """Write the file anew, so that nothing of what was deleted is left in it or its log; false where another reader stands in the way.
+
+        FTS5 keeps deleted words in its tables until they are merged, hence the rebuilding.
+        """
+        with self._transaction() as db:
+            db.execute("INSERT INTO fulltext (fulltext) VALUES ('rebuild')")
+        self._texts.clear()
+        with self._lock, sqlite_errors(self.path):
+            return forget_pages(self._db)
+
     def set_duplicate(self, source: str, reason: str | None, chunks: Sequence[Chunk], kept: str | None = None) -> None:
         """Mark a document as left out (a reason, what is kept instead, no chunks), or take it in again (``None``, with its chunks).
 
@@ -217,6 +234,11 @@ class Corpus:
                 TextEntry(*row)
                 for row in db.execute("SELECT source, media_type, hash, sketch, kept, duplicate FROM documents ORDER BY source")
             ]
+
+    def sources(self) -> list[tuple[str, str]]:
+        """Every document with its file, by source."""
+        with self._snapshot() as db:
+            return db.execute("SELECT source, file FROM documents ORDER BY source").fetchall()
 
     def put_sketches(self, sketches: Mapping[str, bytes]) -> None:
         """Keep sketches of texts by source; they go when the text changes."""

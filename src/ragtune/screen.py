@@ -28,6 +28,7 @@ from ragtune.pipeline.records import (
     IndexResult,
     IngestResult,
     ModelResult,
+    PurgeResult,
     RunResult,
     SearchHit,
     SynthesisResult,
@@ -128,6 +129,23 @@ def show_checks(checks: Sequence[Check]) -> None:
     for check in checks:
         table.add_row(_MARKS[check.state], check.name, Text(check.found), Text(f"→ {check.advice}" if check.advice else "", style="dim"))
     out.print(table)
+
+
+def show_purge(result: PurgeResult) -> None:
+    """What is purged, and who else holds it."""
+    state = "gone from corpus and index" if result.done else "would go"
+    out.print(f"{', '.join(result.purged)}: {result.documents} documents {state}", markup=False, soft_wrap=True)
+    for held in result.held:
+        what = "your own file: edit it yourself" if held.own else "blanked" if held.redacted else "holds it still: --redact blanks it"
+        out.print(f"  {held.path}: {held.places} places, {what}", markup=False, soft_wrap=True)
+    _reasons("stays", result.copies)
+    if result.tuned:
+        out.print(f"  tuned on it, and may remember it: {', '.join(result.tuned)}", markup=False, soft_wrap=True)
+
+
+def show_undone(sources: Sequence[str]) -> None:
+    """What the next ingest takes in again."""
+    out.print(f"{', '.join(sources)}: the next 'ragtune ingest' takes it in again", markup=False, soft_wrap=True)
 
 
 def show_ingest(result: IngestResult) -> None:

@@ -92,7 +92,7 @@ def ingest(
         vanished = sorted(name for name in known.keys() - hashes.keys() if not any(each.hides(name) for each in unreadable))
         corpus.remove_files(vanished)
         reasons = _read(workspace, corpus, settings, changed, hashes, keys, known, purged, progress)
-        _dedupe(workspace, corpus, settings)
+        dedupe(workspace, corpus, settings)
         stats = corpus.stats()
         duplicates = corpus.duplicates()
         result = IngestResult(
@@ -224,7 +224,7 @@ def _batches(results: Iterable[ReadResult]) -> Iterator[list[ReadResult]]:
         yield some
 
 
-def _dedupe(workspace: Workspace, corpus: Corpus, settings: Settings) -> None:
+def dedupe(workspace: Workspace, corpus: Corpus, settings: Settings) -> None:
     """Leave duplicates out of the index, and take in again what no longer is one.
 
     All documents are compared, not only new ones, so the result does not depend on the order in which they came.

@@ -29,6 +29,46 @@ class IngestResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A file that holds what is purged.
+
+    Args:
+        path: under the project, or of a question file.
+        places: stretches of text in it.
+        own: it is the user's, and never changed.
+        redacted: it was blanked.
+    """
+
+    path: str
+    places: int
+    own: bool = False
+    redacted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeResult:
+    """What a purge did, or would do.
+
+    Args:
+        purged: files and documents that are on the list now.
+        documents: removed from the corpus.
+        held: files besides the corpus and the index that hold the text.
+        copies: documents that stay and say the same.
+        tuned: models that were tuned on it, and may remember it.
+        done: false of a plan that nobody agreed to.
+        seconds: that it took.
+    """
+
+    purged: tuple[str, ...]
+    documents: int
+    held: tuple[Held, ...]
+    copies: tuple[Reason, ...]
+    tuned: tuple[str, ...]
+    done: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class IndexResult:
     """What an index run did: chunks embedded anew, vectors in the index, and how it came to be."""
 
