@@ -41,9 +41,10 @@ def build_index(workspace: Workspace, settings: Settings, progress: Progress, *,
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         embedder = build.embedder(workspace, settings)
         embedded = _embed(workspace, settings, corpus, embedder, progress)
+        manifest = _read_manifest(workspace)
+        if manifest is None or manifest.get("generation") != corpus.generation:
+            corpus.collect_vectors()  # before the index is written, or a run that is killed in between would leave them for good
         store, action = _bring_up(workspace, settings, corpus, embedder)
-        if action != "unchanged":
-            corpus.collect_vectors()
         generation = corpus.generation
     result = IndexResult(embedded, len(store), generation, action, round(time.monotonic() - started, 3))
     if not quiet or embedded:
