@@ -10,6 +10,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -175,7 +176,7 @@ def _kind(type_: Any) -> str:
         return f"{len(inner)} {_kind(inner[0])}s"
     if origin is tuple:
         return f"list of {_kind(inner[0]).replace(' or ', ', ')}"
-    return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}[type_]
+    return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", date: "date"}[type_]
 
 
 def _toml(value: Any) -> str:

@@ -21,11 +21,56 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragtune.corpus import Corpus, FileState, embedding_text
+from ragtune.corpus_schema import APPLICATION_ID
 from ragtune.errors import CorpusError
 from ragtune.protocols import Float32
 from ragtune.types import Chunk, Document, Reason
 
 TEXT = "Die Gondel fährt um 7:40 🚠 ab.\n\nThe café closes at noon.\n\nQX-771 is the spare key."
+
+
+FORMAT_2 = """
+CREATE TABLE files (
+    name TEXT PRIMARY KEY,      -- path under the ingested folder
+    hash TEXT NOT NULL,         -- SHA-256 of the file's bytes
+    key TEXT NOT NULL,          -- of the readers and settings that read it
+    skipped TEXT                -- why nothing was read, else NULL
+) WITHOUT ROWID;
+CREATE TABLE documents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL UNIQUE,
+    file TEXT NOT NULL REFERENCES files (name) ON DELETE CASCADE,
+    title TEXT NOT NULL,
+    text TEXT NOT NULL,
+    hash TEXT NOT NULL,         -- of the text
+    media_type TEXT NOT NULL,
+    metadata TEXT NOT NULL,     -- JSON
+    duplicate TEXT              -- why it is left out of the index, else NULL
+);
+CREATE INDEX documents_file ON documents (file);
+CREATE TABLE chunks (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+    "start" INTEGER NOT NULL,   -- code points of the document's text, which is where a chunk's text is
+    "end" INTEGER NOT NULL,
+    prefix TEXT NOT NULL,
+    headings TEXT NOT NULL,     -- JSON list
+    embedded TEXT NOT NULL      -- hash of the text that is embedded: the vector's key
+);
+CREATE INDEX chunks_document ON chunks (document, "start");
+CREATE INDEX chunks_embedded ON chunks (embedded);
+CREATE TABLE vectors (
+    embedded TEXT NOT NULL,
+    embedder TEXT NOT NULL,     -- fingerprint of the weights
+    vector BLOB NOT NULL,       -- little-endian float32
+    PRIMARY KEY (embedded, embedder)
+) WITHOUT ROWID;
+CREATE TABLE changes (generation INTEGER NOT NULL, row INTEGER NOT NULL, added INTEGER NOT NULL);
+CREATE INDEX changes_generation ON changes (generation);
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE VIRTUAL TABLE fulltext USING fts5 (prefix, text, tokenize = 'porter unicode61 remove_diacritics 2');
+"""
 
 
 def chunk(document: Document, start: int, end: int, *, prefix: str = "", id_: str | None = None) -> Chunk:
@@ -134,6 +179,38 @@ class TestSync:
             corpus.put_file("a.md", "1", "k", [(document, [*chunks, wrong])])
         assert corpus.files() == {}
         assert corpus.generation == 0
+
+    def test_a_batch_is_written_whole_or_not_at_all(self, corpus: Corpus) -> None:
+        with corpus.batch():
+            corpus.put_file("a.md", "1", "k", [cut("a.md")])
+            corpus.put_file("b.md", "1", "k", [cut("b.md", "Only this.")])
+        assert (corpus.generation, corpus.stats().documents) == (1, 2)
+
+        def fail() -> None:
+            with corpus.batch():
+                corpus.remove_files(["a.md"])
+                raise KeyError("stop")
+
+        with pytest.raises(KeyError, match="stop"):
+            fail()
+        assert (corpus.generation, corpus.stats().documents) == (1, 2)
+        corpus.remove_files(["a.md"])
+        assert corpus.stats().documents == 1
+
+    def test_every_change_of_a_file_raises_the_revision_even_where_no_chunk_changes(self, corpus: Corpus) -> None:
+        corpus.put_file("a.md", "1", "k", [cut("a.md", "one\n\ntwo")])
+        generation, revision = corpus.generation, corpus.revision
+        document = Document("a.md", "T", "one\n\n\ntwo")
+        corpus.put_file("a.md", "2", "k", [(document, [chunk(document, 0, 3), chunk(document, 6, 9)])])
+        assert (corpus.generation, corpus.revision) == (generation, revision + 1)
+
+    def test_a_sketch_stays_as_long_as_its_text(self, corpus: Corpus) -> None:
+        corpus.put_file("a.md", "1", "k", [cut("a.md")])
+        corpus.put_sketches({"a.md": b"12"})
+        corpus.put_file("a.md", "2", "k", [cut("a.md", title="Other")])
+        assert [text.sketch for text in corpus.texts()] == [b"12"]
+        corpus.put_file("a.md", "3", "k", [cut("a.md", "other")])
+        assert [text.sketch for text in corpus.texts()] == [None]
 
 
 class TestGenerations:
@@ -268,6 +345,36 @@ class TestOpening:
         db.close()
         with pytest.raises(CorpusError, match=message):
             Corpus(path)
+
+    def test_a_corpus_of_format_2_is_brought_up_and_keeps_everything(self, tmp_path: Path) -> None:
+        path = tmp_path / "corpus.db"
+        with contextlib.closing(Corpus(path)) as corpus:
+            for source in ("a (9% alike)\n.md", "b.md", "c.md"):
+                corpus.put_file(source, "1", "k", [cut(source)])
+            corpus.set_duplicate("b.md", "same text as a (9% alike)\n.md", [])
+            corpus.set_duplicate("c.md", "nearly the same text as b.md (97% alike)", [])
+            before = rows(corpus), corpus.generation, corpus.duplicates(), corpus.all_documents()
+        path.rename(tmp_path / "new.db")
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.executescript(FORMAT_2)
+            db.execute("ATTACH ? AS new", (str(tmp_path / "new.db"),))
+            for table in ("files", "documents", "chunks", "changes", "meta"):
+                columns = ", ".join(f'"{column[1]}"' for column in db.execute(f"PRAGMA main.table_info({table})"))
+                db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}")  # noqa: S608
+            db.execute("INSERT INTO fulltext (rowid, prefix, text) SELECT rowid, prefix, text FROM new.fulltext")
+            db.execute("DELETE FROM meta WHERE name = 'revision'")
+            db.execute("INSERT INTO meta VALUES ('deduped', '1 0.9')")
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute("PRAGMA user_version = 2")
+            db.commit()
+        for _ in range(2):
+            with contextlib.closing(Corpus(path)) as corpus:
+                assert (rows(corpus), corpus.generation, corpus.duplicates(), corpus.all_documents()) == before
+                assert corpus.copies() == {"b.md": "a (9% alike)\n.md", "c.md": "b.md"}
+                assert (corpus.repairs(), corpus.meta("deduped")) == ({}, None)
+        with contextlib.closing(Corpus(path)) as corpus:
+            corpus.put_file("d.md", "1", "k", [cut("d.md", "new")], repairs={"mojibake": 2})
+            assert (corpus.repairs(), corpus.revision) == ({"mojibake": 2}, 1)
 
     def test_a_torn_file_is_a_corpus_error_whenever_it_is_met(self, tmp_path: Path) -> None:
         path = tmp_path / "corpus.db"

@@ -17,6 +17,7 @@ from ragtune.models.choose import Task
 
 if TYPE_CHECKING:
     from ragtune.pipeline.consent import Confirm
+    from ragtune.pipeline.records import PurgeResult
     from ragtune.project import Project
 
 app = typer.Typer(
@@ -152,6 +153,38 @@ def index(
     Example: ragtune index
     """
     _show(_open(project, settings, quiet=quiet or as_json).index(yes=yes, confirm=_confirm()), as_json, "show_index")
+
+
+@app.command()
+def purge(
+    sources: Annotated[list[str], typer.Argument(help="Files or documents as `ragtune search` names them; a unique ending will do.")],
+    redact: Annotated[bool, typer.Option("--redact", help="Blank the text in datasets, evaluations and caches as well.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take them off the list instead: the next ingest reads them again.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove documents for good, from the corpus, its free pages and the index, and keep them out of later ingests.
+
+    Your own files are never touched. What else holds the text is listed.
+
+    Example: ragtune purge handbook/salaries.md --redact
+    """
+    opened = _open(project, settings, quiet=True)
+    if undo:
+        _show(opened.undo_purge(sources), as_json, "show_undone")
+        return
+    if not yes and not sys.stdin.isatty():
+        raise ConfigError("a purge cannot be taken back: say --yes where nobody can be asked")
+    _show(opened.purge(sources, redact=redact, confirm=None if yes else _agrees), as_json, "show_purge")
+
+
+def _agrees(plan: PurgeResult) -> bool:
+    from ragtune import screen
+
+    screen.show_purge(plan)
+    return typer.confirm("Purge it?", err=True)
 
 
 @app.command()

@@ -14,6 +14,7 @@ import os
 import threading
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -73,6 +74,27 @@ class PrepareSettings(Section):
     """Tokens that neighbouring chunks of one section share; fewer than chunk_size."""
     tokenizer: str | None = None
     """Catalog id or folder whose tokenizer counts a chunk's tokens; unset: the embedder's own, for a hosted one all-minilm-l6-v2's."""
+
+    include: tuple[str, ...] = ()
+    """Only files whose path under the documents fits one of these patterns, as "*.pdf" or "guides/*" (* passes folders too); empty: all."""
+    exclude: tuple[str, ...] = ()
+    """Files whose path fits one of these patterns are left out."""
+    smallest: int = Field(0, ge=0)
+    """Bytes; smaller files are left out."""
+    largest: int | None = Field(None, ge=1)
+    """Bytes; larger files are left out; unset: none."""
+    modified_since: date | None = None
+    """Files last modified before this day (YYYY-MM-DD, local time) are left out; unset: none."""
+    boilerplate: bool = True
+    """Drop lines that web pages and print-outs carry around their text, as "Skip to content" and "All rights reserved"."""
+    mojibake: bool = True
+    """Repair letters that were decoded wrongly, as "cafÃ©"."""
+    hyphenation: bool = True
+    """Put words together that are broken by a hyphen at a line's end, where the text shows that they are one word."""
+    repeated_lines: bool = True
+    """Of texts with page breaks, drop page numbers and all but the first of heads and feet that return on half of the pages."""
+    control_characters: bool = True
+    """Drop control characters, bidirectional overrides and byte order marks."""
 
     @field_validator("chunk_overlap")
     @classmethod

@@ -12,7 +12,8 @@ import json
 import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 from ragtune.corpus_schema import open_database, sqlite_errors
 from ragtune.errors import CorpusError
 from ragtune.protocols import Float32, Int64
+from ragtune.sqlite import forget_pages
 from ragtune.types import Chunk, Document, Reason
 
 _WORD = re.compile(r"\w+")
@@ -36,6 +38,27 @@ class FileState:
     hash: str
     key: str
     skipped: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextEntry:
+    """A document without its text, for comparing texts.
+
+    Args:
+        source: of the document.
+        media_type: of its file.
+        hash: of its text.
+        sketch: that was kept of its text; ``None`` where none was made yet.
+        kept: source of the document that is kept in its place, where it is a duplicate.
+        reason: why it is left out, where it is.
+    """
+
+    source: str
+    media_type: str
+    hash: str
+    sketch: bytes | None = None
+    kept: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +88,7 @@ class Corpus:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()  # one connection, which a server's threads share
+        self._batching = False
         self._texts: dict[int, tuple[str, str]] = {}
         self._db = open_database(path)
 
@@ -79,8 +103,24 @@ class Corpus:
         with self._snapshot() as db:
             return {name: FileState(*rest) for name, *rest in db.execute("SELECT name, hash, key, skipped FROM files ORDER BY name")}
 
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Make all writes inside one transaction: a disk is waited for once, and a crash loses all of them."""
+        with self._transaction():
+            self._batching = True
+            try:
+                yield
+            finally:
+                self._batching = False
+
     def put_file(
-        self, name: str, hash_: str, key: str, documents: Sequence[tuple[Document, Sequence[Chunk]]], skipped: str | None = None
+        self,
+        name: str,
+        hash_: str,
+        key: str,
+        documents: Sequence[tuple[Document, Sequence[Chunk]]],
+        skipped: str | None = None,
+        repairs: Mapping[str, int] | None = None,
     ) -> None:
         """Replace everything of one file in one transaction; a chunk whose id and prefix stay keeps its row, and so its vector.
 
@@ -90,16 +130,18 @@ class Corpus:
             key: of the readers and settings.
             documents: what was read, each with its chunks; empty where it was skipped.
             skipped: why nothing was read.
+            repairs: what cleaning did to its text, and how often.
 
         Raises:
             ValueError: a chunk is not the stretch of its document that it says it is.
         """
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO files VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, key = excluded.key, skipped = excluded.skipped",
-                (name, hash_, key, skipped),
+                "INSERT INTO files (name, hash, key, skipped, repairs) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) "
+                "DO UPDATE SET hash = excluded.hash, key = excluded.key, skipped = excluded.skipped, repairs = excluded.repairs",
+                (name, hash_, key, skipped, json.dumps(dict(repairs or {}))),
             )
+            self._revise()
             kept = {document.source for document, _ in documents}
             for source, row in db.execute("SELECT source, id FROM documents WHERE file = ?", (name,)).fetchall():
                 if source not in kept:
@@ -114,16 +156,47 @@ class Corpus:
                 for (row,) in db.execute("SELECT id FROM documents WHERE file = ?", (name,)).fetchall():
                     self._drop_document(row)
                 db.execute("DELETE FROM files WHERE name = ?", (name,))
+                self._revise()
 
-    def set_duplicate(self, source: str, reason: str | None, chunks: Sequence[Chunk]) -> None:
-        """Mark a document as left out (with a reason and no chunks), or take it in again (``None``, with its chunks).
+    def remove_documents(self, sources: Iterable[str]) -> list[str]:
+        """Remove documents, and files that nothing is left of; the sources of those that were there."""
+        removed = []
+        with self._transaction() as db:
+            for source in sources:
+                for row, file in db.execute("SELECT id, file FROM documents WHERE source = ?", (source,)).fetchall():
+                    self._drop_document(row)
+                    db.execute("DELETE FROM files WHERE name = ? AND name NOT IN (SELECT file FROM documents)", (file,))
+                    self._revise()
+                    removed.append(source)
+        return removed
+
+    def forget_keys(self, names: Iterable[str]) -> None:
+        """Have the next ingest read files again, whether they changed or not."""
+        with self._transaction() as db:
+            db.executemany("UPDATE files SET key = '' WHERE name = ?", [(name,) for name in names])
+
+    def forget_deleted(self) -> bool:
+        """Write the file anew, so that nothing of what was deleted is left in it or its log; false where another reader stands in the way.
+
+        FTS5 keeps deleted words in its tables until they are merged, hence the rebuilding.
+        """
+        with self._transaction() as db:
+            db.execute("INSERT INTO fulltext (fulltext) VALUES ('rebuild')")
+        self._texts.clear()
+        with self._lock, sqlite_errors(self.path):
+            return forget_pages(self._db)
+
+    def set_duplicate(self, source: str, reason: str | None, chunks: Sequence[Chunk], kept: str | None = None) -> None:
+        """Mark a document as left out (a reason, what is kept instead, no chunks), or take it in again (``None``, with its chunks).
 
         Raises:
             CorpusError: there is no document of that source.
         """
         document = self.document(source)
         with self._transaction() as db:
-            row = db.execute("UPDATE documents SET duplicate = ? WHERE source = ? RETURNING id", (reason, source)).fetchone()[0]
+            row = db.execute(
+                "UPDATE documents SET duplicate = ?, kept = ? WHERE source = ? RETURNING id", (reason, kept, source)
+            ).fetchone()[0]
             self._put_chunks(row, document, chunks)
 
     def documents(self) -> list[Document]:
@@ -148,6 +221,37 @@ class Corpus:
     def duplicates(self) -> list[Reason]:
         """Documents left out, with the reason."""
         return self._reasons("SELECT source, duplicate FROM documents WHERE duplicate IS NOT NULL ORDER BY source")
+
+    def copies(self) -> dict[str, str]:
+        """Documents left out, to the one that is kept in the place of each."""
+        with self._snapshot() as db:
+            return dict(db.execute("SELECT source, kept FROM documents WHERE duplicate IS NOT NULL AND kept IS NOT NULL ORDER BY source"))
+
+    def texts(self) -> list[TextEntry]:
+        """Every document that was read, without its text, by source."""
+        with self._snapshot() as db:
+            return [
+                TextEntry(*row)
+                for row in db.execute("SELECT source, media_type, hash, sketch, kept, duplicate FROM documents ORDER BY source")
+            ]
+
+    def sources(self) -> list[tuple[str, str]]:
+        """Every document with its file, by source."""
+        with self._snapshot() as db:
+            return db.execute("SELECT source, file FROM documents ORDER BY source").fetchall()
+
+    def put_sketches(self, sketches: Mapping[str, bytes]) -> None:
+        """Keep sketches of texts by source; they go when the text changes."""
+        with self._transaction() as db:
+            db.executemany("UPDATE documents SET sketch = ? WHERE source = ?", [(sketch, source) for source, sketch in sketches.items()])
+
+    def repairs(self) -> dict[str, int]:
+        """What cleaning did to the texts of all files, and how often."""
+        counts: Counter[str] = Counter()
+        with self._snapshot() as db:
+            for (made,) in db.execute("SELECT repairs FROM files WHERE repairs != '{}'"):
+                counts.update(json.loads(made))
+        return dict(sorted(counts.items()))
 
     def skipped(self) -> list[Reason]:
         """Files that could not be read, with the reason."""
@@ -242,6 +346,11 @@ class Corpus:
         """A counter that every change of chunks raises."""
         return int(self.meta("generation") or 0)
 
+    @property
+    def revision(self) -> int:
+        """A counter that every file that is put or removed raises, whether chunks change by it or not."""
+        return int(self.meta("revision") or 0)
+
     def changes(self, since: int) -> dict[int, bool]:
         """Rows added (``True``) or removed (``False``) after a generation, net of what came and went.
 
@@ -294,6 +403,9 @@ class Corpus:
         """One write, whole or not at all; raises the generation where chunks came or went."""
         with self._lock, sqlite_errors(self.path):
             db = self._db
+            if self._batching:
+                yield db
+                return
             db.execute("BEGIN IMMEDIATE")
             try:
                 before = db.execute("SELECT max(rowid) FROM changes").fetchone()
@@ -307,6 +419,9 @@ class Corpus:
                 raise
 
     # Inside a transaction
+
+    def _revise(self) -> None:
+        self._db.execute("INSERT INTO meta VALUES ('revision', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1")
 
     def _put_document(self, file: str, document: Document, chunks: Sequence[Chunk]) -> None:
         values = {
@@ -322,7 +437,7 @@ class Corpus:
             "INSERT INTO documents (source, file, title, text, hash, media_type, metadata) "
             "VALUES (:source, :file, :title, :text, :hash, :media_type, :metadata) "
             "ON CONFLICT (source) DO UPDATE SET file = :file, title = :title, text = :text, hash = :hash, media_type = :media_type, "
-            "metadata = :metadata, duplicate = NULL RETURNING id",
+            "metadata = :metadata, duplicate = NULL, kept = NULL, sketch = CASE hash WHEN :hash THEN sketch END RETURNING id",
             values,
         ).fetchone()[0]
         self._put_chunks(row, document, chunks)
@@ -408,4 +523,4 @@ def _marks(values: Sequence[int]) -> str:
     return ",".join("?" * len(values))
 
 
-__all__ = ["Corpus", "FileState", "Stats", "embedding_text"]
+__all__ = ["Corpus", "FileState", "Stats", "TextEntry", "embedding_text"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from ragtune.errors import CorpusError
 from ragtune.sqlite import BUSY_SECONDS, use_wal
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x52414754  # "RAGT", in the file's header
 _BUGS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 _SCHEMA = """
@@ -19,7 +20,8 @@ CREATE TABLE files (
     name TEXT PRIMARY KEY,      -- path under the ingested folder
     hash TEXT NOT NULL,         -- SHA-256 of the file's bytes
     key TEXT NOT NULL,          -- of the readers and settings that read it
-    skipped TEXT                -- why nothing was read, else NULL
+    skipped TEXT,               -- why nothing was read, else NULL
+    repairs TEXT NOT NULL DEFAULT '{}'  -- JSON: what cleaning did to its text, and how often
 ) WITHOUT ROWID;
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -30,7 +32,9 @@ CREATE TABLE documents (
     hash TEXT NOT NULL,         -- of the text
     media_type TEXT NOT NULL,
     metadata TEXT NOT NULL,     -- JSON
-    duplicate TEXT              -- why it is left out of the index, else NULL
+    duplicate TEXT,             -- why it is left out of the index, else NULL
+    kept TEXT,                  -- source of the document that is kept in its place
+    sketch BLOB                 -- of its shingles, for finding what is nearly the same; NULL: not made yet
 );
 CREATE INDEX documents_file ON documents (file);
 CREATE TABLE chunks (
@@ -56,6 +60,9 @@ CREATE INDEX changes_generation ON changes (generation);
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE VIRTUAL TABLE fulltext USING fts5 (prefix, text, tokenize = 'porter unicode61 remove_diacritics 2');
 """
+
+
+_REASON = re.compile(r"(?s)nearly the same text as (?P<near>.*) \(\d+% alike\)|same text as (?P<same>.*)")  # as format 2 had it
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -109,8 +116,29 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     version = _pragma(db, "user_version")
     if version > SCHEMA_VERSION:
         raise CorpusError(f"{path} has format {version} and this ragtune reads format {SCHEMA_VERSION}: update ragtune")
-    if version < SCHEMA_VERSION:
+    if version == SCHEMA_VERSION - 1:
+        _migrate(db)
+    elif version < SCHEMA_VERSION:
         raise CorpusError(f"{path} has the old format {version}: remove it and run 'ragtune ingest' again")
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """From format 2, which named the kept document in the words of a reason only. No text, chunk or vector is touched."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if _pragma(db, "user_version") < SCHEMA_VERSION:  # another process may have done it while we waited
+            db.execute("ALTER TABLE files ADD COLUMN repairs TEXT NOT NULL DEFAULT '{}'")
+            db.execute("ALTER TABLE documents ADD COLUMN kept TEXT")
+            db.execute("ALTER TABLE documents ADD COLUMN sketch BLOB")
+            for id_, reason in db.execute("SELECT id, duplicate FROM documents WHERE duplicate IS NOT NULL").fetchall():
+                match = _REASON.fullmatch(reason)
+                db.execute("UPDATE documents SET kept = ? WHERE id = ?", (match and (match["near"] or match["same"]), id_))
+            db.execute("DELETE FROM meta WHERE name = 'deduped'")
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
 
 
 def _is_new(db: sqlite3.Connection) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from ragtune.pipeline.records import (
     IndexResult,
     IngestResult,
     ModelResult,
+    PurgeResult,
     RunResult,
     SearchHit,
     SynthesisResult,
@@ -105,6 +106,23 @@ class Project:
 
         with self.workspace.lock("ingest"):
             return ingest(self.workspace, self.settings, self._resolve(paths), self._progress)
+
+    def purge(self, sources: Sequence[str], *, redact: bool = False, confirm: Callable[[PurgeResult], bool] | None = None) -> PurgeResult:
+        """Remove sources from corpus and index for good, and keep them out; ``redact`` blanks them in datasets and evaluations, too.
+
+        ``confirm`` is asked before anything is changed. The source files themselves are never touched.
+        """
+        from ragtune.pipeline.purge import purge
+
+        with self.workspace.lock("purge"):
+            return purge(self.workspace, self.settings, sources, self._progress, redact=redact, confirm=confirm)
+
+    def undo_purge(self, sources: Sequence[str]) -> tuple[str, ...]:
+        """Let the next ingest take purged sources in again."""
+        from ragtune.pipeline.purge import undo_purge
+
+        with self.workspace.lock("purge"):
+            return undo_purge(self.workspace, sources)
 
     def index(self, *, yes: bool = False, confirm: Confirm | None = None) -> IndexResult:
         """Embed new chunks and bring the vector index up to date.

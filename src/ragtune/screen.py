@@ -28,6 +28,7 @@ from ragtune.pipeline.records import (
     IndexResult,
     IngestResult,
     ModelResult,
+    PurgeResult,
     RunResult,
     SearchHit,
     SynthesisResult,
@@ -130,13 +131,33 @@ def show_checks(checks: Sequence[Check]) -> None:
     out.print(table)
 
 
+def show_purge(result: PurgeResult) -> None:
+    """What is purged, and who else holds it."""
+    state = "gone from corpus and index" if result.done else "would go"
+    out.print(f"{', '.join(result.purged)}: {result.documents} documents {state}", markup=False, soft_wrap=True)
+    for held in result.held:
+        what = "your own file: edit it yourself" if held.own else "blanked" if held.redacted else "holds it still: --redact blanks it"
+        out.print(f"  {held.path}: {held.places} places, {what}", markup=False, soft_wrap=True)
+    _reasons("stays", result.copies)
+    if result.tuned:
+        out.print(f"  tuned on it, and may remember it: {', '.join(result.tuned)}", markup=False, soft_wrap=True)
+
+
+def show_undone(sources: Sequence[str]) -> None:
+    """What the next ingest takes in again."""
+    out.print(f"{', '.join(sources)}: the next 'ragtune ingest' takes it in again", markup=False, soft_wrap=True)
+
+
 def show_ingest(result: IngestResult) -> None:
     """Counts, then what was not read and why."""
     out.print(
         f"{len(result.read)} read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
         f"{len(result.duplicates)} duplicates: {result.documents} documents in {result.chunks} chunks ({result.seconds:.1f} s)"
     )
+    if result.repairs:
+        out.print("cleaned: " + ", ".join(f"{kind} {count:,}" for kind, count in result.repairs.items()))
     _reasons("skipped", result.skipped)
+    _reasons("left out", result.left_out)
     _reasons("duplicate", result.duplicates)
 
 

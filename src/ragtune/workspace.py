@@ -83,6 +83,16 @@ class Workspace:
         return self.folder / "index"
 
     @property
+    def ingested(self) -> Path:
+        """What the last ingest counted, and with which settings."""
+        return self.folder / "ingest.json"
+
+    @property
+    def purged(self) -> Path:
+        """Sources that were purged and that no ingest takes in again."""
+        return self.folder / "purged.json"
+
+    @property
     def loaded(self) -> Path:
         """Documents that other programs' loaders gave; always among the sources of the corpus."""
         return self.folder / "loaded"

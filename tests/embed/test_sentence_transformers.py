@@ -138,3 +138,10 @@ def test_a_tokenizer_alone_counts_as_the_embedder_does(folder: Path, embedder, t
     assert load_counter(folder)(texts) == embedder.count_tokens(texts)
     with pytest.raises(ModelError, match=r"prepare\.tokenizer"):
         load_counter(tmp_path)
+
+
+def test_tokens_are_counted_as_transformers_counts_them(tiny_embedder) -> None:
+    embedder = SentenceTransformersEmbedder(tiny_embedder)
+    texts = ["", "The mill of Calder.", "slate heron " * 400, "Ünïcode 🚠 9,5"]
+    encoded = embedder._model.tokenizer(texts, add_special_tokens=False, truncation=False, padding=False, verbose=False)
+    assert embedder.count_tokens(texts) == [len(ids) for ids in encoded["input_ids"]]

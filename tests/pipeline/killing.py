@@ -207,11 +207,12 @@ def _command(stage: str, project: str) -> None:
     import torch
 
     from ragtune import cli
-    from ragtune.pipeline import index
+    from ragtune.pipeline import index, ingest
     from ragtune.train import torch as training
 
     torch.set_num_threads(1)
     index._BATCH = 32
+    ingest.FLUSH_S = 0.0
     training.CHECKPOINT_EVERY_S = 0.02
     with (Path(project) / "log.txt").open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)

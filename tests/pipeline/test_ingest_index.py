@@ -82,7 +82,7 @@ def test_what_is_unchanged_is_neither_read_nor_chunked_nor_embedded(ingested, mo
     before = corpus_state(ingested)
     monkeypatch.setattr("ragtune.pipeline.ingest.read_sources", forbidden)
     monkeypatch.setattr("ragtune.pipeline.ingest.chunk_document", forbidden)
-    monkeypatch.setattr("ragtune.pipeline.ingest.find_duplicates", forbidden)
+    monkeypatch.setattr("ragtune.pipeline.ingest.duplicates_among", forbidden)
     monkeypatch.setattr("ragtune.embed.sentence_transformers.SentenceTransformersEmbedder.embed_documents", forbidden)
     monkeypatch.setattr("ragtune.index.faiss.FaissStore.save", forbidden)
     again = Project(ingested).ingest()
@@ -327,3 +327,38 @@ def test_a_name_that_is_not_unicode_is_listed_as_skipped(project, sources):
     made = Project(project).ingest()
     assert names(made.skipped) == {"caf\ufffd.md"}
     assert made.documents == 8
+
+
+def test_what_was_cleaned_is_counted_and_every_chunk_points_into_the_stored_text(project, sources):
+    dirty = "\ufeff# Kelby\n\nSkip to content\n\nThe cafÃ© of Kel\u00ad\nby was built by slate heron in stone."
+    (sources.documents / "kelby.md").write_text(dirty, encoding="utf-8")
+    made = Project(project).ingest()
+    assert made.repairs == {"boilerplate": 1, "hyphenation": 1, "mojibake": 1}
+    counted = json.loads((project / ".ragtune" / "ingest.json").read_text(encoding="utf-8"))
+    assert counted["figures"]["repairs"] == dict(made.repairs)
+    assert counted["settings"]["mojibake"] is True
+    for off in ("", "boilerplate", "hyphenation", "mojibake"):
+        made = Project(project, overrides=[f"prepare.{off}=false"] if off else []).ingest()
+        assert off not in made.repairs
+        corpus = Corpus(project / ".ragtune" / "corpus.db")
+        texts = {each.source: each.text for each in corpus.all_documents()}
+        assert all(texts[chunk.document][chunk.start : chunk.end] == chunk.text for chunk in corpus.all_chunks())
+        assert ("café of Kelby\nwas" in texts["kelby.md"]) == (off in ("", "boilerplate"))
+        corpus.close()
+        assert Project(project, overrides=[f"prepare.{off}=false"] if off else []).ingest().unchanged == 9
+
+
+def test_what_a_filter_leaves_out_leaves_the_corpus_and_comes_back(ingested):
+    filtered = Project(ingested, overrides=['prepare.exclude=["c*", "d*"]']).ingest()
+    assert names(filtered.left_out) == names(filtered.removed) == {"calder.md", "dunmere.md"}
+    assert filtered.documents == 6
+    assert names(Project(ingested).ingest().read) == {"calder.md", "dunmere.md"}
+
+
+def test_a_copy_that_no_longer_is_one_comes_back_though_no_chunk_changed(project, sources):
+    for name in ("zz-1.md", "zz-2.md"):
+        (sources.documents / name).write_text("Slate heron.\n\nWillow copper.", encoding="utf-8")
+    Project(project).ingest()
+    Project(project).index()
+    (sources.documents / "zz-1.md").write_text("Slate heron.\n\n\nWillow copper.", encoding="utf-8")
+    assert Project(project).ingest().duplicates == ()

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ragtune.prepare import find_duplicates, kept_source, near_pairs
+from ragtune.prepare import find_duplicates, near_pairs
 from ragtune.types import Document
 
 
@@ -72,15 +72,6 @@ def test_rows_and_short_texts_are_duplicates_only_when_equal() -> None:
 def test_threshold_one_finds_equal_texts_only() -> None:
     text = words(400, 7)
     assert find_duplicates([document("a.md", text), document("b.md", [*text, "x"])], threshold=1.0) == []
-
-
-def test_a_reason_gives_back_what_was_kept() -> None:
-    texts = [words(200, 1), words(200, 1), [*words(200, 1)[:-1], "other"]]
-    found = find_duplicates([document(f"{n} (9% alike)\n#{n}", text) for n, text in enumerate(texts)])
-    assert [duplicate.similarity == 1 for duplicate in found] == [True, False]
-    assert [kept_source(duplicate.reason) for duplicate in found] == [duplicate.kept for duplicate in found]
-    with pytest.raises(ValueError, match="no reason of a duplicate"):
-        kept_source("it is too long")
 
 
 def test_near_pairs_join_rows_and_what_was_not_dropped() -> None:

@@ -30,8 +30,9 @@ class ExactStore:
 
     def add(self, ids_n: Int64, vectors_nd: Float32) -> None:
         """Add vectors under new ids."""
-        self._ids = np.concatenate([self._ids, ids_n])
-        self._vectors = np.concatenate([self._vectors, vectors_nd])
+        if len(ids_n):  # nothing has no dimension
+            self._ids = np.concatenate([self._ids, ids_n])
+            self._vectors = np.concatenate([self._vectors, vectors_nd])
 
     def remove(self, ids_n: Int64) -> None:
         """Remove ids; unknown ones are passed over."""

@@ -27,7 +27,7 @@ from ragtune.pipeline.consent import Confirm, agree_to
 from ragtune.pipeline.index import build_index, open_retriever, questions_bill
 from ragtune.pipeline.records import DatasetResult, ExampleView
 from ragtune.pipeline.train import sample_training, training_groups
-from ragtune.prepare import kept_source, near_pairs
+from ragtune.prepare import near_pairs
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_messages, encode_completion, encode_prompt
 from ragtune.retrieve.hybrid import MOST
@@ -90,7 +90,7 @@ def build_dataset(
         agree_to(bills, settings, yes=yes, confirm=confirm, progress=progress)
         shutil.rmtree(folder, ignore_errors=True)
         progress.start("dataset")
-        anchored = anchor(raw, {document.source: document for document in corpus.all_documents()}, copies_of(corpus))
+        anchored = anchor(raw, {document.source: document for document in corpus.all_documents()}, corpus.copies())
         built, figures = _build(workspace, settings, corpus, raw, anchored)
         write_dataset(folder, built.examples, built.passages)
     figures["left_out"] = [asdict(reason) for reason in (*anchored.stale, *anchored.unread, *built.problems)]
@@ -194,7 +194,7 @@ def _key(
     }
     inputs = {
         "corpus": corpus_hash(corpus),
-        "duplicates": stage_key("duplicates", 1, None, copies_of(corpus)),
+        "duplicates": stage_key("duplicates", 1, None, corpus.copies()),
         "embedder": build.embedder(workspace, settings).fingerprint,
         "questions": _hashes(files),
         "test_questions": _hashes(test_files),
@@ -212,11 +212,6 @@ def _hashes(files: Sequence[Path]) -> dict[str, str]:
             key = f"{name} {number}"
         hashes[key] = hash_
     return hashes
-
-
-def copies_of(corpus: Corpus) -> dict[str, str]:
-    """Documents that were left out as duplicates, to the ones that they say the same as."""
-    return {reason.source: kept_source(reason.reason) for reason in corpus.duplicates()}
 
 
 def corpus_hash(corpus: Corpus) -> str:
@@ -317,4 +312,4 @@ def _brief(figures: Mapping[str, Any]) -> dict[str, Any]:
     return brief
 
 
-__all__ = ["Reason", "build_dataset", "copies_of", "corpus_hash", "question_files", "show_example", "synthesised_file"]
+__all__ = ["Reason", "build_dataset", "corpus_hash", "question_files", "show_example", "synthesised_file"]

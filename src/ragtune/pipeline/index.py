@@ -63,9 +63,10 @@ def build_index(
             bill = index_bill(workspace, settings, corpus)
             agree_to([bill] if bill.tokens else [], settings, yes=yes, confirm=confirm, progress=progress)
         embedded = _embed(corpus, embedder, progress)
+        manifest = _read_manifest(workspace)
+        if manifest is None or manifest.get("generation") != corpus.generation:
+            corpus.collect_vectors()  # before the index is written, or a run that is killed in between would leave them for good
         store, action = _bring_up(workspace, settings, corpus, embedder)
-        if action != "unchanged":
-            corpus.collect_vectors()
         generation = corpus.generation
     result = IndexResult(embedded, len(store), generation, action, round(time.monotonic() - started, 3))
     if not quiet or embedded:

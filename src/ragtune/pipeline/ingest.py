@@ -5,35 +5,50 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ragtune import build
 from ragtune.config import Settings
-from ragtune.corpus import Corpus, FileState
+from ragtune.corpus import Corpus, FileState, TextEntry
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.pipeline.dataset import question_files
+from ragtune.pipeline.purged import Purged, read_purged
 from ragtune.pipeline.records import IngestResult
 from ragtune.prepare import (
+    RULES,
     Fields,
+    Filters,
+    ReadResult,
+    Rule,
     Source,
+    Text,
     Unreadable,
     chunk_document,
-    find_duplicates,
+    duplicates_among,
+    filter_sources,
     find_sources,
     holds_records,
     read_sources,
     reader_version,
+    sketch,
+    sketch_version,
 )
 from ragtune.progress import Progress
 from ragtune.types import Chunk, Document, Reason
-from ragtune.workspace import Workspace, hash_file, stage_key
+from ragtune.workspace import Workspace, hash_file, now, stage_key, write_json
 
 VERSION = 1
+FLUSH_S = 0.5
+"""How much reading a crash may lose; a disk is waited for as often."""
+_FLUSH_FILES = 256
 _SOURCES = "sources"
 _DEDUPED = "deduped"
 _MOST_LISTED = 20
+_SKETCHED = "sketched"
+_SKETCHES = 500  # texts sketched in one transaction
 
 
 def ingest(
@@ -64,9 +79,12 @@ def ingest(
     asking = sorted({source.name for source in found} - {source.name for source in sources})
     if asking:
         progress.note(f"left out of the documents, as they hold the questions: {', '.join(asking)}")
+    sources, left_out = filter_sources(sources, _filters(settings))
     hashes, gone = _hashes(sources, unreadable)
+    purged = read_purged(workspace)
+    left_out += purged.remove(hashes)
     sources = [source for source in sources if source.name in hashes]
-    keys = {source.name: _key(settings, source.name) for source in sources}
+    keys = _keys(settings, sources)
     with contextlib.closing(build.open_corpus(workspace, create=True)) as corpus:
         corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots if root != workspace.loaded]))
         known = corpus.files()
@@ -77,8 +95,8 @@ def ingest(
         # What cannot be looked at now has not vanished: its documents stay.
         vanished = sorted(name for name in known.keys() - hashes.keys() if not any(each.hides(name) for each in unreadable))
         corpus.remove_files(vanished)
-        reasons = _read(workspace, corpus, settings, changed, hashes, keys, known, progress)
-        _dedupe(workspace, corpus, settings)
+        reasons = _read(workspace, corpus, settings, changed, hashes, keys, known, purged, progress)
+        dedupe(workspace, corpus, settings)
         stats = corpus.stats()
         duplicates = corpus.duplicates()
         result = IngestResult(
@@ -90,12 +108,17 @@ def ingest(
             documents=stats.documents,
             chunks=stats.chunks,
             seconds=round(time.monotonic() - started, 3),
+            repairs=corpus.repairs(),
+            left_out=tuple(left_out),
         )
+    write_json(workspace.ingested, _counted(settings, result))
     progress.finish(
         "ingest",
         f"{len(result.read)} files read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
         f"{len(duplicates)} duplicates: {result.documents} documents, {result.chunks} chunks",
     )
+    if left_out:
+        progress.note(f"{len(left_out)} files left out by filters or the purge list")
     for reason in result.skipped[:5]:
         progress.note(f"skipped {reason.source}: {reason.reason}")
     return result
@@ -158,6 +181,7 @@ def _read(
     hashes: Mapping[str, str],
     keys: Mapping[str, str],
     known: Mapping[str, FileState],
+    purged: Purged,
     progress: Progress,
 ) -> list[Reason]:
     if not changed:
@@ -169,42 +193,92 @@ def _read(
             f"set it to {window} or less"
         )
     progress.start("ingest", len(changed))
-    reasons = []
     fields = _fields(settings)
     results = read_sources(
         [replace(source, fields=fields) for source in changed],
         settings.prepare.timeout,
         settings.prepare.memory,
+        rules=[rule for rule in sorted(RULES) if _is_on(settings, rule)],
         on_progress=lambda done, _total, source: progress.update("ingest", done, source.name),
     )
-    for result in results:
-        name = result.source.name
-        if result.documents is None:
-            corpus.put_file(name, hashes[name], keys[name], [], skipped=result.reason or "nothing was read")
-            continue
-        cut = [(document, _chunks(workspace, document, settings)) for document in result.documents]
-        corpus.put_file(name, hashes[name], keys[name], cut, skipped=_listed(result.skipped))
-        why = "new" if name not in known else "changed" if known[name].hash != hashes[name] else "settings changed"
-        reasons.append(Reason(name, why))
+    reasons = []
+    for some in _batches(results):
+        with corpus.batch():
+            for result in some:
+                name = result.source.name
+                documents = [document for document in result.documents or () if document.source not in purged.sources]
+                cut = [(document, _chunks(workspace, document, settings)) for document in documents]
+                skipped = (result.reason or "nothing was read") if result.documents is None else _listed(result.skipped)
+                corpus.put_file(name, hashes[name], keys[name], cut, skipped, result.repairs)
+                if result.documents is not None:
+                    why = "new" if name not in known else "changed" if known[name].hash != hashes[name] else "settings changed"
+                    reasons.append(Reason(name, why))
     return reasons
 
 
-def _dedupe(workspace: Workspace, corpus: Corpus, settings: Settings) -> None:
+def _batches(results: Iterable[ReadResult]) -> Iterator[list[ReadResult]]:
+    """What is written at once: as much as is read in :data:`FLUSH_S`."""
+    some: list[ReadResult] = []
+    since = time.monotonic()
+    for result in results:
+        some.append(result)
+        if len(some) >= _FLUSH_FILES or time.monotonic() - since >= FLUSH_S:
+            yield some
+            some, since = [], time.monotonic()
+    if some:
+        yield some
+
+
+def dedupe(workspace: Workspace, corpus: Corpus, settings: Settings) -> None:
     """Leave duplicates out of the index, and take in again what no longer is one.
 
     All documents are compared, not only new ones, so the result does not depend on the order in which they came.
     """
-    state = f"{corpus.generation} {settings.prepare.near_duplicates}"
+    state = f"{corpus.revision} {settings.prepare.near_duplicates}"
     if corpus.meta(_DEDUPED) == state:
         return
-    documents = {document.source: document for document in corpus.all_documents()}
-    wanted = {found.source: found.reason for found in find_duplicates(list(documents.values()), settings.prepare.near_duplicates)}
-    marked = {reason.source: reason.reason for reason in corpus.duplicates()}
-    for source in sorted(wanted.keys() | marked.keys()):
-        if wanted.get(source) != marked.get(source):
-            chunks = [] if source in wanted else _chunks(workspace, documents[source], settings)
-            corpus.set_duplicate(source, wanted.get(source), chunks)
-    corpus.set_meta(_DEDUPED, f"{corpus.generation} {settings.prepare.near_duplicates}")
+    known = {text.source: text for text in corpus.texts()}
+    sketches = _sketches(corpus, known) if settings.prepare.near_duplicates < 1 else {}
+    texts = [Text(each.source, each.media_type, each.hash, sketches.get(each.source, b"")) for each in known.values()]
+    found = duplicates_among(texts, lambda source: corpus.document(source).text, settings.prepare.near_duplicates)
+    wanted = {each.source: each for each in found}
+    marked = {each.source: (each.reason, each.kept) for each in known.values() if each.reason is not None}
+    with corpus.batch():
+        for source in sorted(wanted.keys() | marked.keys()):
+            copy = wanted.get(source)
+            if copy is None:
+                corpus.set_duplicate(source, None, _chunks(workspace, corpus.document(source), settings))
+            elif (copy.reason, copy.kept) != marked.get(source):
+                corpus.set_duplicate(source, copy.reason, [], copy.kept)
+        corpus.set_meta(_DEDUPED, state)
+
+
+def _sketches(corpus: Corpus, known: Mapping[str, TextEntry]) -> dict[str, bytes]:
+    """A sketch of every text, made where the corpus has none yet."""
+    version = sketch_version()
+    made_now = corpus.meta(_SKETCHED) != version
+    sketches = {} if made_now else {each.source: each.sketch for each in known.values() if each.sketch is not None}
+    missing = [source for source in known if source not in sketches]
+    for start in range(0, len(missing), _SKETCHES):
+        fresh = {source: sketch(corpus.document(source).text) for source in missing[start : start + _SKETCHES]}
+        corpus.put_sketches(fresh)
+        sketches |= fresh
+    if made_now:
+        corpus.set_meta(_SKETCHED, version)
+    return sketches
+
+
+def _filters(settings: Settings) -> Filters:
+    prepare = settings.prepare
+    return Filters(prepare.include, prepare.exclude, prepare.smallest, prepare.largest, prepare.modified_since)
+
+
+def _counted(settings: Settings, result: IngestResult) -> dict[str, Any]:
+    """The manifest of the corpus as it is now: counts and settings, no names."""
+    lists = ("read", "skipped", "duplicates", "removed", "left_out")
+    counts = {name: len(getattr(result, name)) for name in lists}
+    figures = {**counts, "unchanged": result.unchanged, "documents": result.documents, "chunks": result.chunks, "repairs": result.repairs}
+    return {"created": now(), "seconds": result.seconds, "figures": figures, "settings": settings.prepare.model_dump(mode="json")}
 
 
 def _chunks(workspace: Workspace, document: Document, settings: Settings) -> list[Chunk]:
@@ -224,16 +298,26 @@ def _listed(skipped: Sequence[Reason]) -> str | None:
     return f"{len(skipped)} of its parts: " + "; ".join(reason.reason for reason in skipped[:_MOST_LISTED]) + others
 
 
-def _key(settings: Settings, name: str) -> str:
+def _keys(settings: Settings, sources: Sequence[Source]) -> dict[str, str]:
     """Of everything that decides what a file becomes, besides its bytes; limits decide only whether it is read."""
-    read: dict[str, object] = {
-        "size": settings.prepare.chunk_size,
-        "overlap": settings.prepare.chunk_overlap,
-        "tokenizer": build.chunk_tokenizer(settings),
-    }
-    if (fields := _fields(settings)) != Fields() and holds_records(name):
-        read["fields"] = asdict(fields)
-    return stage_key("ingest", VERSION, read, reader_version(name))
+    prepare = settings.prepare
+    read: dict[str, object] = {"size": prepare.chunk_size, "overlap": prepare.chunk_overlap, "tokenizer": build.chunk_tokenizer(settings)}
+    off = [rule for rule in sorted(RULES) if not _is_on(settings, rule)]
+    read |= {"off": off} if off else {}
+    fields = _fields(settings)
+    by_kind: dict[tuple[str, bool], str] = {}
+    keys = {}
+    for source in sources:
+        kind = reader_version(source.name), fields != Fields() and holds_records(source.name)
+        if kind not in by_kind:
+            by_kind[kind] = stage_key("ingest", VERSION, {**read, "fields": asdict(fields)} if kind[1] else read, kind[0])
+        keys[source.name] = by_kind[kind]
+    return keys
+
+
+def _is_on(settings: Settings, rule: Rule) -> bool:
+    on: bool = getattr(settings.prepare, rule.replace(" ", "_"))
+    return on
 
 
 def _same(known: FileState | None, hash_: str, key: str) -> bool:

@@ -11,7 +11,10 @@ from ragtune.types import Estimate, Message, Reason
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What an ingest did. Lists name sources with a reason; ``unchanged`` and ``chunks`` are counts."""
+    """What an ingest did. Lists name sources with a reason; ``unchanged`` and ``chunks`` are counts.
+
+    ``repairs`` counts what cleaning did to all texts that are in the corpus now; ``left_out`` is what a filter or the purge list keeps out.
+    """
 
     read: tuple[Reason, ...]
     skipped: tuple[Reason, ...]
@@ -21,6 +24,48 @@ class IngestResult:
     documents: int
     chunks: int
     seconds: float
+    repairs: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file that holds what is purged.
+
+    Args:
+        path: under the project, or of a question file.
+        places: stretches of text in it.
+        own: it is the user's, and never changed.
+        redacted: it was blanked.
+    """
+
+    path: str
+    places: int
+    own: bool = False
+    redacted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeResult:
+    """What a purge did, or would do.
+
+    Args:
+        purged: files and documents that are on the list now.
+        documents: removed from the corpus.
+        held: files besides the corpus and the index that hold the text.
+        copies: documents that stay and say the same.
+        tuned: models that were tuned on it, and may remember it.
+        done: false of a plan that nobody agreed to.
+        seconds: that it took.
+    """
+
+    purged: tuple[str, ...]
+    documents: int
+    held: tuple[Held, ...]
+    copies: tuple[Reason, ...]
+    tuned: tuple[str, ...]
+    done: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

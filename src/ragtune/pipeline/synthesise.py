@@ -30,7 +30,7 @@ from ragtune.errors import ConfigError, SpendingCapError
 from ragtune.evaluate.answers import f1
 from ragtune.hosted.providers import is_hosted, split_name
 from ragtune.pipeline.consent import Bill, Confirm, agree, warn_of
-from ragtune.pipeline.dataset import copies_of, corpus_hash, question_files, synthesised_file
+from ragtune.pipeline.dataset import corpus_hash, question_files, synthesised_file
 from ragtune.pipeline.index import build_index, check_index, index_bill, open_retriever
 from ragtune.pipeline.records import SynthesisPlan, SynthesisResult
 from ragtune.pipeline.synthesis_rows import Row, Rows
@@ -366,7 +366,7 @@ def _usable(questions: Sequence[RawQuestion], corpus: Corpus) -> int:
     """How many questions still stand in the documents."""
     if not questions:
         return 0
-    return len(anchor(questions, {each.source: each for each in corpus.all_documents()}, copies_of(corpus)).questions)
+    return len(anchor(questions, {each.source: each for each in corpus.all_documents()}, corpus.copies()).questions)
 
 
 def _similarity(embedder: Embedder) -> Callable[[str, str], float]:

@@ -14,19 +14,22 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from ragtune.errors import ReadError, ReadLimitError
+from ragtune.prepare.clean import RULES, Rule
 from ragtune.prepare.language import with_language
 from ragtune.prepare.read import is_container
 from ragtune.prepare.sources import Source
 from ragtune.types import Document, Reason
 
 _MOST_FAILURES = 5  # of parsers in one archive: each costs its whole time, and a new child
+_AHEAD = 32  # files for each worker
 _START_S = 60.0  # for a child to start: a busy machine is not the file's fault
 
 
@@ -39,12 +42,14 @@ class ReadResult:
         documents: cleaned; ``None`` where there are none.
         reason: why there are none.
         skipped: what a container holds that was not read, while something else in it was.
+        repairs: what cleaning did, by rule.
     """
 
     source: Source
     documents: tuple[Document, ...] | None
     reason: str | None = None
     skipped: tuple[Reason, ...] = ()
+    repairs: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_sources(
@@ -52,6 +57,7 @@ def read_sources(
     timeout_s: float = 60.0,
     memory_mb: int = 2048,
     workers: int = 2,
+    rules: Collection[Rule] = RULES,
     on_progress: Callable[[int, int, Source], None] | None = None,
 ) -> Iterator[ReadResult]:
     """Read sources in parallel child processes, under limits.
@@ -61,6 +67,7 @@ def read_sources(
         timeout_s: wall seconds for one file, or one member of an archive.
         memory_mb: MiB of address space for a worker.
         workers: child processes.
+        rules: of cleaning, those that are switched on.
         on_progress: called with (files done, files in all, the file just done), in the caller's thread.
 
     Yields:
@@ -73,10 +80,13 @@ def read_sources(
     for index in range(len(sources)):
         todo.put(index)
     stop = threading.Event()
+    room = threading.Semaphore(workers * _AHEAD)  # what was read waits in memory until it is taken
 
     def work() -> None:
-        with Worker(timeout_s, memory_mb) as worker:
+        with Worker(timeout_s, memory_mb, rules) as worker:
             while not stop.is_set():
+                if not room.acquire(timeout=0.2):
+                    continue
                 try:
                     index = todo.get_nowait()
                 except queue.Empty:
@@ -90,7 +100,9 @@ def read_sources(
     for thread in threads:
         thread.start()
     try:
-        yield from _in_order(sources, done, on_progress)
+        for result in _in_order(sources, done, on_progress):
+            room.release()
+            yield result
     finally:
         stop.set()
         for thread in threads:
@@ -118,11 +130,11 @@ def _in_order(
 
 def _read(worker: Worker, source: Source) -> ReadResult:
     try:
-        documents, skipped = worker.read(source)
+        documents, skipped, repairs = worker.read(source)
     except ReadError as error:
         return ReadResult(source, None, str(error))
     if documents:
-        return ReadResult(source, tuple(map(with_language, documents)), skipped=tuple(skipped))
+        return ReadResult(source, tuple(map(with_language, documents)), skipped=tuple(skipped), repairs=repairs)
     first = f"{source.name} holds nothing that can be read" + (f": {skipped[0].reason}" if skipped else "")
     others = f", and {len(skipped) - 1} more" if len(skipped) > 1 else ""
     return ReadResult(source, None, skipped[0].reason if [reason.source for reason in skipped] == [source.name] else first + others)
@@ -136,6 +148,7 @@ class _Outcome:
     documents: list[Document]
     error: ReadError | None
     broken: bool
+    repairs: Mapping[str, int] = field(default_factory=dict)
 
 
 class Worker:
@@ -144,11 +157,13 @@ class Worker:
     Args:
         timeout_s: wall seconds for one file, or one member of an archive.
         memory_mb: MiB of address space.
+        rules: of cleaning, those that are switched on.
     """
 
-    def __init__(self, timeout_s: float, memory_mb: int) -> None:
+    def __init__(self, timeout_s: float, memory_mb: int, rules: Collection[Rule] = RULES) -> None:
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
+        self._rules = sorted(rules)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -157,8 +172,8 @@ class Worker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def read(self, source: Source) -> tuple[list[Document], list[Reason]]:
-        """Read one file in the child: its documents and, of a container, what in it was not read.
+    def read(self, source: Source) -> tuple[list[Document], list[Reason], Mapping[str, int]]:
+        """Read one file in the child: its documents, what cleaning did to them and, of a container, what in it was not read.
 
         Raises:
             ReadLimitError: it took too long or too much memory.
@@ -167,6 +182,7 @@ class Worker:
         documents: list[Document] = []
         skipped: list[Reason] = []
         errors: list[ReadError] = []
+        repairs: Counter[str] = Counter()
         done = failures = 0
         while True:
             broken = False
@@ -174,19 +190,20 @@ class Worker:
                 done += 1
                 broken = outcome.broken
                 documents += outcome.documents
+                repairs.update(outcome.repairs)
                 if outcome.error is not None:
                     errors.append(outcome.error)
                     skipped.append(Reason(outcome.part, str(outcome.error)))
             if errors and not is_container(source.name):
                 raise errors[0]
             if not broken:
-                return documents, skipped
+                return documents, skipped, repairs
             failures += 1
             if failures == _MOST_FAILURES:
                 skipped.append(
                     Reason(source.name, f"{failures} files in {source.name} broke their parsers: the others after them are not read")
                 )
-                return documents, skipped
+                return documents, skipped, repairs
 
     def _ask(self, source: Source, skip: int) -> Iterator[_Outcome]:
         """What became of each part of a file after the first ``skip``; ends early with the child."""
@@ -194,9 +211,10 @@ class Worker:
         late = threading.Event()
         part = source.name
         request: dict[str, Any] | None = {
-            "path": str(source.path.resolve()),
+            "path": str(source.path.absolute()),
             "name": source.name,
             "fields": asdict(source.fields),
+            "rules": self._rules,
             "skip": skip,
         }
         while True:
@@ -222,7 +240,7 @@ class Worker:
                 return
             found = [Document(**document) for document in reply.get("documents", ())]
             error = (ReadLimitError if reply.get("limit") else ReadError)(reply["error"]) if "error" in reply else None
-            yield _Outcome(part, found, error, broken=bool(reply.get("restart")))
+            yield _Outcome(part, found, error, broken=bool(reply.get("restart")), repairs=reply.get("repairs", {}))
             if reply.get("restart"):
                 return
 

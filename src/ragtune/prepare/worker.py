@@ -10,13 +10,15 @@ import math
 import os
 import resource
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ragtune.errors import MissingExtraError, ReadError
+from ragtune.prepare.clean import Rule
 from ragtune.prepare.isolate import encode, receive, send
-from ragtune.prepare.read import parts, read_source
+from ragtune.prepare.read import parts, read_source, tidy
 from ragtune.prepare.sources import Fields, Source
 from ragtune.types import Document, Reason
 
@@ -57,14 +59,14 @@ def main() -> None:
         source = Source(
             Path(request["path"]), request["name"], fields=Fields(**{**request["fields"], "text": tuple(request["fields"]["text"])})
         )
-        for reply in _answer(source, request["skip"], memory_mb, timeout_s):
+        for reply in _answer(source, request["rules"], request["skip"], memory_mb, timeout_s):
             send(replies, reply)
             if reply.get("restart"):
                 return
         send(replies, {"end": True})
 
 
-def _answer(source: Source, skip: int, memory_mb: int, timeout_s: float) -> Iterator[dict[str, Any]]:
+def _answer(source: Source, rules: list[Rule], skip: int, memory_mb: int, timeout_s: float) -> Iterator[dict[str, Any]]:
     """What became of each part of the file; before it its name, where that is not the one told last."""
     found = parts(source)
     told = source.name
@@ -82,7 +84,8 @@ def _answer(source: Source, skip: int, memory_mb: int, timeout_s: float) -> Iter
             name = part.name if isinstance(part, Source) else part.source
             if name != told:
                 yield {"part": (told := name)}
-            yield {"documents": [encode(document) for document in _read(part)]}
+            repairs: Counter[str] = Counter()
+            yield {"documents": [encode(document) for document in _read(part, rules, repairs)], "repairs": repairs}
         except (ReadError, MissingExtraError) as error:
             yield {"error": str(error)}
         except MemoryError:
@@ -91,12 +94,12 @@ def _answer(source: Source, skip: int, memory_mb: int, timeout_s: float) -> Iter
             yield {"error": f"{name} cannot be read: {type(error).__name__}: {str(error)[:300]}", "restart": True}
 
 
-def _read(part: Source | Document | Reason) -> list[Document]:
+def _read(part: Source | Document | Reason, rules: list[Rule], repairs: Counter[str]) -> list[Document]:
     if isinstance(part, Document):
-        return [part]
+        return [tidy(part, rules, repairs)]
     if isinstance(part, Reason):
         raise ReadError(part.reason)
-    return read_source(part)
+    return read_source(part, rules, repairs)
 
 
 def _limit(what: int, value: int) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ragtune.errors import MissingExtraError, ReadError
-from ragtune.prepare.clean import clean_document
+from ragtune.prepare.clean import RULES, Rule, clean_document
 from ragtune.prepare.sources import Source
 from ragtune.types import Document, Reason
 
@@ -132,8 +133,13 @@ def _unpack(source: Source, depth: int) -> Iterator[Source | Document | Reason]:
         yield Reason(source.name, str(error))
 
 
-def read_source(source: Source) -> list[Document]:
+def read_source(source: Source, rules: Collection[Rule] = RULES, repairs: Counter[str] | None = None) -> list[Document]:
     """Read one file, or one part of a container, in this process.
+
+    Args:
+        source: the file.
+        rules: of cleaning, those that are switched on.
+        repairs: what cleaning did is added to it.
 
     Returns:
         Its documents, cleaned, each with a title: one, or one for each row or record.
@@ -145,15 +151,15 @@ def read_source(source: Source) -> list[Document]:
     if suffix not in _READERS:
         raise ReadError(f"no reader for {suffix or 'files without an ending'}: save {source.name} as PDF, DOCX, HTML, Markdown or text")
     read: Callable[[Source], list[Document]] = _module(_READERS[suffix][0]).read
-    documents = [document for document in map(tidy, read(source)) if document.text.strip()]
+    documents = [document for each in read(source) if (document := tidy(each, rules, repairs)).text.strip()]
     if not documents:
         raise ReadError(f"no text found in {source.name}")
     return documents
 
 
-def tidy(document: Document) -> Document:
+def tidy(document: Document, rules: Collection[Rule] = RULES, repairs: Counter[str] | None = None) -> Document:
     """A document as it is stored: cleaned, and with a title."""
-    document = clean_document(document)[0]
+    document = clean_document(document, rules, repairs)[0]
     return document if document.title else replace(document, title=title_from_name(document.source))
 
 

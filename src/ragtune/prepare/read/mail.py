@@ -10,7 +10,6 @@ from email.message import EmailMessage, MIMEPart
 from pathlib import PurePosixPath
 
 from ragtune.errors import ReadError
-from ragtune.prepare.read import tidy
 from ragtune.prepare.read.html import read_page
 from ragtune.prepare.read.text import decode
 from ragtune.prepare.sources import Source
@@ -31,8 +30,8 @@ def unpack(source: Source) -> Iterator[Source | Document | Reason]:
         raise ReadError(f"{source.name} is not an e-mail message: it has no headers")
     if message.get_content_type() in ("multipart/encrypted", "application/pkcs7-mime"):
         raise ReadError(f"{source.name} is encrypted: save it decrypted")
-    found = tidy(_message(source, message))
-    yield found if found.text else Reason(source.name, f"no text found in {source.name}")
+    found = _message(source, message)
+    yield found if found.text.strip() else Reason(source.name, f"no text found in {source.name}")
     yield from _attachments(source, message)
 
 

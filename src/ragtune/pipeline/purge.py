@@ -1,0 +1,187 @@
+"""Deleting means gone: a purged document leaves the corpus, its free pages, the log and the index, and stays out of later ingests.
+
+Datasets, evaluations and caches of answers carry texts of their own. They are listed, and blanked where that is asked for. The source files
+are the user's and never touched; that is what the list of purged sources is for. What a tuned model remembers cannot be taken out of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ragtune import build
+from ragtune.config import Settings
+from ragtune.corpus import Corpus
+from ragtune.errors import ProjectError
+from ragtune.hosted.providers import is_hosted
+from ragtune.pipeline.dataset import question_files
+from ragtune.pipeline.index import build_index
+from ragtune.pipeline.ingest import dedupe
+from ragtune.pipeline.purged import Entry, read_purged, write_purged
+from ragtune.pipeline.records import Held, PurgeResult
+from ragtune.progress import Progress
+from ragtune.redact import Forgotten
+from ragtune.types import Reason
+from ragtune.workspace import Workspace, now
+
+
+def purge(
+    workspace: Workspace,
+    settings: Settings,
+    names: Sequence[str],
+    progress: Progress,
+    *,
+    redact: bool = False,
+    confirm: Callable[[PurgeResult], bool] | None = None,
+) -> PurgeResult:
+    """Remove sources for good.
+
+    Artifacts are blanked first and the corpus comes last, so that a purge that was killed can be run again: until then the corpus knows
+    what is to be found.
+
+    Args:
+        workspace: of the project.
+        settings: index and embed are read, to write the index anew.
+        names: of files or documents; a unique ending will do. Files with the same bytes go with them.
+        progress: told what goes on.
+        redact: blank the text in datasets, evaluations and caches as well.
+        confirm: asked, with what would be done, before anything is changed; ``None`` goes on.
+
+    Raises:
+        ProjectError: there is no such source, or the corpus is being read by another program.
+    """
+    started = time.monotonic()
+    with contextlib.closing(build.open_corpus(workspace)) as corpus:
+        files, documents = _find(workspace, corpus, names)
+        gone = _sources(corpus, files, documents)
+        copies = _copies(corpus, gone)
+        forgotten = Forgotten(_texts(workspace, corpus, gone, files, documents), _staying(corpus, gone))
+        held = list(_held(workspace, settings, forgotten))
+        plan = PurgeResult(tuple(sorted(files | documents)), len(gone), tuple(held), copies, _tuned(workspace, held))
+        if confirm is not None and not confirm(plan):
+            return plan
+        _remember(workspace, corpus, files, documents)
+        if redact:
+            held = [replace(each, redacted=_blank(workspace, forgotten, each)) for each in held]
+        corpus.remove_documents(gone)
+        corpus.remove_files(files)
+        # Gone from the answers at once, though the next lines may take a while: the index files belong to no generation any more.
+        for path in workspace.index.glob("*"):
+            path.unlink()
+        dedupe(workspace, corpus, settings)
+        corpus.collect_vectors()
+        if not corpus.forget_deleted():
+            raise ProjectError(f"another program reads {corpus.path}, so its log still holds what was deleted: stop it and purge again")
+    if is_hosted(settings.embed.model):
+        progress.note("the index was removed: 'ragtune index' makes it again")
+    else:
+        build_index(workspace, settings, progress, quiet=True)
+    progress.finish("purge", f"{len(gone)} documents are gone from the corpus and the index")
+    return replace(plan, done=True, held=tuple(held), seconds=round(time.monotonic() - started, 3))
+
+
+def undo_purge(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
+    """Take sources off the list; the next ingest reads them again where they still lie among the documents.
+
+    Raises:
+        ProjectError: one is not on the list.
+    """
+    entries = dict(read_purged(workspace).sources)
+    for name in names:
+        if entries.pop(name, None) is None:
+            known = ", ".join(sorted(entries)) or "none"
+            raise ProjectError(f"{name} was not purged (these were: {known})")
+    if workspace.corpus.is_file():
+        with contextlib.closing(build.open_corpus(workspace)) as corpus:
+            corpus.forget_keys(name.partition("#")[0] for name in names)  # of which single rows were purged
+    write_purged(workspace, entries.values())
+    return tuple(sorted(names))
+
+
+def _find(workspace: Workspace, corpus: Corpus, names: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Files and single documents that are meant."""
+    states = corpus.files()
+    known = [text.source for text in corpus.texts()]
+    earlier = read_purged(workspace).sources
+    files: set[str] = set()
+    documents: set[str] = set()
+    for name in names:
+        fitting = [each for each in (states, known, earlier) if name in each] or [
+            each for each in (states, known) if sum(other.endswith(f"/{name}") for other in each) == 1
+        ]
+        if not fitting:
+            raise ProjectError(f"there is no source {name!r} in the corpus, or several end so: 'ragtune search' shows their names")
+        found = next(other for other in fitting[0] if other == name or (name not in fitting[0] and other.endswith(f"/{name}")))
+        (documents if "#" in found and found not in states else files).add(found)
+    hashes = {states[name].hash for name in files if name in states}
+    return files | {name for name, state in states.items() if state.hash in hashes}, documents
+
+
+def _sources(corpus: Corpus, files: set[str], documents: set[str]) -> list[str]:
+    """Of all documents that go."""
+    return [source for source, file in corpus.sources() if file in files or source in documents]
+
+
+def _copies(corpus: Corpus, gone: Sequence[str]) -> tuple[Reason, ...]:
+    """Documents that stay and say the same as one that goes."""
+    going = set(gone)
+    pairs = [(copy, kept) for copy, kept in corpus.copies().items()]
+    said = {copy: kept for copy, kept in pairs if kept in going} | {kept: copy for copy, kept in pairs if copy in going}
+    return tuple(Reason(source, f"says the same as {other}") for source, other in sorted(said.items()) if source not in going)
+
+
+def _texts(workspace: Workspace, corpus: Corpus, gone: Sequence[str], files: set[str], documents: set[str]) -> Iterator[str]:
+    """What the documents say, and said when datasets and evaluations were made of them."""
+    for source in gone:
+        document = corpus.document(source)
+        yield f"{document.title}\n\n{document.text}"
+    for path in workspace.folder.glob("*/*/passages.jsonl"):
+        for line in path.read_text(encoding="utf-8").split("\n"):
+            passage = json.loads(line) if line else {"document": ""}
+            if passage["document"] in documents or passage["document"].partition("#")[0] in files or passage["document"] in files:
+                yield f"{passage['title']}\n\n{passage['prefix']}\n\n{passage['text']}"
+
+
+def _staying(corpus: Corpus, gone: Sequence[str]) -> Iterator[str]:
+    going = set(gone)
+    for text in corpus.texts():
+        if text.source not in going:
+            document = corpus.document(text.source)
+            yield f"{document.title}\n\n{document.text}"
+
+
+def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten) -> Iterator[Held]:
+    """Files besides the corpus and the index that hold the text; question files are the user's own."""
+    for path in sorted(workspace.folder.rglob("*")):
+        if path.is_file() and path != workspace.corpus and workspace.index not in path.parents and path != workspace.purged:
+            places = forgotten.blank_file(path, write=False)
+            if places:
+                yield Held(path.relative_to(workspace.project).as_posix(), places)
+    for path in question_files(workspace, settings, (), missing_ok=True):
+        places = forgotten.blank_file(path, write=False)
+        if places:
+            yield Held(str(path), places, own=True)
+
+
+def _blank(workspace: Workspace, forgotten: Forgotten, held: Held) -> bool:
+    if not held.own:
+        forgotten.blank_file(workspace.project / held.path, write=True)
+    return not held.own
+
+
+def _tuned(workspace: Workspace, held: Sequence[Held]) -> tuple[str, ...]:
+    """Models that were tuned on datasets that hold the text."""
+    datasets = {Path(each.path).parent.name for each in held if f"{workspace.folder.name}/datasets/" in each.path}
+    return tuple(manifest.name for manifest in workspace.manifests("models") if manifest.inputs.get("dataset") in datasets)
+
+
+def _remember(workspace: Workspace, corpus: Corpus, files: set[str], documents: set[str]) -> None:
+    states, entries = corpus.files(), dict(read_purged(workspace).sources)
+    for name in sorted(files | documents):
+        hash_ = states[name].hash if name in states and name in files else entries[name].hash if name in entries else ""
+        entries[name] = Entry(name, hash_, now())
+    write_purged(workspace, entries.values())
