@@ -4,6 +4,7 @@ from ragtune.backends.embedding import chunk_tokenizer, embedder, embedding_pric
 from ragtune.backends.hosted import chat_model, find_key, list_price, metered, price_of, server_address, tuned_from, vertex_place
 from ragtune.backends.index import load_store, new_store, open_corpus
 from ragtune.backends.local import engine, extra, model_fingerprint, release_engine, tokenizer, trainer, with_base
+from ragtune.backends.reranking import reranker, reranker_fingerprint
 from ragtune.backends.tuning import tuning_service
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "open_corpus",
     "price_of",
     "release_engine",
+    "reranker",
+    "reranker_fingerprint",
     "server_address",
     "token_counter",
     "tokenizer",

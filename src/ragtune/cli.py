@@ -48,6 +48,12 @@ SetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Spend what hosted models cost, up to chat.max_cost, without being asked.")]
+AccessOption = Annotated[
+    list[str] | None,
+    typer.Option("--access", help="A tag that you have; documents tagged otherwise are not found. Default: all are.", show_default=False),
+]
+SourceOption = Annotated[str | None, typer.Option("--source", help="Only sources like this, e.g. 'guides/*'.", show_default=False)]
+TypeOption = Annotated[str | None, typer.Option("--type", help="Only media types like this pattern, e.g. 'text/*'.", show_default=False)]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
@@ -144,6 +150,9 @@ def index(project: ProjectOption = None, settings: SetOption = None, as_json: Js
 def search(
     text: Annotated[str, typer.Argument(help="What to look for.")],
     k: Annotated[int | None, typer.Option("-k", min=1, help="Chunks to show; default: retrieve.k.")] = None,
+    access: AccessOption = None,
+    source: SourceOption = None,
+    media_type: TypeOption = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -152,7 +161,8 @@ def search(
 
     Example: ragtune search "how long is the crossing"
     """
-    _show(_open(project, settings, quiet=True).search(text, k), as_json, "show_hits")
+    hits = _open(project, settings, quiet=True).search(text, k, access=access, source=source, media_type=media_type)
+    _show(hits, as_json, "show_hits")
 
 
 @dataclass(frozen=True)
@@ -410,6 +420,9 @@ def ask(
     k: Annotated[
         int | None, typer.Option("-k", min=1, help="Passages to show; default: what a tuned model was tuned with, else retrieve.k.")
     ] = None,
+    access: AccessOption = None,
+    source: SourceOption = None,
+    media_type: TypeOption = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -419,7 +432,7 @@ def ask(
     Example: ragtune ask "How long is the crossing?"
     """
     opened = _open(project, settings, quiet=True)
-    pieces = opened.ask(question, model=model, k=k)
+    pieces = opened.ask(question, model=model, k=k, access=access, source=source, media_type=media_type)
     if as_json:
         _print_json(list(pieces)[-1])
         return

@@ -37,7 +37,7 @@ from ragtune.pipeline.records import (
 )
 from ragtune.progress import Progress, Silent
 from ragtune.rag import Answer
-from ragtune.types import JSON, TuningCheckpoint, Usage
+from ragtune.types import JSON, TuningCheckpoint, Usage, Where
 from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 Paths = Sequence[str | Path]
@@ -114,11 +114,27 @@ class Project:
         with self.workspace.lock("index"):
             return build_index(self.workspace, self.settings, self._progress)
 
-    def search(self, text: str, k: int | None = None) -> list[SearchHit]:
-        """The ``k`` best chunks for a text, best first."""
+    def search(
+        self,
+        text: str,
+        k: int | None = None,
+        *,
+        access: Sequence[str] | None = None,
+        source: str | None = None,
+        media_type: str | None = None,
+    ) -> list[SearchHit]:
+        """The ``k`` best chunks for a text, best first.
+
+        Args:
+            text: what to look for.
+            k: chunks; ``None`` is the setting ``retrieve.k``.
+            access: tags that the asker has; what is tagged otherwise is left out before anything is ranked. ``None`` leaves out nothing.
+            source: pattern of documents' sources, as ``guides/*``.
+            media_type: pattern of media types, as ``text/*``.
+        """
         from ragtune.pipeline.index import search
 
-        return search(self.workspace, self.settings, text, k or self.settings.retrieve.k)
+        return search(self.workspace, self.settings, text, k or self.settings.retrieve.k, _where(access, source, media_type))
 
     def dataset(self, questions: Paths = (), *, test: Paths = (), name: str | None = None) -> DatasetResult:
         """Build a dataset from questions; where one of the same inputs exists, that is given."""
@@ -213,11 +229,23 @@ class Project:
 
         return load_evaluation(self.workspace, name)
 
-    def ask(self, question: str, *, model: str | None = None, k: int | None = None) -> Iterator[str | Answer]:
-        """Answer a question: pieces of text as they are written, then the :class:`~ragtune.rag.Answer` with checked citations."""
+    def ask(
+        self,
+        question: str,
+        *,
+        model: str | None = None,
+        k: int | None = None,
+        access: Sequence[str] | None = None,
+        source: str | None = None,
+        media_type: str | None = None,
+    ) -> Iterator[str | Answer]:
+        """Answer a question: pieces of text as they are written, then the :class:`~ragtune.rag.Answer` with checked citations.
+
+        ``access``, ``source`` and ``media_type`` say which documents may be found, as in :meth:`search`.
+        """
         from ragtune.pipeline.ask import ask
 
-        return ask(self.workspace, self.settings, question, model, k)
+        return ask(self.workspace, self.settings, question, model, k, _where(access, source, media_type))
 
     def choose_models(
         self,
@@ -283,6 +311,12 @@ class Project:
     @staticmethod
     def _resolve(paths: Paths) -> list[Path]:
         return [Path(path).resolve() for path in paths]
+
+
+def _where(access: Sequence[str] | None, source: str | None, media_type: str | None) -> Where | None:
+    if access is None and source is None and media_type is None:
+        return None
+    return Where(None if access is None else tuple(access), source, media_type)
 
 
 def list_models() -> list[dict[str, JSON]]:

@@ -108,6 +108,22 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Where:
+    """Which documents may be found; they are chosen before anything is ranked. ``None`` leaves out nothing.
+
+    Args:
+        access: tags that the asker has. A document with tags of its own (``access`` in its metadata) is found by who has one of them; one
+            without is open to all, so ``()`` finds those alone.
+        source: pattern of sources, as ``guides/*``; ``*`` matches ``/`` too.
+        media_type: pattern of media types, as ``text/*``.
+    """
+
+    access: tuple[str, ...] | None = None
+    source: str | None = None
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Where a question's answer stands; independent of chunking."""
 
