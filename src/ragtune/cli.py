@@ -383,7 +383,26 @@ def jobs_checkpoints(
 def evaluate(
     model: Annotated[str | None, typer.Option("--model", help="The tuned model; default: the newest.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the evaluation; default: made from its inputs.")] = None,
-    split: Annotated[str, typer.Option("--split", help="test (each reading is counted) or validation.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="test (each reading is counted) or validation; default: test, with --retrieval validation."),
+    ] = None,
+    retrieval: Annotated[
+        bool, typer.Option("--retrieval", help="Measure retrieval alone, as it is set now: by kind and source, with every miss.")
+    ] = False,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="With --retrieval: whose questions; default: the newest.", show_default=False)
+    ] = None,
+    calibrate: Annotated[
+        float | None,
+        typer.Option(
+            "--calibrate",
+            min=0.01,
+            max=1,
+            help="With --retrieval: choose the score below which nothing counts as found, for this precision above it.",
+            show_default=False,
+        ),
+    ] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -394,7 +413,15 @@ def evaluate(
     Example: ragtune evaluate --split validation
     """
     opened = _open(project, settings, quiet=quiet or as_json)
-    _show(opened.evaluate(model=model, name=name, split=split), as_json, "show_report")
+    if retrieval:
+        if model or name:
+            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out --model and --name")
+        measured = opened.evaluate_retrieval(dataset=dataset, split=split or "validation", precision=calibrate)
+        _show(measured, as_json, "show_retrieval")
+        return
+    if dataset or calibrate is not None:
+        raise ConfigError("--dataset and --calibrate are about retrieval alone: say --retrieval too")
+    _show(opened.evaluate(model=model, name=name, split=split or "test"), as_json, "show_report")
 
 
 @app.command()

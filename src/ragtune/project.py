@@ -28,6 +28,7 @@ from ragtune.pipeline.records import (
     IndexResult,
     IngestResult,
     ModelResult,
+    RetrievalResult,
     RunResult,
     SearchHit,
     SynthesisResult,
@@ -222,6 +223,19 @@ class Project:
 
         with self.workspace.lock("evaluate"):
             return evaluate(self.workspace, self.settings, model, name, split, self._progress)
+
+    def evaluate_retrieval(
+        self, *, dataset: str | None = None, split: str = "validation", precision: float | None = None
+    ) -> RetrievalResult:
+        """Ask the retriever, as it is set now, a dataset's questions: recall, nDCG and MRR by kind and source, and every miss.
+
+        With a ``precision`` the score is chosen below which search and ask say that nothing was found: at or above it, that share of the
+        questions have their evidence in the top k.
+        """
+        from ragtune.pipeline.retrieval import evaluate_retrieval
+
+        with self.workspace.lock("evaluate"):
+            return evaluate_retrieval(self.workspace, self.settings, dataset, split, precision, self._progress)
 
     def report(self, name: str | None = None) -> EvaluationResult:
         """An evaluation made earlier."""

@@ -354,6 +354,27 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Threshold:
+    """The score from which on retrieval is trusted.
+
+    Args:
+        score: of the best hit, at least.
+        wanted: precision asked for.
+        precision: share of the questions at or above it whose evidence is in the top k.
+        coverage: share of all questions that are at or above it.
+        missed: share of the questions whose evidence was found that are below it all the same.
+        n: questions that it was chosen on, those that the documents do not answer included.
+    """
+
+    score: float
+    wanted: float
+    precision: float
+    coverage: float
+    missed: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """Why a source was read, skipped or dropped."""
 

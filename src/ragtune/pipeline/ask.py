@@ -10,6 +10,7 @@ from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_gone
 from ragtune.pipeline.answerers import tuned_chat
 from ragtune.pipeline.index import open_retriever
+from ragtune.pipeline.threshold import load_threshold
 from ragtune.pipeline.train import find_tuned, has_tuned
 from ragtune.protocols import ChatModel
 from ragtune.rag import Answer, answer_question
@@ -36,12 +37,14 @@ def ask(
         find_tuned(workspace, model)  # what is wrong with a name is said before an index is opened and a model loaded
     with open_retriever(workspace, settings, where) as retriever:
         chat, shown = find_chat(workspace, settings, model)
+        threshold = load_threshold(workspace, settings)
         yield from answer_question(
             question,
             retriever,
             chat,
             to_passage=retriever.to_passage,
             k=k or shown,
+            least_score=None if threshold is None else threshold.score,
             max_tokens=settings.generate.max_new_tokens,
             constrained_quotes=settings.generate.constrained_quotes,
         )

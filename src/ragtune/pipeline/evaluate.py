@@ -104,7 +104,7 @@ def evaluate(
     check_judge(workspace, settings)
     if not examples:
         raise EvaluationError(f"the {split} split of {source.name} is empty: add questions, or change dataset.{split}_share")
-    readings = _count_reading(workspace, examples, key) if split == "test" else 0
+    readings = count_reading(workspace, examples, key) if split == "test" else 0
     k = int(source.settings["retrieve"]["k"])
     cells = plan_cells(data, examples, settings, k)
     predictions = _predict(workspace, settings, cells, models, progress, data.passages)
@@ -311,7 +311,7 @@ def _sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[E
     return [example for example in examples if example.id in kept]
 
 
-def _count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -> int:
+def count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -> int:
     """How often these test questions have been read, this evaluation included; going on with an interrupted one is no new reading.
 
     What counts is the question and its answers, not the dataset: other passages, settings or splits do not make a read question unread. Of

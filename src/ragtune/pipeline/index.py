@@ -18,6 +18,7 @@ from ragtune.hosted.failures import other_dimension
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.records import IndexResult, SearchHit
 from ragtune.pipeline.serving import ServingRetriever
+from ragtune.pipeline.threshold import load_threshold
 from ragtune.progress import Progress
 from ragtune.protocols import Embedder, VectorStore
 from ragtune.types import Usage, Where
@@ -89,6 +90,7 @@ def search(workspace: Workspace, settings: Settings, text: str, k: int, where: W
     """The ``k`` best chunks for a text."""
     with open_retriever(workspace, settings, where) as retriever:
         hits = retriever.retrieve([text], k)[0]
+    threshold = load_threshold(workspace, settings)
     return [
         SearchHit(
             hit.rank,
@@ -98,6 +100,7 @@ def search(workspace: Workspace, settings: Settings, text: str, k: int, where: W
             hit.chunk.start,
             hit.chunk.end,
             hit.chunk.text,
+            None if threshold is None else hit.score >= threshold.score,
         )
         for hit in hits
     ]

@@ -22,7 +22,7 @@ _READERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys((".txt", ".text", ".rst"), ("text", 1)),
     **dict.fromkeys((".html", ".htm", ".xhtml"), ("html", 1)),
     **dict.fromkeys((".csv", ".tsv"), ("csv", 2)),
-    **dict.fromkeys((".jsonl", ".ndjson"), ("jsonl", 2)),
+    **dict.fromkeys((".jsonl", ".ndjson"), ("jsonl", 3)),
     ".pdf": ("pdf", 1),
     ".docx": ("docx", 1),
 }

@@ -37,7 +37,7 @@ def read(source: Source) -> list[Document]:
             raise ReadError(f"{source.name} line {number}: the id {id_!r} is there twice: ids must differ")
         rest: dict[str, JSON] = {key: value for key, value in record.items() if key not in used}
         title = title or f"{title_from_name(source.name)} {id_ or number}"
-        documents[name] = Document(name, title, text or _write_out(title, rest), "application/jsonl", rest if text else {})
+        documents[name] = Document(name, title, text or _write_out(title, rest), "application/jsonl", rest if text else _access(rest))
     return list(documents.values())
 
 
@@ -56,6 +56,11 @@ def _records(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(record, dict):
             raise ReadError(f"{source.name} line {number} holds {type(record).__name__}, not an object")
         yield number, record
+
+
+def _access(fields: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Who may find a record holds for it however its fields are shown."""
+    return {"access": fields["access"]} if "access" in fields else {}
 
 
 def _write_out(title: str, fields: Mapping[str, JSON]) -> str:
