@@ -30,7 +30,7 @@ from ragtune.types import Hit
 from ragtune.workspace import library_versions, write_json
 from retrieval_fusion import DEPTH, CachedQueries, Query, index, measure, squadshifts
 
-HELD_OUT_ARTICLES, HELD_OUT_QUESTIONS = 12, 100
+HELD_OUT_ARTICLES, HELD_OUT_QUESTIONS = 12, 60
 POOL = 20
 """Ranks that negatives are drawn from."""
 
@@ -45,7 +45,7 @@ def training_lists(queries: Sequence[Query], rankings: Sequence[Sequence[Hit]], 
             yield [(query.text, text) for text in (own[0], *generator.sample(others, size - 1))]
 
 
-def train(model: CrossEncoder, lists: Sequence[list[tuple[str, str]]], batch: int, rate: float) -> list[float]:
+def train(model: CrossEncoder, lists: Sequence[list[tuple[str, str]]], batch: int, rate: float, tokens: int) -> list[float]:
     """One pass of softmax cross-entropy over each list; the loss of each step, in nats."""
     optimizer = torch.optim.AdamW(model.model.parameters(), lr=rate, weight_decay=0.01)
     steps = math.ceil(len(lists) / batch)
@@ -57,7 +57,7 @@ def train(model: CrossEncoder, lists: Sequence[list[tuple[str, str]]], batch: in
         some = lists[start : start + batch]
         pairs = [pair for each in some for pair in each]
         asked, shown = [question for question, _ in pairs], [text for _, text in pairs]
-        encoded = model.tokenizer(asked, shown, padding=True, truncation=True, max_length=256, return_tensors="pt")
+        encoded = model.tokenizer(asked, shown, padding=True, truncation=True, max_length=tokens, return_tensors="pt")
         with torch.autocast("cpu", torch.bfloat16):
             scores = model.model(**encoded).logits
         loss = torch.nn.functional.cross_entropy(scores.float().view(len(some), -1), torch.zeros(len(some), dtype=torch.long))
@@ -88,10 +88,12 @@ def held_out(model: CrossEncoder, queries: Sequence[Query], rankings: Sequence[S
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=1000)
-    parser.add_argument("--passages", type=int, default=6, help="paragraphs shown with each question")
+    parser.add_argument("--questions", type=int, default=700)
+    parser.add_argument("--passages", type=int, default=5, help="paragraphs shown with each question")
     parser.add_argument("--batch", type=int, default=8, help="questions a step")
     parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--tokens", type=int, default=160, help="of question and paragraph together; the rest is cut")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ragtune-train-reranker", help="keeps vectors")
     parser.add_argument("--output", type=Path, default=Path("build/reranker"))
     arguments = parser.parse_args()
     if "RAGTUNE_DATA" not in os.environ:
@@ -105,16 +107,16 @@ def main() -> None:
     trained = [query for query in collection.queries if query.group not in unseen][: arguments.questions]
     watched = [query for query in collection.queries if query.group in unseen][:HELD_OUT_QUESTIONS]
     embedder = CachedQueries(SentenceTransformersEmbedder(resolve("all-minilm-l6-v2")))
-    with tempfile.TemporaryDirectory() as work:
-        corpus, store = index(collection, embedder, Path(work) / "squadshifts.db")
-        retriever = HybridRetriever(corpus, embedder, store, candidates=DEPTH)
-        rankings = retriever.retrieve([query.text for query in (*trained, *watched)], DEPTH)
-        corpus.close()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    corpus, store = index(collection, embedder, arguments.work / "squadshifts.db")
+    retriever = HybridRetriever(corpus, embedder, store, candidates=DEPTH)
+    rankings = retriever.retrieve([query.text for query in (*trained, *watched)], DEPTH)
+    corpus.close()
     model = CrossEncoder(str(resolve("all-minilm-l6-v2")), num_labels=1, max_length=256, device="cpu", local_files_only=True)
     lists = list(training_lists(trained, rankings[: len(trained)], arguments.passages, 0))
     print(f"{len(lists)} lists after {time.monotonic() - started:.0f} s", flush=True)
     began = time.monotonic()
-    losses = train(model, lists, arguments.batch, arguments.rate)
+    losses = train(model, lists, arguments.batch, arguments.rate, arguments.tokens)
     seconds = time.monotonic() - began
     model.save_pretrained(str(arguments.output))
     report: dict[str, Any] = {

@@ -66,8 +66,8 @@ def summary(report: RetrievalReport) -> list[str]:
     if report.threshold is not None:
         lines.append(
             f"Below a score of {report.threshold.score:.4g} nothing counts as found: of the {report.threshold.n} questions that it "
-            f"was chosen on, {report.threshold.coverage:.0%} reach it, and {report.threshold.precision:.0%} of these have their evidence in the top "
-            f"{report.k}; of those whose evidence was found, {report.threshold.missed:.0%} do not reach it."
+            f"was chosen on, {report.threshold.coverage:.0%} reach it, and {report.threshold.precision:.0%} of these have "
+            f"their evidence in the top {report.k}; of those whose evidence was found, {report.threshold.missed:.0%} do not reach it."
         )
     return lines
 
