@@ -16,13 +16,24 @@ from ragtune import Project
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
+SKIPPED = [
+    "highlights.py",
+    "lexical.py",
+    "retrieval_fusion.py",
+    "retrieval_public.py",
+    "squadshifts.py",
+    "train_reranker.py",
+    "training_speed.py",
+]
+
+
 def start(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "RAGTUNE_DATA"}
     command = [sys.executable, str(BENCHMARKS / script), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("script", ["highlights.py", "retrieval_fusion.py", "squadshifts.py", "training_speed.py"])
+@pytest.mark.parametrize("script", SKIPPED)
 def test_a_benchmark_without_its_data_is_skipped_and_says_what_it_takes(script):
     pytest.importorskip("faiss", reason="faiss is not installed")
     if script == "training_speed.py" and not find_spec("datasets"):

@@ -5,6 +5,7 @@ from ragtune.backends.hosted import chat_model, find_key, list_price, metered, p
 from ragtune.backends.index import load_store, new_store, open_corpus
 from ragtune.backends.local import engine, extra, model_fingerprint, release_engine, tokenizer, trainer, with_base
 from ragtune.backends.ready import what_is_missing
+from ragtune.backends.reranking import reranker, reranker_fingerprint
 from ragtune.backends.tuning import tuning_service
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "price",
     "price_of",
     "release_engine",
+    "reranker",
+    "reranker_fingerprint",
     "server_address",
     "token_counter",
     "tokenizer",

@@ -57,6 +57,12 @@ SpendAllOption = Annotated[
         help="Spend without being asked: what calls of hosted models cost, up to chat.max_cost, and a hosted tuning job whatever it costs.",
     ),
 ]
+AccessOption = Annotated[
+    list[str] | None,
+    typer.Option("--access", help="A tag that you have; documents tagged otherwise are not found. Default: all are.", show_default=False),
+]
+SourceOption = Annotated[str | None, typer.Option("--source", help="Only sources like this, e.g. 'guides/*'.", show_default=False)]
+TypeOption = Annotated[str | None, typer.Option("--type", help="Only media types like this pattern, e.g. 'text/*'.", show_default=False)]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
@@ -191,6 +197,9 @@ def _agrees(plan: PurgeResult) -> bool:
 def search(
     text: Annotated[str, typer.Argument(help="What to look for.")],
     k: Annotated[int | None, typer.Option("-k", min=1, help="Chunks to show; default: retrieve.k.")] = None,
+    access: AccessOption = None,
+    source: SourceOption = None,
+    media_type: TypeOption = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -199,7 +208,8 @@ def search(
 
     Example: ragtune search "how long is the crossing"
     """
-    _show(_open(project, settings, quiet=True).search(text, k), as_json, "show_hits")
+    hits = _open(project, settings, quiet=True).search(text, k, access=access, source=source, media_type=media_type)
+    _show(hits, as_json, "show_hits")
 
 
 @dataclass(frozen=True)
@@ -431,7 +441,26 @@ def jobs_checkpoints(
 def evaluate(
     model: Annotated[str | None, typer.Option("--model", help="The tuned model; default: the newest.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the evaluation; default: made from its inputs.")] = None,
-    split: Annotated[str, typer.Option("--split", help="test (each reading is counted) or validation.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="test (each reading is counted) or validation; default: test, with --retrieval validation."),
+    ] = None,
+    retrieval: Annotated[
+        bool, typer.Option("--retrieval", help="Measure retrieval alone, as it is set now: by kind and source, with every miss.")
+    ] = False,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="With --retrieval: whose questions; default: the newest.", show_default=False)
+    ] = None,
+    calibrate: Annotated[
+        float | None,
+        typer.Option(
+            "--calibrate",
+            min=0.01,
+            max=1,
+            help="With --retrieval: choose the score below which nothing counts as found, for this precision above it.",
+            show_default=False,
+        ),
+    ] = None,
     yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
@@ -443,7 +472,15 @@ def evaluate(
     Example: ragtune evaluate --split validation
     """
     opened = _open(project, settings, quiet=quiet or as_json)
-    _show(opened.evaluate(model=model, name=name, split=split, yes=yes, confirm=_confirm()), as_json, "show_report")
+    if retrieval:
+        if model or name:
+            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out --model and --name")
+        measured = opened.evaluate_retrieval(dataset=dataset, split=split or "validation", precision=calibrate)
+        _show(measured, as_json, "show_retrieval")
+        return
+    if dataset or calibrate is not None:
+        raise ConfigError("--dataset and --calibrate are about retrieval alone: say --retrieval too")
+    _show(opened.evaluate(model=model, name=name, split=split or "test", yes=yes, confirm=_confirm()), as_json, "show_report")
 
 
 @app.command()
@@ -469,6 +506,9 @@ def ask(
     k: Annotated[
         int | None, typer.Option("-k", min=1, help="Passages to show; default: what a tuned model was tuned with, else retrieve.k.")
     ] = None,
+    access: AccessOption = None,
+    source: SourceOption = None,
+    media_type: TypeOption = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -478,7 +518,7 @@ def ask(
     Example: ragtune ask "How long is the crossing?"
     """
     opened = _open(project, settings, quiet=True)
-    pieces = opened.ask(question, model=model, k=k)
+    pieces = opened.ask(question, model=model, k=k, access=access, source=source, media_type=media_type)
     if as_json:
         _print_json(list(pieces)[-1])
         return

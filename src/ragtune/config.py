@@ -137,6 +137,17 @@ class RetrieveSettings(Section):
     """How the two rankings are fused: sum of z-scores, or reciprocal rank fusion."""
     dense_weight: float = Field(0.5, ge=0, le=1)
     """Share of the dense ranking in the fused score; 1 is dense alone, 0 lexical alone."""
+    reranker: str | None = None
+    """Hugging Face id or local folder of a sentence-transformers CrossEncoder that reads question and chunk together and ranks the first
+    chunks anew; unset: as they are fused."""
+    rerank_candidates: int = Field(30, ge=1)
+    """Chunks that the reranker reads."""
+    mmr: float | None = Field(None, ge=0, le=1)
+    """Weight of relevance against novelty in maximal marginal relevance: 1 is relevance alone; unset: no such choice is made."""
+    expand: Literal["none", "neighbours", "section"] = "none"
+    """What is shown of a chunk's surroundings: nothing, the chunk before and after it, or its section, of long ones a part."""
+    rewrite: str | None = None
+    """provider:model that writes three other wordings of a question, which are searched for too; unset: the question alone."""
 
 
 class DatasetSettings(Section):

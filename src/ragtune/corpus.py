@@ -19,11 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ragtune.corpus_filter import IN_DOCUMENTS, documents_where
 from ragtune.corpus_schema import open_database, sqlite_errors
 from ragtune.errors import CorpusError
 from ragtune.protocols import Float32, Int64
 from ragtune.sqlite import forget_pages
-from ragtune.types import Chunk, Document, Reason
+from ragtune.types import Chunk, Document, Reason, Where
 
 _WORD = re.compile(r"\w+")
 _QUERY_WORDS = 64  # a longer question is searched by its first words
@@ -272,8 +273,25 @@ class Corpus:
         with self._snapshot():
             return list(self._chunks('ORDER BY source, chunks."start", chunks.row', ()))
 
-    def search_text(self, query: str, k: int) -> list[tuple[int, float]]:
-        """The ``k`` best rows by BM25, with a score that is higher for better, equal scores by row.
+    def chunks_of(self, source: str) -> tuple[list[Chunk], str]:
+        """A document's chunks by place, and its text; both are of one state of the corpus.
+
+        Raises:
+            CorpusError: there is no document of that source.
+        """
+        with self._snapshot() as db:
+            document = self.document(source)
+            row = db.execute("SELECT id FROM documents WHERE source = ?", (source,)).fetchone()[0]
+            return list(self._chunks('WHERE chunks.document = ? ORDER BY chunks."start", chunks.row', (row,))), document.text
+
+    def rows(self, where: Where) -> Int64:
+        """Rows of the chunks that may be found, rising."""
+        with self._snapshot() as db:
+            found = db.execute(f"SELECT row FROM chunks WHERE {IN_DOCUMENTS} ORDER BY row", (documents_where(db, where),)).fetchall()  # noqa: S608
+        return np.array([row for (row,) in found], dtype=np.int64)
+
+    def search_text(self, query: str, k: int, where: Where | None = None) -> list[tuple[int, float]]:
+        """The ``k`` best rows by BM25 among those that may be found, with a score that is higher for better, equal scores by row.
 
         Any of the query's words may match; quotation marks and operators in it mean nothing.
         """
@@ -282,8 +300,11 @@ class Corpus:
             return []
         expression = " OR ".join(f'"{word}"' for word in words)
         with self._snapshot() as db:
+            among = "" if where is None else f"AND rowid IN (SELECT row FROM chunks WHERE {IN_DOCUMENTS})"  # noqa: S608
+            values = (expression, k) if where is None else (expression, documents_where(db, where), k)
             rows = db.execute(
-                "SELECT rowid, -bm25(fulltext) FROM fulltext WHERE fulltext MATCH ? ORDER BY bm25(fulltext), rowid LIMIT ?", (expression, k)
+                f"SELECT rowid, -bm25(fulltext) FROM fulltext WHERE fulltext MATCH ? {among} ORDER BY bm25(fulltext), rowid LIMIT ?",  # noqa: S608
+                values,
             )
             return [(int(row), float(score)) for row, score in rows]
 

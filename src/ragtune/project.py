@@ -28,6 +28,7 @@ from ragtune.pipeline.records import (
     IngestResult,
     ModelResult,
     PurgeResult,
+    RetrievalResult,
     RunResult,
     SearchHit,
     SynthesisResult,
@@ -37,7 +38,7 @@ from ragtune.pipeline.records import (
 )
 from ragtune.progress import Progress, Silent
 from ragtune.rag import Answer
-from ragtune.types import JSON, TuningCheckpoint, Usage
+from ragtune.types import JSON, TuningCheckpoint, Usage, Where
 from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 if TYPE_CHECKING:
@@ -134,11 +135,27 @@ class Project:
         with self.workspace.lock("index"):
             return build_index(self.workspace, self.settings, self._progress, yes=yes, confirm=confirm)
 
-    def search(self, text: str, k: int | None = None) -> list[SearchHit]:
-        """The ``k`` best chunks for a text, best first."""
+    def search(
+        self,
+        text: str,
+        k: int | None = None,
+        *,
+        access: Sequence[str] | None = None,
+        source: str | None = None,
+        media_type: str | None = None,
+    ) -> list[SearchHit]:
+        """The ``k`` best chunks for a text, best first.
+
+        Args:
+            text: what to look for.
+            k: chunks; ``None`` is the setting ``retrieve.k``.
+            access: tags that the asker has; what is tagged otherwise is left out before anything is ranked. ``None`` leaves out nothing.
+            source: pattern of documents' sources, as ``guides/*``.
+            media_type: pattern of media types, as ``text/*``.
+        """
         from ragtune.pipeline.index import search
 
-        return search(self.workspace, self.settings, text, k or self.settings.retrieve.k)
+        return search(self.workspace, self.settings, text, k or self.settings.retrieve.k, _where(access, source, media_type))
 
     def dataset(
         self,
@@ -241,17 +258,42 @@ class Project:
         with self.workspace.lock("evaluate"):
             return evaluate(self.workspace, self.settings, model, name, split, self._progress, yes=yes, confirm=confirm)
 
+    def evaluate_retrieval(
+        self, *, dataset: str | None = None, split: str = "validation", precision: float | None = None
+    ) -> RetrievalResult:
+        """Ask the retriever, as it is set now, a dataset's questions: recall, nDCG and MRR by kind and source, and every miss.
+
+        With a ``precision`` the score is chosen below which search and ask say that nothing was found: at or above it, that share of the
+        questions have their evidence in the top k.
+        """
+        from ragtune.pipeline.retrieval import evaluate_retrieval
+
+        with self.workspace.lock("evaluate"):
+            return evaluate_retrieval(self.workspace, self.settings, dataset, split, precision, self._progress)
+
     def report(self, name: str | None = None) -> EvaluationResult:
         """An evaluation made earlier."""
         from ragtune.pipeline.evaluate import load_evaluation
 
         return load_evaluation(self.workspace, name)
 
-    def ask(self, question: str, *, model: str | None = None, k: int | None = None) -> Iterator[str | Answer]:
-        """Answer a question: pieces of text as they are written, then the :class:`~ragtune.rag.Answer` with checked citations."""
+    def ask(
+        self,
+        question: str,
+        *,
+        model: str | None = None,
+        k: int | None = None,
+        access: Sequence[str] | None = None,
+        source: str | None = None,
+        media_type: str | None = None,
+    ) -> Iterator[str | Answer]:
+        """Answer a question: pieces of text as they are written, then the :class:`~ragtune.rag.Answer` with checked citations.
+
+        ``access``, ``source`` and ``media_type`` say which documents may be found, as in :meth:`search`.
+        """
         from ragtune.pipeline.ask import ask
 
-        return ask(self.workspace, self.settings, question, model, k)
+        return ask(self.workspace, self.settings, question, model, k, _where(access, source, media_type))
 
     def choose_models(
         self,
@@ -322,6 +364,12 @@ class Project:
     @staticmethod
     def _resolve(paths: Paths) -> list[Path]:
         return [Path(path).resolve() for path in paths]
+
+
+def _where(access: Sequence[str] | None, source: str | None, media_type: str | None) -> Where | None:
+    if access is None and source is None and media_type is None:
+        return None
+    return Where(None if access is None else tuple(access), source, media_type)
 
 
 def list_models() -> list[dict[str, JSON]]:

@@ -74,8 +74,8 @@ class VectorStore(Protocol):
     def remove(self, ids_n: Int64) -> None:
         """Remove ids; unknown ones are passed over."""
 
-    def search(self, queries_qd: Float32, k: int) -> tuple[Float32, Int64]:
-        """Scores ``[q, k]``, best first, and ids ``[q, k]``; -1 where there are fewer than k."""
+    def search(self, queries_qd: Float32, k: int, *, among: Int64 | None = None) -> tuple[Float32, Int64]:
+        """Scores ``[q, k]``, best first, and ids ``[q, k]``; -1 where there are fewer than k. ``among``: only these ids are ranked."""
 
     def save(self, folder: Path) -> None:
         """Write atomically into a folder."""
@@ -86,6 +86,21 @@ class Retriever(Protocol):
 
     def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
         """For each question its k best chunks, ranks from 1."""
+
+
+class Reranker(Protocol):
+    """Reads a question and a text together, and says how well the one answers the other."""
+
+    @property
+    def name(self) -> str:
+        """What the user configured."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights, or the hub's name and revision."""
+
+    def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        """A score for each text, higher for better; comparable between questions."""
 
 
 class Engine(Protocol):

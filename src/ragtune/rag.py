@@ -10,6 +10,8 @@ from ragtune.protocols import ChatModel, Retriever
 from ragtune.quotes import check_quote
 from ragtune.types import Chunk, Passage, Quote, Reply
 
+NOTHING_FOUND = "Nothing was found in the documents that answers this question."
+
 
 @dataclass(frozen=True, slots=True)
 class Citation:
@@ -58,14 +60,20 @@ def answer_question(
     k: int,
     max_tokens: int = 96,
     constrained_quotes: bool = True,
+    least_score: float | None = None,
 ) -> Iterator[str | Answer]:
     """Answer a question from what the retriever finds.
+
+    Where no hit reaches ``least_score`` nothing counts as found, and no model is asked.
 
     Yields:
         Pieces of what the model writes, then one :class:`Answer`.
     """
     hits = retriever.retrieve([question], k)[0]
     passages = [to_passage(hit.chunk) for hit in hits]
+    if least_score is not None and all(hit.score < least_score for hit in hits):
+        yield Answer(question, "", NOTHING_FOUND, True, (), (), tuple(passages), chat.name, "", 0.0)
+        return
     pieces: list[str] = []
     quotable = passages if constrained_quotes else None
     cost = None

@@ -29,6 +29,7 @@ from ragtune.pipeline.records import (
     IngestResult,
     ModelResult,
     PurgeResult,
+    RetrievalResult,
     RunResult,
     SearchHit,
     SynthesisResult,
@@ -170,6 +171,8 @@ def show_hits(hits: Sequence[SearchHit]) -> None:
     """Rank, score, source, heading, then the text."""
     if not hits:
         out.print("nothing found")
+    elif not any(hit.sure is not False for hit in hits):
+        out.print("nothing found that reaches the calibrated score; the nearest:")
     for hit in hits:
         heading = f" › {hit.heading}" if hit.heading else ""
         out.print(Text.assemble((f"{hit.rank}. ", "bold"), (hit.source, "cyan"), (heading, ""), (f"  {hit.score:.3f}", "dim")))
@@ -341,6 +344,14 @@ def show_report(result: EvaluationResult) -> None:
 
     out.print(terminal_table(result.report))
     out.print(Text.assemble("report: ", (str(Path(result.folder) / "report.html"), "cyan")), soft_wrap=True)
+
+
+def show_retrieval(result: RetrievalResult) -> None:
+    """Figures by kind and source, the first misses, and where the page is."""
+    from ragtune.evaluate.retrieval_page import retrieval_table
+
+    out.print(retrieval_table(result.report))
+    out.print(f"report: {Path(result.folder) / 'report.html'}", soft_wrap=True)
 
 
 def show_forecast(forecast: Forecast) -> None:

@@ -108,6 +108,22 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Where:
+    """Which documents may be found; they are chosen before anything is ranked. ``None`` leaves out nothing.
+
+    Args:
+        access: tags that the asker has. A document with tags of its own (``access`` in its metadata) is found by who has one of them; one
+            without is open to all, so ``()`` finds those alone.
+        source: pattern of sources, as ``guides/*``; ``*`` matches ``/`` too.
+        media_type: pattern of media types, as ``text/*``.
+    """
+
+    access: tuple[str, ...] | None = None
+    source: str | None = None
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Where a question's answer stands; independent of chunking."""
 
@@ -338,6 +354,27 @@ class Estimate:
     value: float
     low: float | None
     high: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The score from which on retrieval is trusted.
+
+    Args:
+        score: of the best hit, at least.
+        wanted: precision asked for.
+        precision: share of the questions at or above it whose evidence is in the top k.
+        coverage: share of all questions that are at or above it.
+        missed: share of the questions whose evidence was found that are below it all the same.
+        n: questions that it was chosen on, those that the documents do not answer included.
+    """
+
+    score: float
+    wanted: float
+    precision: float
+    coverage: float
+    missed: float
     n: int
 
 

@@ -28,7 +28,7 @@ def extra(name: str) -> Iterator[None]:
         raise MissingExtraError(name, error.name or str(error)) from None
 
 
-_loading = threading.RLock()
+loading = threading.RLock()
 """Held while a model is loaded: transformers loads through state of the whole process, and two threads want one model once."""
 
 
@@ -41,7 +41,7 @@ def _embedder(model: str, batch_size: int, dimensions: int | None) -> Embedder:
 
 def local_embedder(model: str, batch_size: int, dimensions: int | None) -> Embedder:
     """The embedder of a local model; loaded once a process."""
-    with _loading:
+    with loading:
         return _embedder(model, batch_size, dimensions)
 
 
@@ -54,7 +54,7 @@ def _engine(model: str, device: str | None, dtype: str) -> Engine:
 
 def engine(settings: Settings) -> Engine:
     """The engine of the base model; loaded once a process."""
-    with _loading:
+    with loading:
         return _engine(settings.model.base, settings.model.device, settings.model.dtype)
 
 

@@ -39,15 +39,19 @@ class ExactStore:
         kept = ~np.isin(self._ids, ids_n)
         self._ids, self._vectors = self._ids[kept], self._vectors[kept]
 
-    def search(self, queries_qd: Float32, k: int) -> tuple[Float32, Int64]:
+    def search(self, queries_qd: Float32, k: int, *, among: Int64 | None = None) -> tuple[Float32, Int64]:
         """Scores and ids ``[q, k]``, best first, equal scores by id; -inf and -1 where there are fewer than k."""
-        scores_qn = queries_qd @ self._vectors.T
+        ids_n, vectors_nd = self._ids, self._vectors
+        if among is not None:
+            kept = np.isin(ids_n, among)
+            ids_n, vectors_nd = ids_n[kept], vectors_nd[kept]
+        scores_qn = queries_qd @ vectors_nd.T
         found_scores = np.full((len(queries_qd), k), -np.inf, np.float32)
         found_ids = np.full((len(queries_qd), k), -1, np.int64)
         for query, scores_n in enumerate(scores_qn):
-            order = np.lexsort((self._ids, -scores_n))[:k]
+            order = np.lexsort((ids_n, -scores_n))[:k]
             found_scores[query, : len(order)] = scores_n[order]
-            found_ids[query, : len(order)] = self._ids[order]
+            found_ids[query, : len(order)] = ids_n[order]
         return found_scores, found_ids
 
     def save(self, folder: Path) -> None:

@@ -40,9 +40,13 @@ class FaissStore:
         if len(ids_n):
             self._index.remove_ids(np.ascontiguousarray(ids_n, np.int64))
 
-    def search(self, queries_qd: Float32, k: int) -> tuple[Float32, Int64]:
+    def search(self, queries_qd: Float32, k: int, *, among: Int64 | None = None) -> tuple[Float32, Int64]:
         """Scores and ids ``[q, k]``, best first; -inf and -1 where there are fewer than k."""
-        scores_qk, ids_qk = self._index.search(np.ascontiguousarray(queries_qd, np.float32), k)
+        chosen = None
+        if among is not None:
+            selector = faiss.IDSelectorBatch(np.ascontiguousarray(among, np.int64))
+            chosen = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg] # its Python wrapper takes it
+        scores_qk, ids_qk = self._index.search(np.ascontiguousarray(queries_qd, np.float32), k, params=chosen)
         scores_qk[ids_qk < 0] = -np.inf
         return scores_qk, ids_qk
 

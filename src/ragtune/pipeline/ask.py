@@ -10,14 +10,17 @@ from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_gone
 from ragtune.pipeline.answerers import tuned_chat
 from ragtune.pipeline.index import open_retriever
+from ragtune.pipeline.threshold import load_threshold
 from ragtune.pipeline.train import find_tuned, has_tuned
 from ragtune.protocols import ChatModel
 from ragtune.rag import Answer, answer_question
-from ragtune.retrieve.passages import to_passage
+from ragtune.types import Where
 from ragtune.workspace import Workspace
 
 
-def ask(workspace: Workspace, settings: Settings, question: str, model: str | None, k: int | None) -> Iterator[str | Answer]:
+def ask(
+    workspace: Workspace, settings: Settings, question: str, model: str | None, k: int | None, where: Where | None = None
+) -> Iterator[str | Answer]:
     """Pieces of the answer as they are written, then the answer with its checked citations.
 
     Args:
@@ -26,19 +29,22 @@ def ask(workspace: Workspace, settings: Settings, question: str, model: str | No
         question: as asked.
         model: see :func:`find_chat`.
         k: passages shown; ``None`` shows as many as the model was tuned with.
+        where: which documents may be found.
     """
     if not question.strip():
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
     if model not in (None, "base") and not _is_named_by_provider(model):
         find_tuned(workspace, model)  # what is wrong with a name is said before an index is opened and a model loaded
-    with open_retriever(workspace, settings) as retriever:
+    with open_retriever(workspace, settings, where) as retriever:
         chat, shown = find_chat(workspace, settings, model)
+        threshold = load_threshold(workspace, settings)
         yield from answer_question(
             question,
             retriever,
             chat,
-            to_passage=to_passage,
+            to_passage=retriever.to_passage,
             k=k or shown,
+            least_score=None if threshold is None else threshold.score,
             max_tokens=settings.generate.max_new_tokens,
             constrained_quotes=settings.generate.constrained_quotes,
         )

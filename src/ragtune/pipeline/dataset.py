@@ -26,12 +26,12 @@ from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.consent import Confirm, agree_to
 from ragtune.pipeline.index import build_index, open_retriever, questions_bill
 from ragtune.pipeline.records import DatasetResult, ExampleView
+from ragtune.pipeline.serving import retrieve_key
 from ragtune.pipeline.train import sample_training, training_groups
 from ragtune.prepare import near_pairs
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_messages, encode_completion, encode_prompt
 from ragtune.retrieve.hybrid import MOST
-from ragtune.retrieve.passages import to_passage
 from ragtune.types import Chunk, Example, Message, Reason
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
 
@@ -187,7 +187,7 @@ def _key(
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     read = {
         "dataset": settings.dataset.model_dump(mode="json"),
-        "retrieve": settings.retrieve.model_dump(mode="json"),
+        "retrieve": retrieve_key(settings.retrieve),
         "embed": settings.embed.model,
         "near_duplicates": settings.prepare.near_duplicates,
         "prompt": PROMPT_VERSION,
@@ -243,7 +243,7 @@ def _build(
             splits,
             retriever,
             chunks,
-            to_passage,
+            retriever.to_passage,
             candidates=MOST,
             quote_words=settings.dataset.quote_words,
             reasoning=settings.dataset.reasoning,

@@ -120,7 +120,7 @@ def evaluate(
     k = int(source.settings["retrieve"]["k"])
     cells = plan_cells(data, examples, settings, k)
     agree_to(list(_bills(workspace, settings, cells, models, data.passages)), settings, yes=yes, confirm=confirm, progress=progress)
-    readings = _count_reading(workspace, examples, key) if split == "test" else 0
+    readings = count_reading(workspace, examples, key) if split == "test" else 0
     predictions = _predict(workspace, settings, cells, models, progress, data.passages)
     retrieved = {
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
@@ -370,7 +370,7 @@ def _sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[E
     return [example for example in examples if example.id in kept]
 
 
-def _count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -> int:
+def count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -> int:
     """How often these test questions have been read, this evaluation included; going on with an interrupted one is no new reading.
 
     What counts is the question and its answers, not the dataset: other passages, settings or splits do not make a read question unread. Of

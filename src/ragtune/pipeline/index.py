@@ -18,10 +18,11 @@ from ragtune.hosted.failures import other_dimension
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate
 from ragtune.pipeline.records import IndexResult, SearchHit
+from ragtune.pipeline.serving import ServingRetriever
+from ragtune.pipeline.threshold import load_threshold
 from ragtune.progress import Progress
 from ragtune.protocols import Embedder, VectorStore
-from ragtune.retrieve.hybrid import HybridRetriever
-from ragtune.types import Usage
+from ragtune.types import Usage, Where
 from ragtune.workspace import Workspace, write_json
 
 _BATCH = 256
@@ -125,28 +126,27 @@ def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embe
 
 
 @contextlib.contextmanager
-def open_retriever(workspace: Workspace, settings: Settings) -> Iterator[HybridRetriever]:
-    """The retriever that serves: hybrid search over the index as it stands.
+def open_retriever(workspace: Workspace, settings: Settings, where: Where | None = None) -> Iterator[ServingRetriever]:
+    """The retriever that serves: hybrid search over the index as it stands, with whatever ``retrieve`` puts after it.
+
+    Args:
+        workspace: of the project.
+        settings: embed, index and retrieve are read.
+        where: which documents may be found.
 
     Raises:
         CorpusError: there is no index yet, or it is older than the corpus.
     """
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         made = build.embedder(workspace, settings)
-        yield HybridRetriever(
-            corpus,
-            made,
-            current_store(workspace, settings, corpus, made),
-            candidates=settings.retrieve.candidates,
-            fusion=settings.retrieve.fusion,
-            dense_weight=settings.retrieve.dense_weight,
-        )
+        yield ServingRetriever(workspace, settings, corpus, made, current_store(workspace, settings, corpus, made), where)
 
 
-def search(workspace: Workspace, settings: Settings, text: str, k: int) -> list[SearchHit]:
+def search(workspace: Workspace, settings: Settings, text: str, k: int, where: Where | None = None) -> list[SearchHit]:
     """The ``k`` best chunks for a text."""
-    with open_retriever(workspace, settings) as retriever:
+    with open_retriever(workspace, settings, where) as retriever:
         hits = retriever.retrieve([text], k)[0]
+    threshold = load_threshold(workspace, settings)
     return [
         SearchHit(
             hit.rank,
@@ -156,6 +156,7 @@ def search(workspace: Workspace, settings: Settings, text: str, k: int) -> list[
             hit.chunk.start,
             hit.chunk.end,
             hit.chunk.text,
+            None if threshold is None else hit.score >= threshold.score,
         )
         for hit in hits
     ]

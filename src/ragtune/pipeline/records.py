@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragtune.types import Estimate, Message, Reason
+
+if TYPE_CHECKING:
+    from ragtune.evaluate.retrieval_report import RetrievalReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,16 @@ class SearchHit:
     start: int
     end: int
     text: str
+    sure: bool | None = None
+    """Its score reaches the threshold that was calibrated; ``None`` where none was."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalResult:
+    """A retrieval report, and the folder of its files."""
+
+    folder: str
+    report: RetrievalReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Literal
 from ragtune.corpus import Corpus
 from ragtune.protocols import Embedder, VectorStore
 from ragtune.retrieve.fuse import ordered, reciprocal_rank_fusion, zscore_fusion
-from ragtune.types import Hit
+from ragtune.types import Hit, Where
 
 MOST = 20
 """Ranks that a dataset keeps for each question, and that may be asked for without each list being searched deeper."""
@@ -24,6 +24,7 @@ class HybridRetriever:
         candidates: how many each side contributes.
         fusion: ``zscore`` or ``rrf``.
         dense_weight: share of the dense side in the fused score, in [0, 1].
+        where: which documents may be found; the others are left out on both sides before anything is ranked.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class HybridRetriever:
         candidates: int = 50,
         fusion: Literal["zscore", "rrf"] = "zscore",
         dense_weight: float = 0.5,
+        where: Where | None = None,
     ) -> None:
         self._corpus = corpus
         self._embedder = embedder
@@ -42,6 +44,7 @@ class HybridRetriever:
         self._candidates = candidates
         self._fuse = zscore_fusion if fusion == "zscore" else reciprocal_rank_fusion
         self._weights = (dense_weight, 1 - dense_weight)
+        self._where = where
 
     def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
         """For each question its ``k`` best chunks."""
@@ -59,16 +62,21 @@ class HybridRetriever:
     def _lexical(self, question: str, depth: int, near: Iterable[int]) -> dict[int, float]:
         if not self._weights[1]:
             return {}
-        found = dict(self._corpus.search_text(question, depth))
+        found = dict(self._corpus.search_text(question, depth, self._where))
         if found and len(found) < depth and self._fuse is zscore_fusion:
             # Everything that matches was found, so the others' score is known: none. A word in one chunk alone then stands out.
             found.update((row, 0.0) for row in near if row not in found)
         return found
 
     def _dense(self, questions: Sequence[str], depth: int) -> list[dict[int, float]]:
-        if not self._weights[0] or not len(self._store) or not questions:
+        among = None if self._where is None else self._corpus.rows(self._where)
+        count = len(self._store) if among is None else min(len(among), len(self._store))
+        if not self._weights[0] or not count or not questions:
             return [{} for _ in questions]
-        scores_qk, ids_qk = self._store.search(self._embedder.embed_queries(questions), min(depth, len(self._store)))
+        queries_qd = self._embedder.embed_queries(questions)
+        # A store of another's need not know how to choose, as long as it is not asked to.
+        chosen = {} if among is None else {"among": among}
+        scores_qk, ids_qk = self._store.search(queries_qd, min(depth, count), **chosen)
         return [
             # The last digits depend on how many questions were multiplied at once; equal texts must stay equal.
             {int(row): round(float(score), 6) for row, score in zip(ids, scores, strict=True) if row >= 0}

@@ -54,6 +54,11 @@ def check_vector_store(make: Callable[[int], VectorStore], load: Callable[[Path]
     assert_array_equal(ids_qk, np.pad(best_qn, ((0, 0), (0, 3)), constant_values=-1), "fewer than k: padded with -1")
     assert_equal(store.search(queries_qd[:0], 10)[1].shape, (0, 10), "no queries, no rows")
 
+    among = np.append(ids_n[::3], 5)
+    ids_qk = store.search(queries_qd, 16, among=among)[1]
+    expected = [[id_ for id_ in best if id_ in among] for best in best_qn]
+    assert_array_equal(ids_qk, np.pad(expected, ((0, 0), (0, 2)), constant_values=-1), "of some ids, all are ranked and no other is found")
+
     gone = best_qn[0, :3]
     store.remove(np.append(gone, 5))
     store.remove(gone)

@@ -26,7 +26,7 @@ _READERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys((".txt", ".text", ".rst", ".adoc", ".asciidoc", ".org", ".tex", ".log"), ("text", 1)),
     **dict.fromkeys((".html", ".htm", ".xhtml"), ("html", 1)),
     **dict.fromkeys((".csv", ".tsv"), ("csv", 2)),
-    **dict.fromkeys((".jsonl", ".ndjson"), ("jsonl", 2)),
+    **dict.fromkeys((".jsonl", ".ndjson"), ("jsonl", 3)),
     **dict.fromkeys((".xlsx", ".xlsm", ".xls"), ("sheets", 1)),
     **dict.fromkeys((".odt", ".ott"), ("odt", 1)),
     ".pdf": ("pdf", 2),

@@ -46,8 +46,13 @@ def to_documents(source: Source, records: Iterable[tuple[int, Mapping[str, Any]]
         used = {*keys, *texts}
         rest: dict[str, JSON] = {key: value for key, value in record.items() if key not in used}
         title = title or f"{title_from_name(source.name)} {id_ or number}"
-        documents[name] = Document(name, title, text or _write_out(title, rest), media_type, rest if text else {})
+        documents[name] = Document(name, title, text or _write_out(title, rest), media_type, rest if text else _access(rest))
     return list(documents.values())
+
+
+def _access(fields: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Who may find a record holds for it however its fields are shown."""
+    return {"access": fields["access"]} if "access" in fields else {}
 
 
 def parse(text: str) -> Any:

@@ -1,0 +1,33 @@
+"""Which documents of a corpus may be found, by what a search asks for. Read inside the corpus's own snapshots."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from ragtune.types import JSON, Where
+
+IN_DOCUMENTS = "document IN (SELECT value FROM json_each(?))"
+"""For what :func:`documents_where` gives, of the table chunks."""
+
+
+def documents_where(db: sqlite3.Connection, where: Where) -> str:
+    """Ids of the documents that may be found, as a JSON list."""
+    statement = "SELECT id, metadata FROM documents WHERE duplicate IS NULL AND source GLOB ? AND media_type GLOB ?"
+    found = db.execute(statement, (where.source or "*", where.media_type or "*"))
+    return json.dumps([id_ for id_, metadata in found if where.access is None or _may_see(metadata, where.access)])
+
+
+def access_tags(value: JSON) -> frozenset[str]:
+    """The tags in a document's ``access``: a list, or text with commas between them as front matter has it."""
+    if isinstance(value, str):
+        value = list(value.strip("[] ").split(","))
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return frozenset(tag for tag in (str(each).strip(" \"'") for each in values) if tag)
+
+
+def _may_see(metadata: str, access: tuple[str, ...]) -> bool:
+    if '"access"' not in metadata:
+        return True
+    tags = access_tags(json.loads(metadata).get("access"))
+    return not tags or not tags.isdisjoint(access)

@@ -1,0 +1,117 @@
+"""Retrieval measured and calibrated on a project's own questions, and what search and ask make of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ragtune import Project
+from ragtune.errors import EvaluationError
+from ragtune.rag import NOTHING_FOUND, Answer
+from tiny_project import Sources
+
+pytest.importorskip("faiss", reason="faiss is not installed")
+
+
+@pytest.fixture
+def built(project: Path) -> Path:
+    Project(project).ingest()
+    Project(project).dataset()
+    return project
+
+
+def test_the_report_agrees_with_the_dataset_and_lists_every_miss(built: Path) -> None:
+    opened = Project(built)
+    result = opened.evaluate_retrieval(split="train")
+    report = result.report
+    figures = opened.workspace.find("datasets", None).figures
+    assert report.overall.metrics["recall@2"].value == pytest.approx(figures["recall"]["train"], abs=1e-4)
+    assert len(report.misses) == round((1 - figures["recall"]["train"]) * report.overall.n)
+    assert sum(row.n for row in report.sources) == report.overall.n
+    written = json.loads((Path(result.folder) / "report.json").read_text(encoding="utf-8"))
+    assert len(written["misses"]) == len(report.misses)
+    assert all(miss.question in (Path(result.folder) / "report.html").read_text(encoding="utf-8") for miss in report.misses)
+
+
+def test_it_measures_retrieval_as_it_is_set_now(built: Path) -> None:
+    dense = Project(built, overrides=["retrieve.dense_weight=1"]).evaluate_retrieval(split="train").report
+    lexical = Project(built, overrides=["retrieve.dense_weight=0"]).evaluate_retrieval(split="train").report
+    assert dense.overall.metrics["mrr"].value < lexical.overall.metrics["mrr"].value, "the tiny embedder's weights mean nothing"
+
+
+def test_each_reading_of_the_test_questions_counts_once(built: Path) -> None:
+    opened = Project(built)
+    assert opened.evaluate_retrieval(split="test").report.test_readings == 1
+    assert opened.evaluate_retrieval(split="test").report.test_readings == 1
+    assert Project(built, overrides=["retrieve.dense_weight=1"]).evaluate_retrieval(split="test").report.test_readings == 2
+    assert opened.evaluate_retrieval().report.test_readings == 0
+
+
+def test_questions_of_documents_that_changed_are_left_out(built: Path, sources: Sources) -> None:
+    opened = Project(built)
+    before = opened.evaluate_retrieval(split="train").report
+    (document,) = {gold.document for gold in _first_evidence(opened)}
+    path = sources.documents / document
+    path.write_text("New words first.\n\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    opened.ingest()
+    opened.index()
+    after = opened.evaluate_retrieval(split="train").report
+    assert after.stale
+    assert after.overall.n + len(after.stale) == before.overall.n
+
+
+def _first_evidence(opened: Project):
+    from ragtune.dataset.store import read_dataset
+
+    data = read_dataset(opened.workspace.artifact("datasets", opened.workspace.find("datasets", None).name))
+    return next(example.evidence for example in data.train if example.evidence)
+
+
+def test_a_calibrated_threshold_is_used_while_scores_are_made_the_same_way(built: Path) -> None:
+    opened = Project(built)
+    question = "Who built the mill of Calder?"
+    assert opened.search(question)[0].sure is None
+    threshold = opened.evaluate_retrieval(precision=0.3).report.threshold
+    assert threshold is not None
+    assert threshold.precision >= 0.3
+    assert opened.evaluate_retrieval().report.threshold == threshold
+    hits = opened.search(question)
+    assert [hit.sure for hit in hits] == [hit.score >= round(threshold.score, 4) for hit in hits]
+    assert Project(built, overrides=["retrieve.fusion=rrf"]).search(question)[0].sure is None
+
+    path = built / ".ragtune" / "threshold.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept["threshold"]["score"] = 1e9
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    (answer,) = opened.ask(question, model="base")
+    assert isinstance(answer, Answer)
+    assert (answer.markdown, answer.abstained, answer.raw) == (NOTHING_FOUND, True, "")
+    assert len(answer.passages) == 2
+
+
+def test_no_threshold_is_chosen_on_test_questions_and_none_that_is_not_precise(built: Path) -> None:
+    opened = Project(built)
+    with pytest.raises(EvaluationError, match="made on validation"):
+        opened.evaluate_retrieval(split="test", precision=0.9)
+    with pytest.raises(EvaluationError, match="there is no split"):
+        opened.evaluate_retrieval(split="all")
+    assert not (built / ".ragtune" / "threshold.json").exists()
+
+
+def test_what_is_expanded_is_trained_on_as_it_is_served(built: Path) -> None:
+    opened = Project(built, overrides=["retrieve.expand=section", "prepare.chunk_size=32"])
+    opened.ingest()
+    made = opened.dataset()
+    from ragtune.dataset.store import read_dataset
+
+    data = read_dataset(Path(made.folder))
+    several = [passage for passage in data.passages.values() if len(passage.chunk_ids) > 1]
+    assert several
+    texts = {path.name: path.read_text(encoding="utf-8") for path in Path(opened.settings.documents[0]).iterdir()}
+    assert all(len(passage.spans) == 1 and passage.text in texts[passage.document] for passage in several)
+    *_, answer = opened.ask("Who built the mill of Calder?", model="base", k=3)
+    assert isinstance(answer, Answer)
+    assert all(data.passages.get(passage.id, passage) == passage for passage in answer.passages)
+    assert {passage.id for passage in answer.passages} & data.passages.keys()
