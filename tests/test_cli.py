@@ -150,6 +150,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     code = """
 import os, signal, sys
 from ragtune import cli, project
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started with it ignored
 project.Project.init = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
 sys.argv = ["ragtune", "init", "x"]
 cli.main()
