@@ -111,7 +111,7 @@ def ingest(
             repairs=corpus.repairs(),
             left_out=tuple(left_out),
         )
-    write_json(workspace.ingested, _counted(settings, result))
+    _write_counts(workspace, settings, result)
     progress.finish(
         "ingest",
         f"{len(result.read)} files read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
@@ -273,12 +273,17 @@ def _filters(settings: Settings) -> Filters:
     return Filters(prepare.include, prepare.exclude, prepare.smallest, prepare.largest, prepare.modified_since)
 
 
-def _counted(settings: Settings, result: IngestResult) -> dict[str, Any]:
-    """The manifest of the corpus as it is now: counts and settings, no names."""
-    lists = ("read", "skipped", "duplicates", "removed", "left_out")
-    counts = {name: len(getattr(result, name)) for name in lists}
-    figures = {**counts, "unchanged": result.unchanged, "documents": result.documents, "chunks": result.chunks, "repairs": result.repairs}
-    return {"created": now(), "seconds": result.seconds, "figures": figures, "settings": settings.prepare.model_dump(mode="json")}
+def _write_counts(workspace: Workspace, settings: Settings, result: IngestResult) -> None:
+    """The manifest of the corpus as it is now: counts and settings, no names. It stays as it is where nothing changed."""
+    counts = {name: len(getattr(result, name)) for name in ("skipped", "duplicates", "left_out")}
+    figures = {"documents": result.documents, "chunks": result.chunks, **counts, "repairs": dict(result.repairs)}
+    manifest: dict[str, Any] = {"figures": figures, "settings": settings.prepare.model_dump(mode="json")}
+    try:
+        before = json.loads(workspace.ingested.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    if {**before, "created": None} != {**manifest, "created": None}:
+        write_json(workspace.ingested, {**manifest, "created": now()})
 
 
 def _chunks(workspace: Workspace, document: Document, settings: Settings) -> list[Chunk]:
