@@ -491,6 +491,8 @@ ENV_EXAMPLE = """\
 # Any setting of ragtune.toml may stand here too, for example:
 # RAGTUNE_TRAIN__EPOCHS=2
 """
+BESIDE = {".env.example": ENV_EXAMPLE, ".gitignore": ".ragtune/\n.env\n"}
+"""What a new project gets beside its settings."""
 
 
 def _fields() -> Iterator[tuple[str, str, Any]]:

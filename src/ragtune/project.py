@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragtune import doctor as checks
-from ragtune.config import ENV_EXAMPLE, SETTINGS_FILE, lend_token, load_settings, render_toml
+from ragtune.config import BESIDE, SETTINGS_FILE, lend_token, load_settings, render_toml
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.hosted.providers import is_hosted, price_name
 from ragtune.models import catalog
@@ -92,7 +92,7 @@ class Project:
         if questions:
             values["questions"] = [str(Path(item).resolve()) for item in questions]
         write_bytes(folder / SETTINGS_FILE, render_toml(values).encode())
-        for name, text in ((".env.example", ENV_EXAMPLE), (".gitignore", f"{FOLDER}/\n.env\n")):
+        for name, text in BESIDE.items():
             if not (folder / name).exists():
                 write_bytes(folder / name, text.encode())
         return cls(folder)

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ragtune import build
-from ragtune.config import SETTINGS_FILE, Settings, changed_settings, load_settings, render_toml
+from ragtune.config import BESIDE, SETTINGS_FILE, Settings, changed_settings, load_settings, render_toml
 from ragtune.dataset.questions import RawEvidence, RawQuestion, load_questions
 from ragtune.dataset.squad import is_squad, squad_documents
 from ragtune.errors import ProjectError, QuestionError
@@ -208,3 +208,6 @@ def _write_settings(workspace: Workspace, settings: Settings, documents: Sequenc
     if questions:
         values["questions"] = [str(item) for item in questions]
     write_bytes(path, render_toml(values).encode())
+    for name, text in BESIDE.items():  # keys that are written into .env must not get into version control
+        if not (workspace.project / name).exists():
+            write_bytes(workspace.project / name, text.encode())
