@@ -285,7 +285,7 @@ def test_ingest_index_and_search_print_json_alone_on_stdout(run, project: Path, 
     assert indexed["embedded"] == indexed["vectors"] == ingested["chunks"]
     hits = loaded(run("search", "Who built the mill of Calder?", "-k", "2", "--project", project, "--json"))
     assert [hit["rank"] for hit in hits] == [1, 2]
-    assert set(hits[0]) == {"rank", "score", "source", "heading", "start", "end", "text"}
+    assert set(hits[0]) == {"rank", "score", "source", "heading", "start", "end", "text", "sure"}
     assert hits[0]["source"] == "calder.md"
     code, out, _ = run("search", "Who built the mill of Calder?", "--project", project)
     assert "1. calder.md › Calder › The mill of Calder" in out
