@@ -88,8 +88,8 @@ def held_out(model: CrossEncoder, queries: Sequence[Query], rankings: Sequence[S
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=700)
-    parser.add_argument("--passages", type=int, default=5, help="paragraphs shown with each question")
+    parser.add_argument("--questions", type=int, default=2400)
+    parser.add_argument("--passages", type=int, default=6, help="paragraphs shown with each question")
     parser.add_argument("--batch", type=int, default=8, help="questions a step")
     parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--tokens", type=int, default=160, help="of question and paragraph together; the rest is cut")
