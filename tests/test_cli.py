@@ -160,6 +160,15 @@ cli.main()
     assert done.stderr.strip() == "stopped; run the same command again to go on"
 
 
+def test_threads_of_one_process_do_not_starve_beside_another(run, monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "77")
+    run("--version")
+    assert os.environ["GOMP_SPINCOUNT"] == "77", "what a user set stays"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    run("--version")
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+
+
 def test_an_error_that_looks_like_markup_is_shown_as_it_is(run):
     code, _, err = run("index", "--project", "[red]x[/nonsense]")
     assert code == 2
