@@ -69,8 +69,8 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress ba
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, a bug is a traceback."""
-    # Read when torch is loaded. Threads of GNU's OpenMP spin a while for each other, which beside other work is most of their time: on two
-    # cores training fell from 1.6 answers a second to 0.15. With fewer turns it stays at 1.6 alone, and at 0.5 beside two busy processes.
+    # Read when torch is loaded. Threads of GNU's OpenMP spin a while for each other, which beside other work is most of their time: with
+    # fewer turns training is as fast alone, and several times as fast beside busy processes.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         app()
