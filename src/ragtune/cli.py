@@ -465,6 +465,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    weigh: Annotated[
+        bool, typer.Option("--weigh", help="With --retrieval: compare weights of dense beside lexical search on your questions.")
+    ] = False,
     yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
@@ -479,11 +482,16 @@ def evaluate(
     if retrieval:
         if model or name:
             raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out --model and --name")
+        if weigh:
+            if split or calibrate is not None:
+                raise ConfigError("--weigh chooses on training and measures on validation questions: leave out --split and --calibrate")
+            _show(opened.weigh_retrieval(dataset=dataset), as_json, "show_weights")
+            return
         measured = opened.evaluate_retrieval(dataset=dataset, split=split or "validation", precision=calibrate)
         _show(measured, as_json, "show_retrieval")
         return
-    if dataset or calibrate is not None:
-        raise ConfigError("--dataset and --calibrate are about retrieval alone: say --retrieval too")
+    if dataset or weigh or calibrate is not None:
+        raise ConfigError("--dataset, --calibrate and --weigh are about retrieval alone: say --retrieval too")
     _show(opened.evaluate(model=model, name=name, split=split or "test", yes=yes, confirm=_confirm()), as_json, "show_report")
 
 

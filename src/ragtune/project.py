@@ -35,6 +35,7 @@ from ragtune.pipeline.records import (
     Trial,
     TuningJob,
     TuningPlan,
+    WeightResult,
 )
 from ragtune.progress import Progress, Silent
 from ragtune.rag import Answer
@@ -270,6 +271,13 @@ class Project:
 
         with self.workspace.lock("evaluate"):
             return evaluate_retrieval(self.workspace, self.settings, dataset, split, precision, self._progress)
+
+    def weigh_retrieval(self, *, dataset: str | None = None) -> WeightResult:
+        """What every weight of dense beside lexical search finds: chosen on training questions, measured on validation questions."""
+        from ragtune.pipeline.weigh import weigh_retrieval
+
+        with self.workspace.lock("evaluate"):
+            return weigh_retrieval(self.workspace, self.settings, dataset, self._progress)
 
     def report(self, name: str | None = None) -> EvaluationResult:
         """An evaluation made earlier."""

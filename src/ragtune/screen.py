@@ -36,6 +36,7 @@ from ragtune.pipeline.records import (
     Trial,
     TuningJob,
     TuningPlan,
+    WeightResult,
 )
 from ragtune.rag import Answer
 from ragtune.types import Reason, TuningCheckpoint
@@ -352,6 +353,29 @@ def show_retrieval(result: RetrievalResult) -> None:
 
     out.print(retrieval_table(result.report))
     out.print(f"report: {Path(result.folder) / 'report.html'}", soft_wrap=True)
+
+
+def show_weights(result: WeightResult) -> None:
+    """nDCG@10 of each weight, and what to do."""
+    table = Table(box=None, caption_justify="left")
+    table.add_column("dense weight")
+    table.add_column("nDCG@10, training", justify="right")
+    table.add_column("validation", justify="right")
+    for row in result.weights:
+        name = f"{row.weight:g}{' (as set)' if row.weight == result.current else ''}{' (best)' if row.weight == result.best else ''}"
+        table.add_row(name, f"{row.training:.3f}", f"{row.validation:.3f}", style="bold" if row.weight == result.best else "")
+    out.print(table)
+    if result.best == result.current:
+        out.print(f"{result.current:g}, as it is set, is best on the training questions: nothing to change")
+        return
+    difference = result.difference
+    low, high = difference.low, difference.high
+    interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
+    out.print(f"{result.best:g} instead of {result.current:g}: {difference.value:+.3f}{interval} on {difference.n} validation questions")
+    if result.better:
+        out.print(f"set it in ragtune.toml, and run 'ragtune dataset' again:\n  [retrieve]\n  dense_weight = {result.best:g}", markup=False)
+    else:
+        out.print("that is not clearly better: keep what is set")
 
 
 def show_forecast(forecast: Forecast) -> None:

@@ -115,3 +115,30 @@ def test_what_is_expanded_is_trained_on_as_it_is_served(built: Path) -> None:
     assert isinstance(answer, Answer)
     assert all(data.passages.get(passage.id, passage) == passage for passage in answer.passages)
     assert {passage.id for passage in answer.passages} & data.passages.keys()
+
+
+def test_weights_are_compared_on_training_and_measured_on_validation_questions(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ragtune.pipeline import weigh
+
+    monkeypatch.setattr(weigh, "_FEWEST", 2)
+    before = json.dumps(_counted(built))
+    result = Project(built).weigh_retrieval()
+    at = {row.weight: row for row in result.weights}
+    assert list(at) == [step / 10 for step in range(11)]
+    for weight in (0.0, 0.5, 1.0):
+        for split in ("train", "validation"):
+            report = Project(built, overrides=[f"retrieve.dense_weight={weight}"]).evaluate_retrieval(split=split).report
+            row = at[weight]
+            assert (row.training if split == "train" else row.validation) == pytest.approx(report.overall.metrics["ndcg@10"].value)
+    assert at[result.best].training == max(row.training for row in result.weights)
+    assert result.difference.value == pytest.approx(at[result.best].validation - at[result.current].validation)
+    assert json.dumps(_counted(built)) == before, "no test question is read"
+
+
+def _counted(project: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in (project / ".ragtune").glob("*readings*")}
+
+
+def test_weights_of_few_questions_are_refused(built: Path) -> None:
+    with pytest.raises(EvaluationError, match="add questions"):
+        Project(built).weigh_retrieval()

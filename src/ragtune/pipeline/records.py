@@ -106,6 +106,31 @@ class RetrievalResult:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightRow:
+    """Mean nDCG@10 of a dense weight, on the questions that choose and on those that measure."""
+
+    weight: float
+    training: float
+    validation: float
+
+
+@dataclass(frozen=True, slots=True)
+class WeightResult:
+    """What other weights of dense search would bring; ``difference`` is ``best`` less ``current`` in nDCG@10 on validation questions."""
+
+    dataset: str
+    current: float
+    best: float
+    difference: Estimate
+    weights: tuple[WeightRow, ...]
+
+    @property
+    def better(self) -> bool:
+        """Whether the difference is clear of zero."""
+        return self.difference.low is not None and self.difference.low > 0
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetResult:
     """A dataset: its counts, what was left out and why, and its audit."""
 

@@ -109,7 +109,7 @@ def evaluate_retrieval(
 def _ask(workspace: Workspace, settings: Settings, examples: Sequence[Example], progress: Progress) -> tuple[list[Retrieved], list[str]]:
     """Each question with what is found, and the ids of those whose evidence has moved or gone."""
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        stale = [example.id for example in examples if not _stands(corpus, example)]
+        stale = [example.id for example in examples if not stands(corpus, example)]
     current = [example for example in examples if example.id not in set(stale)]
     progress.start("evaluate")
     with open_retriever(workspace, settings) as retriever:
@@ -133,7 +133,8 @@ def _ask(workspace: Workspace, settings: Settings, examples: Sequence[Example], 
     return asked, stale
 
 
-def _stands(corpus: Corpus, example: Example) -> bool:
+def stands(corpus: Corpus, example: Example) -> bool:
+    """Whether a question's evidence is where its dataset found it."""
     try:
         return all(corpus.document(gold.document).text[gold.start : gold.end] == gold.text for gold in example.evidence)
     except CorpusError:

@@ -32,6 +32,10 @@ def zscore_fusion(rankings: Sequence[Scores], weights: Sequence[float]) -> dict[
     return fused
 
 
+FUSIONS = {"zscore": zscore_fusion, "rrf": reciprocal_rank_fusion}
+"""By the name that ``retrieve.fusion`` knows them by."""
+
+
 def ordered(scores: Scores) -> list[int]:
     """Rows by falling score, equal scores by row."""
     return sorted(scores, key=lambda row: (-scores[row], row))

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ragtune.corpus import Corpus
 from ragtune.protocols import Embedder, VectorStore
-from ragtune.retrieve.fuse import ordered, reciprocal_rank_fusion, zscore_fusion
+from ragtune.retrieve.fuse import FUSIONS, Scores, ordered, zscore_fusion
 from ragtune.types import Hit, Where
 
 MOST = 20
@@ -42,22 +42,26 @@ class HybridRetriever:
         self._embedder = embedder
         self._store = store
         self._candidates = candidates
-        self._fuse = zscore_fusion if fusion == "zscore" else reciprocal_rank_fusion
+        self._fuse = FUSIONS[fusion]
         self._weights = (dense_weight, 1 - dense_weight)
         self._where = where
 
     def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
         """For each question its ``k`` best chunks."""
-        # The same whatever k is: z-scores depend on how deep the lists are, and a dataset keeps more ranks than are served.
-        depth = max(self._candidates, MOST, k)
-        dense = self._dense(questions, depth)
         found = []
-        for question, near in zip(questions, dense, strict=True):
-            scores = self._fuse((near, self._lexical(question, depth, near)), self._weights)
+        for rankings in self.rankings(questions, k):
+            scores = self._fuse(rankings, self._weights)
             # A chunk that went after the store was made is passed over, so ask for a few more.
             chunks = self._corpus.chunks(ordered(scores)[: k + 10])[:k]
             found.append([Hit(chunk, scores[chunk.row], rank) for rank, chunk in enumerate(chunks, start=1)])
         return found
+
+    def rankings(self, questions: Sequence[str], k: int) -> list[tuple[Scores, Scores]]:
+        """For each question what is fused: the scores of the dense and of the lexical side, by row; a side without weight is left out."""
+        # The same whatever k is: z-scores depend on how deep the lists are, and a dataset keeps more ranks than are served.
+        depth = max(self._candidates, MOST, k)
+        dense = self._dense(questions, depth)
+        return [(near, self._lexical(question, depth, near)) for question, near in zip(questions, dense, strict=True)]
 
     def _lexical(self, question: str, depth: int, near: Iterable[int]) -> dict[int, float]:
         if not self._weights[1]:

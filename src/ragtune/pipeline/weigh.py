@@ -1,0 +1,99 @@
+"""How much should dense search weigh beside lexical search? Chosen on a project's own questions, and measured on others of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from statistics import fmean
+
+from ragtune import build
+from ragtune.config import Settings
+from ragtune.corpus import Corpus
+from ragtune.dataset.store import read_dataset
+from ragtune.errors import EvaluationError
+from ragtune.evaluate.intervals import paired_difference
+from ragtune.evaluate.retrieval import retrieval_metrics
+from ragtune.pipeline.index import current_store
+from ragtune.pipeline.records import WeightResult, WeightRow
+from ragtune.pipeline.retrieval import stands
+from ragtune.progress import Progress
+from ragtune.retrieve.fuse import FUSIONS, Scores, ordered
+from ragtune.retrieve.hybrid import HybridRetriever
+from ragtune.retrieve.passages import to_passage
+from ragtune.types import Example
+from ragtune.workspace import Workspace
+
+WEIGHTS = tuple(step / 10 for step in range(11))
+_NDCG = "ndcg@10"
+_FEWEST = 10
+"""Questions of either split below which nothing is said."""
+_BATCH = 64
+
+
+def weigh_retrieval(workspace: Workspace, settings: Settings, dataset: str | None, progress: Progress) -> WeightResult:
+    """Rank each question's candidates under every weight; nothing is changed, and no test question is read.
+
+    The best weight by nDCG@10 is chosen on training questions. What it brings beside the weight of the settings is then measured on
+    validation questions, which did not choose it. What comes after fusing (a reranker, novelty, expansion) is left out.
+
+    Args:
+        workspace: with a dataset and an index.
+        settings: embed, index and retrieve are read.
+        dataset: its name; ``None`` takes the newest.
+        progress: told what goes on.
+
+    Raises:
+        EvaluationError: too few questions have evidence.
+    """
+    manifest = workspace.find("datasets", dataset)
+    data = read_dataset(workspace.artifact("datasets", manifest.name))
+    current = settings.retrieve.dense_weight
+    weights = sorted({*WEIGHTS, current})
+    with contextlib.closing(build.open_corpus(workspace)) as corpus:
+        splits = {
+            name: [example for example in examples if example.evidence and stands(corpus, example)]
+            for name, examples in (("training", data.train), ("validation", data.validation))
+        }
+        for name, examples in splits.items():
+            if len(examples) < _FEWEST:
+                raise EvaluationError(
+                    f"{manifest.name} has {len(examples)} {name} questions with evidence, and weights are chosen on {_FEWEST} or more: "
+                    "add questions"
+                )
+        measured = _measure(workspace, settings, corpus, [*splits["training"], *splits["validation"]], weights, progress)
+    count = len(splits["training"])
+    rows = tuple(
+        WeightRow(weight, *(fmean(each[_NDCG] for each in part) for part in (each_of[:count], each_of[count:])))
+        for weight, each_of in zip(weights, measured, strict=True)
+    )
+    best = min(rows, key=lambda row: (-round(row.training, 6), abs(row.weight - current)))
+    chosen, was = ([each[_NDCG] for each in measured[weights.index(weight)][count:]] for weight in (best.weight, current))
+    groups = [example.group for example in splits["validation"]]
+    difference = paired_difference(chosen, was, groups, seed=settings.evaluate.seed).estimate
+    progress.finish("evaluate", f"{count} training and {len(groups)} validation questions under {len(weights)} weights")
+    return WeightResult(manifest.name, current, best.weight, difference, rows)
+
+
+def _measure(
+    workspace: Workspace, settings: Settings, corpus: Corpus, examples: Sequence[Example], weights: Sequence[float], progress: Progress
+) -> list[list[dict[str, float]]]:
+    """For each weight the metrics of each question."""
+    embedder = build.embedder(workspace, settings)
+    store = current_store(workspace, settings, corpus, embedder)
+    retriever = HybridRetriever(corpus, embedder, store, candidates=settings.retrieve.candidates)
+    fuse = FUSIONS[settings.retrieve.fusion]
+    measured: list[list[dict[str, float]]] = [[] for _ in weights]
+    progress.start("evaluate", len(examples))
+    for start in range(0, len(examples), _BATCH):
+        some = examples[start : start + _BATCH]
+        for example, (dense, lexical) in zip(some, retriever.rankings([each.question for each in some], 10), strict=True):
+            tops = [_top(fuse(((dense if weight else {}), (lexical if weight < 1 else {})), (weight, 1 - weight))) for weight in weights]
+            spans = {chunk.row: to_passage(chunk).spans for chunk in corpus.chunks(sorted({row for top in tops for row in top}))}
+            for kept, top in zip(measured, tops, strict=True):
+                kept.append(retrieval_metrics(example.evidence, [spans[row] for row in top if row in spans], (10,)))
+        progress.update("evaluate", start + len(some), "questions")
+    return measured
+
+
+def _top(scores: Scores) -> list[int]:
+    return ordered(scores)[:10]
