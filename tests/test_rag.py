@@ -119,3 +119,9 @@ def test_nothing_found_asks_with_no_passages():
     assert isinstance(answer, Answer)
     assert answer.abstained
     assert chat.asked[0][0] == build_messages("q", [])
+
+
+def test_an_answer_without_any_quote_says_so() -> None:
+    assert "quotes no passage" in finish("q", "Answer: forty", PASSAGES, "m").markdown
+    assert "quotes no passage" not in finish("q", "Answer: not in the passages", PASSAGES, "m").markdown
+    assert "quotes no passage" not in finish("q", '"The pier is old."\nAnswer: old', PASSAGES, "m").markdown

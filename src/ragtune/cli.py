@@ -546,7 +546,9 @@ def run(
     test: Annotated[list[Path] | None, typer.Option("--test", help="Question files that are the whole test split.")] = None,
     budget: Annotated[
         str | None,
-        typer.Option("--budget", help="Wall time for the whole run, e.g. 20m or 1h30m: training and test questions are sampled to fit."),
+        typer.Option(
+            "--budget", help="Wall time for the whole run, e.g. 20m, 1h30m or 20 (minutes): training and test questions are sampled to fit."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only predict how long each stage will take.")] = False,
     yes: SpendAllOption = False,

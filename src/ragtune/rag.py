@@ -122,4 +122,6 @@ def _markdown(answer: str, abstained: bool, citations: Sequence[Citation], unsup
         lines += ["", f"> {' '.join(citation.quote.text.split())}", f"> — [{citation.number}] {where}"]
     for text in unsupported:
         lines += ["", f"> ~~{' '.join(text.split())}~~", "> — not found word for word in any passage shown"]
+    if answer and not citations and not unsupported:
+        lines += ["", "> — the model quotes no passage for this: check it against the sources"]
     return "\n".join(lines)

@@ -223,8 +223,9 @@ def show_example(view: ExampleView) -> None:
 def show_models(models: Sequence[dict[str, Any]]) -> None:
     """The catalog."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("model", "kind", "parameters", "licence", "here", "summary"):
-        table.add_column(column, overflow="fold")
+    for column in ("model", "kind", "parameters", "licence", "here"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("summary", overflow="fold")
     for model in models:
         table.add_row(
             model["id"],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ragtune import Project
-from ragtune.errors import EvaluationError
+from ragtune.errors import EvaluationError, ProjectError
 from ragtune.rag import NOTHING_FOUND, Answer
 from tiny_project import Sources
 
@@ -142,3 +142,8 @@ def _counted(project: Path) -> dict[str, str]:
 def test_weights_of_few_questions_are_refused(built: Path) -> None:
     with pytest.raises(EvaluationError, match="add questions"):
         Project(built).weigh_retrieval()
+
+
+def test_a_hosted_model_without_its_provider_is_told_how_it_is_named(built: Path) -> None:
+    with pytest.raises(ProjectError, match="openai:gpt-5-mini"):
+        list(Project(built).ask("Who built the mill of Calder?", model="gpt-5-mini"))

@@ -8,6 +8,7 @@ from ragtune import build
 from ragtune.config import Settings
 from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_gone
+from ragtune.models.hosted import HOSTED
 from ragtune.pipeline.answerers import tuned_chat
 from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.threshold import load_threshold
@@ -34,7 +35,7 @@ def ask(
     if not question.strip():
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
     if model not in (None, "base") and not _is_named_by_provider(model):
-        find_tuned(workspace, model)  # what is wrong with a name is said before an index is opened and a model loaded
+        _check_name(workspace, model)  # what is wrong with a name is said before an index is opened and a model loaded
     with open_retriever(workspace, settings, where) as retriever:
         chat, shown = find_chat(workspace, settings, model)
         threshold = load_threshold(workspace, settings)
@@ -64,6 +65,13 @@ def find_chat(workspace: Workspace, settings: Settings, model: str | None) -> tu
         return build.chat_model(workspace, settings, model), settings.retrieve.k
     manifest = find_tuned(workspace, model)
     return tuned_chat(workspace, settings, manifest), int(manifest.settings["k"])
+
+
+def _check_name(workspace: Workspace, model: str) -> None:
+    hosted = [id_ for id_ in HOSTED if id_.partition(":")[2] == model]
+    if hosted and all(model != tuned.name for tuned in workspace.manifests("models")):
+        raise ProjectError(f"{model} is a hosted model: name it with its provider, as {' or '.join(hosted)}")
+    find_tuned(workspace, model)
 
 
 def _is_named_by_provider(model: str) -> bool:

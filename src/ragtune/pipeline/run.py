@@ -94,10 +94,10 @@ def run(
     key = _plan_key(settings, paths, sizes, [*files, *held_out], synthesised_file(workspace, settings), budget)
     kept = _kept_plan(workspace, key)
     plan = kept or _new_plan(workspace, settings, measure_sizes(settings, sizes, asked), budget, progress)
-    stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
-    progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
     if dry_run:
         return RunResult(plan)
+    stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
+    progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
     if kept is None:
         write_json(_plan_file(workspace), {"key": key, "forecast": asdict(plan)})
     if articles:
