@@ -7,7 +7,8 @@ writes ``benchmarks/results/retrieval_public.json``; without ``build/reranker`` 
 beside sentence-transformers' own exact one over vectors that it made itself, and ragtune's own measures beside ir-measures', on relevance
 without grades. DBpedia is a subset of 5,000 entities. The
 default weight comes from squadshifts; "weighed" takes, for each fifth of the queries, the weight that is best on the other four, as
-``ragtune evaluate --retrieval --weigh`` chooses one. Intervals are 95 %, from resampling queries; differences are paired.
+``ragtune evaluate --retrieval --weigh`` chooses one, over twenty ways to cut fifths.
+Intervals are 95 %, from resampling queries; differences are paired.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import argparse
 import json
 import os
 import platform
-import random
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import ir_measures
+import numpy as np
 from sentence_transformers import SentenceTransformer, util
 
 from ragtune.config import RetrieveSettings
@@ -31,7 +33,6 @@ from ragtune.corpus import Corpus, embedding_text
 from ragtune.embed.sentence_transformers import SentenceTransformersEmbedder
 from ragtune.evaluate.intervals import bootstrap
 from ragtune.evaluate.retrieval import ndcg_at, recall_at, reciprocal_rank
-from ragtune.index.faiss import FaissStore
 from ragtune.models.fingerprint import fingerprint
 from ragtune.models.pull import resolve
 from ragtune.pipeline.weigh import WEIGHTS
@@ -43,7 +44,8 @@ from ragtune.workspace import library_versions, write_json
 from retrieval_fusion import CachedQueries, Collection, Query, cranfield, dbpedia, index
 
 DEPTH = 100
-FOLDS = 5
+FOLDS, CUTS = 5, 20
+"""Parts of the queries that a weight is chosen without, and ways to cut them."""
 MODEL = "all-minilm-l6-v2"
 MEASURES = {"ndcg@10": ir_measures.nDCG @ 10, "recall@100": ir_measures.R @ 100}
 Run = list[list[str]]
@@ -64,23 +66,25 @@ def search(retriever: Retriever, queries: Sequence[Query]) -> Run:
     return [[hit.chunk.document for hit in hits] for hits in retriever.retrieve([query.text for query in queries], DEPTH)]
 
 
-def weighed(corpus: Corpus, embedder: CachedQueries, store: FaissStore, queries: Sequence[Query]) -> tuple[Run, list[float]]:
-    """Each query ranked with the weight that is best, by nDCG@10, on the four fifths that it is not among; and those weights."""
-    runs = {
-        weight: search(HybridRetriever(corpus, embedder, store, fusion=RetrieveSettings().fusion, dense_weight=weight), queries)
-        for weight in WEIGHTS
-    }
-    values = {weight: measure(queries, run)["ndcg@10"] for weight, run in runs.items()}
-    order = random.Random(0).sample(range(len(queries)), len(queries))
-    found: Run = [[] for _ in queries]
-    chosen = []
-    for fold in range(FOLDS):
-        held_out = set(order[fold::FOLDS])
-        best = max(WEIGHTS, key=lambda weight: sum(value for i, value in enumerate(values[weight]) if i not in held_out))
-        chosen.append(best)
-        for i in held_out:
-            found[i] = runs[best][i]
-    return found, chosen
+def weighed(retrievers: Mapping[float, Retriever], queries: Sequence[Query]) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Each query under the weight that is best, by nDCG@10, on the folds that it is not in; the mean of several ways to cut folds.
+
+    Returns:
+        Each measure's value for each query, and how often each weight was chosen.
+    """
+    values = {weight: measure(queries, search(retriever, queries)) for weight, retriever in retrievers.items()}
+    ndcg = {weight: np.array(each["ndcg@10"]) for weight, each in values.items()}
+    means = {name: np.zeros(len(queries)) for name in MEASURES}
+    chosen: Counter[str] = Counter()
+    for seed in range(CUTS):
+        order = np.random.default_rng(seed).permutation(len(queries))
+        for held_out in np.array_split(order, FOLDS):
+            others = np.setdiff1d(order, held_out)
+            best = max(ndcg, key=lambda weight: float(ndcg[weight][others].mean()))
+            chosen[f"{best:g}"] += 1
+            for name, mean in means.items():
+                mean[held_out] += np.array(values[best][name])[held_out] / CUTS
+    return {name: mean.tolist() for name, mean in means.items()}, dict(chosen.most_common())
 
 
 def by_sentence_transformers(corpus: Corpus, queries: Sequence[Query]) -> Run:
@@ -127,8 +131,9 @@ def compare(collection: Collection, embedder: CachedQueries, path: Path, reranke
         made = CrossEncoderReranker(reranker, fingerprint=fingerprint(reranker))
         arms["re-ranked"] = RerankingRetriever(arms["hybrid"], made, candidates)
     runs = {name: search(retriever, collection.queries) for name, retriever in arms.items()}
-    runs["weighed"], weights = weighed(corpus, embedder, store, collection.queries)
     values = {name: measure(collection.queries, run) for name, run in runs.items()}
+    by_weight = {w: HybridRetriever(corpus, embedder, store, fusion=defaults.fusion, dense_weight=w) for w in WEIGHTS}
+    values["weighed"], weights = weighed(by_weight, collection.queries)
     exact = measure(collection.queries, by_sentence_transformers(corpus, collection.queries))
     corpus.close()
     means = {name: {m: sum(v) / len(v) for m, v in arm.items()} for name, arm in [*values.items(), ("exact", exact)]}
@@ -152,7 +157,7 @@ def compare(collection: Collection, embedder: CachedQueries, path: Path, reranke
             "largest_difference_to_ir_measures": own_measures(collection.queries, runs["hybrid"]),
             "hybrid_minus_the_better_of_both": {m: means["hybrid"][m] - better[m] for m in MEASURES},
             "weighed_minus_the_better_of_both": {m: means["weighed"][m] - better[m] for m in MEASURES},
-            "weights_of_the_folds": weights,
+            "weights_chosen": weights,
         },
     }
 
