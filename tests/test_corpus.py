@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragtune.corpus import Corpus, FileState, embedding_text
-from ragtune.corpus_schema import APPLICATION_ID
+from ragtune.corpus.schema import APPLICATION_ID
 from ragtune.errors import CorpusError
 from ragtune.protocols import Float32
 from ragtune.types import Chunk, Document, Reason
