@@ -256,6 +256,24 @@ class TestVectors:
         assert list(ids) == [1, 2, 3]
         np.testing.assert_array_equal(stored, made[[0, 1, 0]])
 
+    def test_whether_any_vector_is_missing_is_told_as_the_list_of_them_tells_it(self, corpus: Corpus) -> None:
+        assert not corpus.lacks_vectors("e")
+        corpus.put_file("a.md", "1", "k", [cut("a.md")])
+        corpus.put_file("b.md", "1", "k", [cut("b.md")])
+        missing = dict(corpus.missing_vectors("e"))
+        assert sorted(missing.values()) == sorted(TEXT.split("\n\n")), "each text once"
+        assert len(corpus.missing_rows("e")) == len(missing)
+        for left, key in zip((2, 1, 0), missing, strict=True):
+            corpus.put_vectors("e", [key], vectors(1))
+            assert (corpus.lacks_vectors("e"), len(corpus.missing_rows("e"))) == (left > 0, left)
+        assert corpus.lacks_vectors("another")
+
+    def test_places_come_in_the_order_in_which_python_sorts_the_lines(self, corpus: Corpus) -> None:
+        for source in ("z.md", "a b.md", "ä.md", "\U0001f6a0.md", "\uffee.md", "a.md"):
+            corpus.put_file(source, "1", "k", [cut(source, prefix="Ä › B")])
+        lines = [f"{c.id} {c.document} {c.start} {c.end} {c.prefix}" for c in corpus.all_chunks()]
+        assert list(corpus.places()) == sorted(lines)
+
     def test_vectors_of_another_embedder_do_not_count(self, corpus: Corpus) -> None:
         corpus.put_file("a.md", "1", "k", [cut("a.md")])
         corpus.put_vectors("one", [key for key, _ in corpus.missing_vectors("one")], vectors(3))

@@ -18,7 +18,7 @@ def put_document(db: sqlite3.Connection, file: str, document: Document, chunks: 
         "file": file,
         "title": document.title,
         "text": document.text,
-        "hash": _hash(document.text),
+        "hash": embedding_key(document.text),
         "media_type": document.media_type,
         "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
     }
@@ -40,7 +40,7 @@ def put_chunks(db: sqlite3.Connection, row: int, document: Document, chunks: Seq
     """
     known = {id_: rest for id_, *rest in db.execute("SELECT id, row, embedded FROM chunks WHERE document = ?", (row,))}
     wanted = {chunk.id: chunk for chunk in chunks}
-    keys = {chunk.id: _hash(embedding_text(chunk)) for chunk in chunks}
+    keys = {chunk.id: embedding_key(embedding_text(chunk)) for chunk in chunks}
     for id_, (old, embedded) in known.items():
         if keys.get(id_) != embedded:
             _drop_chunk(db, old)
@@ -80,5 +80,6 @@ def _log(db: sqlite3.Connection, row: int, *, added: bool) -> None:
     db.execute("INSERT INTO changes SELECT value + 1, ?, ? FROM meta WHERE name = 'generation'", (row, added))
 
 
-def _hash(text: str) -> str:
+def embedding_key(text: str) -> str:
+    """Hash of a text: the key of its vector."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ragtune.corpus import fulltext, vectors
-from ragtune.corpus.documents import drop_document, put_chunks, put_document
+from ragtune.corpus.documents import drop_document, embedding_key, put_chunks, put_document
 from ragtune.corpus.filter import IN_DOCUMENTS, documents_where
 from ragtune.corpus.records import FileState, Stats, TextEntry, embedding_text
 from ragtune.corpus.schema import open_database, sqlite_errors
@@ -214,7 +214,7 @@ class Corpus:
 
     # Chunks
 
-    def chunks(self, rows: Sequence[int]) -> list[Chunk]:
+    def chunks(self, rows: Sequence[int] | Int64) -> list[Chunk]:
         """Chunks by row, in the order asked for; rows that are gone are left out."""
         found: dict[int, Chunk] = {}
         with self._snapshot():
@@ -226,6 +226,13 @@ class Corpus:
         """Every chunk, by document and place."""
         with self._snapshot():
             return list(self._chunks('ORDER BY source, chunks."start", chunks.row', ()))
+
+    def places(self) -> Iterator[str]:
+        """Id, source, start, end and prefix of every chunk, a line for each, in the order of the lines' code points."""
+        line = "chunks.id || ' ' || source || ' ' || \"start\" || ' ' || \"end\" || ' ' || prefix"
+        with self._snapshot() as db:
+            for (place,) in db.execute(f"SELECT {line} AS line FROM chunks JOIN documents ON documents.id = document ORDER BY line"):  # noqa: S608
+                yield place
 
     def chunks_of(self, source: str) -> tuple[list[Chunk], str]:
         """A document's chunks by place, and its text; both are of one state of the corpus.
@@ -254,18 +261,30 @@ class Corpus:
 
     # Vectors
 
-    def missing_vectors(self, embedder: str) -> list[tuple[str, str]]:
-        """``(key, text)`` of every text that is in the corpus and has no vector of this embedder; each text once."""
+    def lacks_vectors(self, embedder: str) -> bool:
+        """Whether some text in the corpus has no vector of this embedder."""
         with self._snapshot() as db:
-            lacking = dict(vectors.missing(db, embedder))
-            return [(lacking[chunk.row], embedding_text(chunk)) for chunk in self.chunks(list(lacking))]
+            return vectors.lacking(db, embedder)
+
+    def missing_rows(self, embedder: str) -> Int64:
+        """A row, rising, for each text that is in the corpus and has no vector of this embedder; each text once."""
+        with self._snapshot() as db:
+            return vectors.missing_rows(db, embedder)
+
+    def missing_vectors(self, embedder: str) -> list[tuple[str, str]]:
+        """``(key, text)`` of every text of :meth:`missing_rows`, all at once."""
+        return self.embedding_texts(self.missing_rows(embedder))
+
+    def embedding_texts(self, rows: Sequence[int] | Int64) -> list[tuple[str, str]]:
+        """``(key, text)`` of chunks as they are embedded; rows that are gone are left out."""
+        return [(embedding_key(text), text) for text in map(embedding_text, self.chunks(rows))]
 
     def put_vectors(self, embedder: str, keys: Sequence[str], vectors_nd: Float32) -> None:
         """Store vectors ``[n, d]`` under their texts' keys."""
         with self._transaction() as db:
             vectors.put(db, embedder, keys, vectors_nd)
 
-    def vectors(self, embedder: str, rows: Sequence[int] | None = None) -> tuple[Int64, Float32]:
+    def vectors(self, embedder: str, rows: Sequence[int] | Int64 | None = None) -> tuple[Int64, Float32]:
         """Rows ``[n]``, rising, and vectors ``[n, d]`` of all chunks, or of some; chunks without a vector are left out."""
         with self._snapshot() as db:
             return vectors.read(db, embedder, rows)
