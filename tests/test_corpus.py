@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -319,6 +320,32 @@ class TestFullText:
         assert found[0][1] > found[2][1]
         assert corpus.search_text("red owl", 0) == []
 
+    def test_of_many_chunks_words_that_most_of_them_hold_are_left_out_and_the_best_stay_the_best(
+        self, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        draw = random.Random(0)
+        texts = [
+            " ".join(["the owl", *draw.choices(["fox", "mill", "heron", "slate", "ferry", "of"], [9, 2, 2, 2, 1, 30], k=9)])
+            for _ in range(60)
+        ]
+        corpus.put_file("t", "1", "k", [cut(f"t#{i}", text) for i, text in enumerate(texts)])
+        statements: list[str] = []
+        for query in ("the mill of the ferry", "heron of slate", "the owl", "of the", "ferry", "the " * 70, "of unheard"):
+            for k in (1, 10, 50, 60):
+                expected = corpus.search_text(query, k)
+                with monkeypatch.context() as patch:
+                    patch.setattr("ragtune.corpus.fulltext._MANY", 10)
+                    corpus._db.set_trace_callback(statements.append)
+                    found = corpus.search_text(query, k)
+                    corpus._db.set_trace_callback(None)
+                assert len(found) == len(expected)
+                assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=2e-4)
+                scores = dict(expected)
+                assert all(scores.get(row, expected[-1][1]) == pytest.approx(score, abs=2e-4) for row, score in found), "but for ties"
+        asked = [statement for statement in statements if "bm25" in statement]
+        assert any('\'"mill" OR "ferry"\'' in statement for statement in asked), "without the words of most chunks"
+        assert any('\'"the" OR "owl"\'' in statement for statement in asked), "with them, where there are no others"
+
     @given(
         query=st.text(max_size=60)
         | st.sampled_from(['"', "a AND", "NEAR(a b)", "prefix:x", "a*", "^", "-- x", "'; DROP TABLE chunks", "_", "\0a", "\ud800"])
@@ -328,6 +355,9 @@ class TestFullText:
         if not corpus.files():
             corpus.put_file("a.md", "1", "k", [cut("a.md")])
         corpus.search_text(query, 5)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ragtune.corpus.fulltext._MANY", 0)
+            corpus.search_text(query, 5)
         assert corpus.stats().chunks == 3
 
     def test_a_query_of_a_whole_book_is_cut_not_refused(self, corpus: Corpus) -> None:
