@@ -19,6 +19,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SKIPPED = [
     "highlights.py",
     "lexical.py",
+    "lexical_common.py",
     "retrieval_fusion.py",
     "retrieval_public.py",
     "squadshifts.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -21,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragtune.corpus import Corpus, FileState, embedding_text
-from ragtune.corpus_schema import APPLICATION_ID
+from ragtune.corpus.schema import APPLICATION_ID
 from ragtune.errors import CorpusError
 from ragtune.protocols import Float32
 from ragtune.types import Chunk, Document, Reason
@@ -256,6 +257,24 @@ class TestVectors:
         assert list(ids) == [1, 2, 3]
         np.testing.assert_array_equal(stored, made[[0, 1, 0]])
 
+    def test_whether_any_vector_is_missing_is_told_as_the_list_of_them_tells_it(self, corpus: Corpus) -> None:
+        assert not corpus.lacks_vectors("e")
+        corpus.put_file("a.md", "1", "k", [cut("a.md")])
+        corpus.put_file("b.md", "1", "k", [cut("b.md")])
+        missing = dict(corpus.missing_vectors("e"))
+        assert sorted(missing.values()) == sorted(TEXT.split("\n\n")), "each text once"
+        assert len(corpus.missing_rows("e")) == len(missing)
+        for left, key in zip((2, 1, 0), missing, strict=True):
+            corpus.put_vectors("e", [key], vectors(1))
+            assert (corpus.lacks_vectors("e"), len(corpus.missing_rows("e"))) == (left > 0, left)
+        assert corpus.lacks_vectors("another")
+
+    def test_places_come_in_the_order_in_which_python_sorts_the_lines(self, corpus: Corpus) -> None:
+        for source in ("z.md", "a b.md", "ä.md", "\U0001f6a0.md", "\uffee.md", "a.md"):
+            corpus.put_file(source, "1", "k", [cut(source, prefix="Ä › B")])
+        lines = [f"{c.id} {c.document} {c.start} {c.end} {c.prefix}" for c in corpus.all_chunks()]
+        assert list(corpus.places()) == sorted(lines)
+
     def test_vectors_of_another_embedder_do_not_count(self, corpus: Corpus) -> None:
         corpus.put_file("a.md", "1", "k", [cut("a.md")])
         corpus.put_vectors("one", [key for key, _ in corpus.missing_vectors("one")], vectors(3))
@@ -301,6 +320,32 @@ class TestFullText:
         assert found[0][1] > found[2][1]
         assert corpus.search_text("red owl", 0) == []
 
+    def test_of_many_chunks_words_that_most_of_them_hold_are_left_out_and_the_best_stay_the_best(
+        self, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        draw = random.Random(0)
+        texts = [
+            " ".join(["the owl", *draw.choices(["fox", "mill", "heron", "slate", "ferry", "of"], [9, 2, 2, 2, 1, 30], k=9)])
+            for _ in range(60)
+        ]
+        corpus.put_file("t", "1", "k", [cut(f"t#{i}", text) for i, text in enumerate(texts)])
+        statements: list[str] = []
+        for query in ("the mill of the ferry", "heron of slate", "the owl", "of the", "ferry", "the " * 70, "of unheard"):
+            for k in (1, 10, 50, 60):
+                expected = corpus.search_text(query, k)
+                with monkeypatch.context() as patch:
+                    patch.setattr("ragtune.corpus.fulltext._MANY", 10)
+                    corpus._db.set_trace_callback(statements.append)
+                    found = corpus.search_text(query, k)
+                    corpus._db.set_trace_callback(None)
+                assert len(found) == len(expected)
+                assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=2e-4)
+                scores = dict(expected)
+                assert all(scores.get(row, expected[-1][1]) == pytest.approx(score, abs=2e-4) for row, score in found), "but for ties"
+        asked = [statement for statement in statements if "bm25" in statement]
+        assert any('\'"mill" OR "ferry"\'' in statement for statement in asked), "without the words of most chunks"
+        assert any('\'"the" OR "owl"\'' in statement for statement in asked), "with them, where there are no others"
+
     @given(
         query=st.text(max_size=60)
         | st.sampled_from(['"', "a AND", "NEAR(a b)", "prefix:x", "a*", "^", "-- x", "'; DROP TABLE chunks", "_", "\0a", "\ud800"])
@@ -310,6 +355,9 @@ class TestFullText:
         if not corpus.files():
             corpus.put_file("a.md", "1", "k", [cut("a.md")])
         corpus.search_text(query, 5)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ragtune.corpus.fulltext._MANY", 0)
+            corpus.search_text(query, 5)
         assert corpus.stats().chunks == 3
 
     def test_a_query_of_a_whole_book_is_cut_not_refused(self, corpus: Corpus) -> None:

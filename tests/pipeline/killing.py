@@ -212,6 +212,7 @@ def _command(stage: str, project: str) -> None:
 
     torch.set_num_threads(1)
     index._BATCH = 32
+    index._WINDOW = 96
     ingest.FLUSH_S = 0.0
     training.CHECKPOINT_EVERY_S = 0.02
     with (Path(project) / "log.txt").open("a", encoding="utf-8") as log:

@@ -186,6 +186,26 @@ def test_changed_chunk_settings_read_again_and_say_so(ingested):
     assert corpus_state(ingested) == before
 
 
+def test_a_changed_setting_remakes_only_what_it_touches(project, sources):
+    (sources.documents / "short.md").write_text("# Short\n\nSlate heron.", encoding="utf-8")
+    (sources.documents / "table.csv").write_text("key,name,note\n1,slate,heron\n2,gravel,willow\n", encoding="utf-8")
+    Project(project).ingest()
+    whole = Project(project).index().vectors
+    notes = Notes()
+    fields = ['prepare.text_fields=["note"]']
+    made = Project(project, overrides=fields, progress=notes).ingest()
+    assert (names(made.read), made.unchanged) == ({"table.csv"}, 9), "fields are of rows and records alone"
+    assert any("1 unchanged files are read again" in note for note in notes.notes)
+    assert Project(project, overrides=fields).index().embedded == 2
+    for setting in ("near_duplicates=1.0", 'exclude=["z*"]', "timeout=50"):
+        assert Project(project, overrides=[*fields, f"prepare.{setting}"]).ingest().read == (), setting
+    larger = Project(project, overrides=[*fields, "prepare.chunk_size=60"])
+    made = larger.ingest()
+    assert {each.reason for each in made.read} == {"settings changed"}
+    indexed = larger.index()
+    assert 0 < indexed.embedded <= indexed.vectors - 3 < whole, "what is cut as before keeps its vectors: the short text and the rows"
+
+
 def test_a_file_that_cannot_be_read_is_listed_and_not_tried_again(project, sources, monkeypatch):
     (sources.documents / "broken.pdf").write_bytes(b"%PDF-1.4 no more")
     (sources.documents / "empty.md").write_text(" \n", encoding="utf-8")

@@ -130,6 +130,7 @@ class Sync(RuleBasedStateMachine):
         for root in self.roots:
             root.mkdir()
         (self.roots[0] / "always.md").write_text(document(PLACES[2], 2), encoding="utf-8")
+        self.twice = False
         self.deleted: dict[Path, bytes] = {}
         self.chosen: set[str] = set()
         self.version = 1
@@ -149,8 +150,13 @@ class Sync(RuleBasedStateMachine):
 
     def bring_up(self, project: Path) -> None:
         opened = self.open(project)
-        opened.ingest(self.roots)
+        opened.ingest(self.named())
         opened.index()
+
+    def named(self) -> list[Path]:
+        """The folders to ingest; where one is named twice, once as a part of another."""
+        deep = self.folder / "one" / "deep"
+        return [*([deep] if self.twice and deep.is_dir() else []), *self.roots]
 
     def settle(self) -> None:
         """Run, and compare with a project that never saw anything else."""
@@ -216,6 +222,11 @@ class Sync(RuleBasedStateMachine):
         self.roots.reverse()
         self.settle()
 
+    @rule()
+    def name_a_folder_twice(self) -> None:
+        self.twice = not self.twice
+        self.settle()
+
     @rule(setting=st.sampled_from(SETTINGS))
     def change_a_setting(self, setting: str) -> None:
         self.chosen ^= {setting}
@@ -249,9 +260,22 @@ class Sync(RuleBasedStateMachine):
         (self.roots[0] / name).parent.mkdir(exist_ok=True)
         (self.roots[0] / name).write_text(TEXTS[number], encoding="utf-8")
         if indexed:
-            self.open(self.project).ingest(self.roots)
+            self.open(self.project).ingest(self.named())
         with stopped_after(writes):
             self.bring_up(self.project)
+        self.settle()
+
+    @rule(setting=st.sampled_from(SETTINGS), reader=st.booleans(), writes=st.integers(0, 9), kept=st.booleans())
+    def remake_and_stop(self, setting: str, reader: bool, writes: int, kept: bool) -> None:
+        """A run that reads everything again and is killed somewhere, then another, which may be of the settings from before."""
+        before = set(self.chosen)
+        self.chosen ^= {setting}
+        if reader:
+            self.version += 1
+            readers._READERS[".md"] = ("markdown", self.version)
+        with stopped_after(writes):
+            self.bring_up(self.project)
+        self.chosen = self.chosen if kept else before
         self.settle()
 
     @rule(kind=st.sampled_from(("index", "vectors.faiss", "manifest.json")))

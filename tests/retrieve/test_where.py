@@ -11,7 +11,7 @@ from test_hybrid import WordCounts
 
 from ragtune import Project
 from ragtune.corpus import Corpus
-from ragtune.corpus_filter import access_tags
+from ragtune.corpus.filter import access_tags
 from ragtune.index.exact import ExactStore
 from ragtune.prepare import Source
 from ragtune.prepare.read import read_source

@@ -16,6 +16,7 @@ from ragtune.models.fingerprint import fingerprint, hub_revision
 from ragtune.models.pull import resolve
 
 if TYPE_CHECKING:
+    from ragtune.embed.sentence_transformers import SentenceTransformersEmbedder
     from ragtune.protocols import Embedder, Engine, Trainer
 
 
@@ -34,13 +35,24 @@ loading = threading.RLock()
 
 @lru_cache(maxsize=2)
 def _embedder(model: str, batch_size: int, dimensions: int | None) -> Embedder:
+    found = resolve(model)
+
+    def load() -> SentenceTransformersEmbedder:
+        with loading, extra("torch"):
+            from ragtune.embed.sentence_transformers import SentenceTransformersEmbedder
+
+            return SentenceTransformersEmbedder(found, batch_size=batch_size, dimensions=dimensions)
+
+    if not isinstance(found, Path):
+        return load()
     with extra("torch"):
-        from ragtune.embed.sentence_transformers import SentenceTransformersEmbedder
-    return SentenceTransformersEmbedder(resolve(model), batch_size=batch_size, dimensions=dimensions)
+        from ragtune.embed.local import LocalEmbedder
+
+        return LocalEmbedder(found, load, dimensions)
 
 
 def local_embedder(model: str, batch_size: int, dimensions: int | None) -> Embedder:
-    """The embedder of a local model; loaded once a process."""
+    """The embedder of a local model; loaded once a process, when something is first embedded."""
     with loading:
         return _embedder(model, batch_size, dimensions)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 from transformers.utils import logging as transformers_logging
 
+from ragtune.embed.tokens import counter_of, counting
 from ragtune.errors import ModelError
 from ragtune.protocols import Float32
+
+_ANY_LENGTH = 1_000_000  # tokens: a model without attention reads a text whole
 
 
 class SentenceTransformersEmbedder:
@@ -46,9 +50,15 @@ class SentenceTransformersEmbedder:
         self.dimension = int(self._model.get_embedding_dimension() or 0)
         if dimensions is not None and self.dimension != dimensions:
             raise ModelError(f"embed.dimensions = {dimensions}: {model} gives vectors of {self.dimension}: set it lower, or unset it")
-        self.max_tokens = int(self._model.max_seq_length or 512)
+        window = self._model.max_seq_length or 512
+        self.max_tokens = int(window) if math.isfinite(window) else _ANY_LENGTH
         self.fingerprint = _fingerprint(self._model)
         self._counter = _counter(self._model.tokenizer)
+
+    @property
+    def tokenizer(self) -> str | None:
+        """The tokenizer that counts, as tokenizer.json has it; ``None`` where it is not written in Rust."""
+        return None if self._counter is None else self._counter.to_str()
 
     def embed_documents(self, texts: Sequence[str]) -> Float32:
         """Vectors ``[n, d]``, L2-normalised."""
@@ -63,7 +73,7 @@ class SentenceTransformersEmbedder:
         if not texts:
             return []
         if self._counter is not None:
-            return [len(encoding.ids) for encoding in self._counter.encode_batch_fast(list(texts), add_special_tokens=False)]
+            return counting(self._counter)(texts)
         encoded = self._model.tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False)
         return [len(ids) for ids in encoded["input_ids"]]
 
@@ -82,12 +92,9 @@ def _counter(tokenizer: Any) -> Tokenizer | None:
 
     A document is counted sentence by sentence, and what transformers does around each call takes longer than the call.
     """
-    if not tokenizer.is_fast:
-        return None
-    counter = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    counter.no_truncation()
-    counter.no_padding()
-    return counter
+    if isinstance(tokenizer, Tokenizer):  # a static model's
+        return counter_of(tokenizer.to_str())
+    return counter_of(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else None
 
 
 def _fingerprint(model: SentenceTransformer) -> str:

@@ -1,4 +1,4 @@
-"""Counting tokens with a tokenizer alone, where the embedder is a server and has none to offer."""
+"""Counting tokens with a tokenizer alone, without the libraries and the weights of its model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from ragtune.errors import ModelError
 
 CountTokens = Callable[[Sequence[str]], list[int]]
+FILE = "tokenizer.json"
 
 
 def load_counter(folder: Path) -> CountTokens:
@@ -18,10 +19,20 @@ def load_counter(folder: Path) -> CountTokens:
     Raises:
         ModelError: there is no tokenizer in the folder.
     """
-    path = folder / "tokenizer.json"
+    path = folder / FILE
     if not path.is_file():
         raise ModelError(f"there is no tokenizer in {folder}: set prepare.tokenizer to a catalog id, or a folder with a tokenizer.json")
-    tokenizer = Tokenizer.from_file(str(path))
+    return counting(counter_of(path.read_text(encoding="utf-8")))
+
+
+def counter_of(text: str) -> Tokenizer:
+    """The tokenizer of a tokenizer.json, made to count."""
+    tokenizer = Tokenizer.from_str(text)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return lambda texts: [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    return tokenizer
+
+
+def counting(tokenizer: Tokenizer) -> CountTokens:
+    """Count with a tokenizer of :func:`counter_of`."""
+    return lambda texts: [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]

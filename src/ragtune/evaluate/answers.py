@@ -10,14 +10,12 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-
-from rouge_score.rouge_scorer import RougeScorer
+from typing import Any
 
 from ragtune.types import Prediction
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ROUGE = RougeScorer(["rougeL"], use_stemmer=False)
 
 
 def normalise_answer(text: str) -> str:
@@ -48,7 +46,7 @@ def containment(answer: str, references: Sequence[str]) -> float:
 
 def rouge_l(answer: str, references: Sequence[str]) -> float:
     """F-measure of the longest common subsequence of words (Lin, 2004), best over the references, in [0, 1]."""
-    return max((float(_ROUGE.score(reference, answer)["rougeL"].fmeasure) for reference in references), default=0.0)
+    return max((float(_rouge().score(reference, answer)["rougeL"].fmeasure) for reference in references), default=0.0)
 
 
 def length_ratio(answer: str, references: Sequence[str]) -> float | None:
@@ -89,3 +87,10 @@ def _f1(answer: list[str], reference: list[str]) -> float:
         return 0.0
     precision, recall = same / len(answer), same / len(reference)
     return 2 * precision * recall / (precision + recall)
+
+
+@lru_cache(maxsize=1)
+def _rouge() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # here, as it takes a second, and a run without new answers needs none
+
+    return RougeScorer(["rougeL"], use_stemmer=False)

@@ -217,8 +217,8 @@ def _hashes(files: Sequence[Path]) -> dict[str, str]:
 def corpus_hash(corpus: Corpus) -> str:
     """Hash of every chunk with its place, which covers every document that can be found."""
     digest = hashlib.sha256()
-    for line in sorted(f"{chunk.id} {chunk.document} {chunk.start} {chunk.end} {chunk.prefix}" for chunk in corpus.all_chunks()):
-        digest.update(line.encode() + b"\n")
+    for place in corpus.places():
+        digest.update(place.encode() + b"\n")
     return digest.hexdigest()
 
 

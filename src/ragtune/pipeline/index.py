@@ -21,11 +21,12 @@ from ragtune.pipeline.records import IndexResult, SearchHit
 from ragtune.pipeline.serving import ServingRetriever
 from ragtune.pipeline.threshold import load_threshold
 from ragtune.progress import Progress
-from ragtune.protocols import Embedder, VectorStore
+from ragtune.protocols import Embedder, Int64, VectorStore
 from ragtune.types import Usage, Where
 from ragtune.workspace import Workspace, write_json
 
 _BATCH = 256
+_WINDOW = 8192  # texts held at once
 _MANIFEST = "manifest.json"
 _OLD = "the index is older than the corpus: run 'ragtune index'"
 
@@ -80,9 +81,9 @@ def index_bill(workspace: Workspace, settings: Settings, corpus: Corpus) -> Bill
     if not is_hosted(settings.embed.model):
         return Bill("embeds", settings.embed.model, 0, 0.0)
     embedder = build.embedder(workspace, settings, asks=False)
-    texts = [text for _, text in corpus.missing_vectors(embedder.fingerprint)]
-    tokens = sum(embedder.count_tokens(texts)) if texts else 0
-    return estimate(workspace, settings, embedder.name, f"embeds {len(texts)} chunks", len(texts), Usage(tokens))
+    rows_n = corpus.missing_rows(embedder.fingerprint)
+    tokens = sum(sum(embedder.count_tokens([text for _, text in window])) for window in _windows(corpus, rows_n))
+    return estimate(workspace, settings, embedder.name, f"embeds {len(rows_n)} chunks", len(rows_n), Usage(tokens))
 
 
 def questions_bill(workspace: Workspace, settings: Settings, texts: Sequence[str]) -> list[Bill]:
@@ -104,7 +105,7 @@ def check_index(workspace: Workspace, settings: Settings, corpus: Corpus) -> Non
     Raises:
         CorpusError: chunks have no vectors yet.
     """
-    if corpus.missing_vectors(build.embedder(workspace, settings, asks=False).fingerprint):
+    if corpus.lacks_vectors(build.embedder(workspace, settings, asks=False).fingerprint):
         raise CorpusError(_OLD)
 
 
@@ -120,7 +121,7 @@ def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embe
             return build.load_store(settings, workspace.index)
         except CorpusError:
             pass
-    if corpus.missing_vectors(embedder.fingerprint):
+    if corpus.lacks_vectors(embedder.fingerprint):
         raise CorpusError(_OLD)
     return _from_corpus(settings, corpus, embedder)
 
@@ -163,19 +164,30 @@ def search(workspace: Workspace, settings: Settings, text: str, k: int, where: W
 
 
 def _embed(corpus: Corpus, embedder: Embedder, progress: Progress) -> int:
-    missing = sorted(corpus.missing_vectors(embedder.fingerprint), key=lambda item: (len(item[1]), item[0]))
-    if not missing:
+    rows_n = corpus.missing_rows(embedder.fingerprint)
+    if not len(rows_n):
         return 0
-    progress.start("index", len(missing))
+    progress.start("index", len(rows_n))
     known = corpus.dimension(embedder.fingerprint)
-    for start in range(0, len(missing), _BATCH):
-        batch = missing[start : start + _BATCH]
-        vectors_nd = embedder.embed_documents([text for _, text in batch])
-        if known is not None and known != vectors_nd.shape[1]:
-            raise CorpusError(other_dimension(embedder.name, vectors_nd.shape[1], known))
-        corpus.put_vectors(embedder.fingerprint, [key for key, _ in batch], vectors_nd)
-        progress.update("index", start + len(batch), "chunks embedded")
-    return len(missing)
+    done = 0
+    for window in _windows(corpus, rows_n):
+        # Texts of about one length are embedded together, as what fills up the shorter ones is computed for nothing.
+        by_length = sorted(window, key=lambda item: (len(item[1]), item[0]))
+        for at in range(0, len(by_length), _BATCH):
+            batch = by_length[at : at + _BATCH]
+            vectors_nd = embedder.embed_documents([text for _, text in batch])
+            if known is not None and known != vectors_nd.shape[1]:
+                raise CorpusError(other_dimension(embedder.name, vectors_nd.shape[1], known))
+            corpus.put_vectors(embedder.fingerprint, [key for key, _ in batch], vectors_nd)
+            done += len(batch)
+            progress.update("index", done, "chunks embedded")
+    return len(rows_n)
+
+
+def _windows(corpus: Corpus, rows_n: Int64) -> Iterator[list[tuple[str, str]]]:
+    """Keys and texts of chunks, as many as are held at once."""
+    for start in range(0, len(rows_n), _WINDOW):
+        yield corpus.embedding_texts(rows_n[start : start + _WINDOW])
 
 
 def _bring_up(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> tuple[VectorStore, str]:

@@ -170,7 +170,7 @@ def without_questions(workspace: Workspace, settings: Settings, sources: Sequenc
     named = [workspace.project / item for item in settings.questions]
     paths = [*given, *(path for path in named if path.exists())]
     asking = {path.resolve() for path in question_files(workspace, settings, paths)} if paths else set()
-    return [source for source in sources if source.path.resolve() not in asking]
+    return [source for source in sources if source.path.resolve() not in asking] if asking else list(sources)
 
 
 def _read(

@@ -103,9 +103,8 @@ def find_sources(paths: Sequence[Path], on_unreadable: Callable[[Unreadable], No
     named: dict[str, Source] = {}
     seen: set[Path] = set()
     for root in _expand(paths, report):
-        files = _walk(root, report) if root.is_dir() else iter([(root, root.name)])
-        for path, name in files:
-            real = path.resolve()
+        files = _walk(root, report) if root.is_dir() else iter([(root, root.name, root.resolve())])
+        for path, name, real in files:
             if real in seen:
                 continue
             seen.add(real)
@@ -153,8 +152,8 @@ def _look_into_folders(pattern: Path, report: Callable[[str, str], None]) -> Non
             folders.clear()
 
 
-def _walk(root: Path, report: Callable[[str, str], None]) -> Iterator[tuple[Path, str]]:
-    """Files under ``root`` with their POSIX path; links to folders are never followed, links to files only within ``root``."""
+def _walk(root: Path, report: Callable[[str, str], None]) -> Iterator[tuple[Path, str, Path]]:
+    """Files under ``root`` with their POSIX path and where they really lie; links to folders are never followed, to files only within."""
     inside = root.resolve()
 
     def on_error(error: OSError) -> None:
@@ -162,17 +161,22 @@ def _walk(root: Path, report: Callable[[str, str], None]) -> Iterator[tuple[Path
 
     for folder, folders, files in os.walk(root, onerror=on_error, followlinks=False):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        under = Path(folder).relative_to(root)
+        here, lead = inside / under, "" if under == Path() else f"{under.as_posix()}/"
         for name in sorted(files):
             path = Path(folder) / name
             try:
                 # sockets, pipes and dangling links are not documents
                 document = not name.startswith(".") and path.is_file()
             except OSError as error:  # a folder may be listed and yet not let its files be looked at
-                report(path.relative_to(root).as_posix(), f"it cannot be looked at: {error.strerror or error}")
+                report(f"{lead}{name}", f"it cannot be looked at: {error.strerror or error}")
                 continue
-            if not document or (path.is_symlink() and not path.resolve().is_relative_to(inside)):
+            if not document:
                 continue
-            yield path, path.relative_to(root).as_posix()
+            is_link = path.is_symlink()
+            real = path.resolve() if is_link else here / name  # resolving each would take longer than reading it
+            if not is_link or real.is_relative_to(inside):
+                yield path, f"{lead}{name}", real
 
 
 def _is_unicode(name: str) -> bool:

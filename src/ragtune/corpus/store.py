@@ -7,73 +7,27 @@ leaves the store as it was before or after, never between. Row ids of chunks are
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import re
 import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ragtune.corpus_filter import IN_DOCUMENTS, documents_where
-from ragtune.corpus_schema import open_database, sqlite_errors
+from ragtune.corpus import fulltext, vectors
+from ragtune.corpus.documents import drop_document, embedding_key, put_chunks, put_document
+from ragtune.corpus.filter import IN_DOCUMENTS, documents_where
+from ragtune.corpus.records import FileState, Stats, TextEntry, embedding_text
+from ragtune.corpus.schema import open_database, sqlite_errors
+from ragtune.corpus.vectors import batches, marks
 from ragtune.errors import CorpusError
 from ragtune.protocols import Float32, Int64
 from ragtune.sqlite import forget_pages
 from ragtune.types import Chunk, Document, Reason, Where
 
-_WORD = re.compile(r"\w+")
-_QUERY_WORDS = 64  # a longer question is searched by its first words
-_BATCH = 500  # values in one IN (...)
 _TEXTS_KEPT = 64
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """What the corpus knows of a file: hash of its bytes, key of what read it, and why it was skipped if it was."""
-
-    hash: str
-    key: str
-    skipped: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class TextEntry:
-    """A document without its text, for comparing texts.
-
-    Args:
-        source: of the document.
-        media_type: of its file.
-        hash: of its text.
-        sketch: that was kept of its text; ``None`` where none was made yet.
-        kept: source of the document that is kept in its place, where it is a duplicate.
-        reason: why it is left out, where it is.
-    """
-
-    source: str
-    media_type: str
-    hash: str
-    sketch: bytes | None = None
-    kept: str | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Counts of the corpus."""
-
-    files: int
-    documents: int
-    chunks: int
-
-
-def embedding_text(chunk: Chunk) -> str:
-    """The text of a chunk as it is embedded and searched: its prefix on a line of its own, then its text."""
-    return f"{chunk.prefix}\n{chunk.text}" if chunk.prefix else chunk.text
 
 
 class Corpus:
@@ -146,16 +100,16 @@ class Corpus:
             kept = {document.source for document, _ in documents}
             for source, row in db.execute("SELECT source, id FROM documents WHERE file = ?", (name,)).fetchall():
                 if source not in kept:
-                    self._drop_document(row)
+                    drop_document(db, row)
             for document, chunks in documents:
-                self._put_document(name, document, chunks)
+                put_document(db, name, document, chunks)
 
     def remove_files(self, names: Iterable[str]) -> None:
         """Remove files with all that came from them."""
         with self._transaction() as db:
             for name in names:
                 for (row,) in db.execute("SELECT id FROM documents WHERE file = ?", (name,)).fetchall():
-                    self._drop_document(row)
+                    drop_document(db, row)
                 db.execute("DELETE FROM files WHERE name = ?", (name,))
                 self._revise()
 
@@ -165,7 +119,7 @@ class Corpus:
         with self._transaction() as db:
             for source in sources:
                 for row, file in db.execute("SELECT id, file FROM documents WHERE source = ?", (source,)).fetchall():
-                    self._drop_document(row)
+                    drop_document(db, row)
                     db.execute("DELETE FROM files WHERE name = ? AND name NOT IN (SELECT file FROM documents)", (file,))
                     self._revise()
                     removed.append(source)
@@ -198,7 +152,7 @@ class Corpus:
             row = db.execute(
                 "UPDATE documents SET duplicate = ?, kept = ? WHERE source = ? RETURNING id", (reason, kept, source)
             ).fetchone()[0]
-            self._put_chunks(row, document, chunks)
+            put_chunks(db, row, document, chunks)
 
     def documents(self) -> list[Document]:
         """Every document that is in the index, by source."""
@@ -260,18 +214,25 @@ class Corpus:
 
     # Chunks
 
-    def chunks(self, rows: Sequence[int]) -> list[Chunk]:
+    def chunks(self, rows: Sequence[int] | Int64) -> list[Chunk]:
         """Chunks by row, in the order asked for; rows that are gone are left out."""
         found: dict[int, Chunk] = {}
         with self._snapshot():
-            for some in _batches(rows):
-                found.update((chunk.row, chunk) for chunk in self._chunks(f"WHERE chunks.row IN ({_marks(some)})", some))
+            for some in batches(rows):
+                found.update((chunk.row, chunk) for chunk in self._chunks(f"WHERE chunks.row IN ({marks(some)})", some))
         return [found[int(row)] for row in rows if int(row) in found]
 
     def all_chunks(self) -> list[Chunk]:
         """Every chunk, by document and place."""
         with self._snapshot():
             return list(self._chunks('ORDER BY source, chunks."start", chunks.row', ()))
+
+    def places(self) -> Iterator[str]:
+        """Id, source, start, end and prefix of every chunk, a line for each, in the order of the lines' code points."""
+        line = "chunks.id || ' ' || source || ' ' || \"start\" || ' ' || \"end\" || ' ' || prefix"
+        with self._snapshot() as db:
+            for (place,) in db.execute(f"SELECT {line} AS line FROM chunks JOIN documents ON documents.id = document ORDER BY line"):  # noqa: S608
+                yield place
 
     def chunks_of(self, source: str) -> tuple[list[Chunk], str]:
         """A document's chunks by place, and its text; both are of one state of the corpus.
@@ -295,54 +256,38 @@ class Corpus:
 
         Any of the query's words may match; quotation marks and operators in it mean nothing.
         """
-        words = list(dict.fromkeys(_WORD.findall(query.lower())))[:_QUERY_WORDS]
-        if not words or k < 1:
-            return []
-        expression = " OR ".join(f'"{word}"' for word in words)
         with self._snapshot() as db:
-            among = "" if where is None else f"AND rowid IN (SELECT row FROM chunks WHERE {IN_DOCUMENTS})"  # noqa: S608
-            values = (expression, k) if where is None else (expression, documents_where(db, where), k)
-            rows = db.execute(
-                f"SELECT rowid, -bm25(fulltext) FROM fulltext WHERE fulltext MATCH ? {among} ORDER BY bm25(fulltext), rowid LIMIT ?",  # noqa: S608
-                values,
-            )
-            return [(int(row), float(score)) for row, score in rows]
+            return fulltext.search(db, query, k, where)
 
     # Vectors
 
-    def missing_vectors(self, embedder: str) -> list[tuple[str, str]]:
-        """``(key, text)`` of every text that is in the corpus and has no vector of this embedder; each text once."""
+    def lacks_vectors(self, embedder: str) -> bool:
+        """Whether some text in the corpus has no vector of this embedder."""
         with self._snapshot() as db:
-            lacking = dict(
-                db.execute(
-                    "SELECT min(row), embedded FROM chunks "
-                    "WHERE embedded NOT IN (SELECT embedded FROM vectors WHERE embedder = ?) GROUP BY embedded ORDER BY min(row)",
-                    (embedder,),
-                ).fetchall()
-            )
-            return [(lacking[chunk.row], embedding_text(chunk)) for chunk in self.chunks(list(lacking))]
+            return vectors.lacking(db, embedder)
+
+    def missing_rows(self, embedder: str) -> Int64:
+        """A row, rising, for each text that is in the corpus and has no vector of this embedder; each text once."""
+        with self._snapshot() as db:
+            return vectors.missing_rows(db, embedder)
+
+    def missing_vectors(self, embedder: str) -> list[tuple[str, str]]:
+        """``(key, text)`` of every text of :meth:`missing_rows`, all at once."""
+        return self.embedding_texts(self.missing_rows(embedder))
+
+    def embedding_texts(self, rows: Sequence[int] | Int64) -> list[tuple[str, str]]:
+        """``(key, text)`` of chunks as they are embedded; rows that are gone are left out."""
+        return [(embedding_key(text), text) for text in map(embedding_text, self.chunks(rows))]
 
     def put_vectors(self, embedder: str, keys: Sequence[str], vectors_nd: Float32) -> None:
         """Store vectors ``[n, d]`` under their texts' keys."""
-        rows = [(key, embedder, vector.astype("<f4").tobytes()) for key, vector in zip(keys, vectors_nd, strict=True)]
         with self._transaction() as db:
-            db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+            vectors.put(db, embedder, keys, vectors_nd)
 
-    def vectors(self, embedder: str, rows: Sequence[int] | None = None) -> tuple[Int64, Float32]:
+    def vectors(self, embedder: str, rows: Sequence[int] | Int64 | None = None) -> tuple[Int64, Float32]:
         """Rows ``[n]``, rising, and vectors ``[n, d]`` of all chunks, or of some; chunks without a vector are left out."""
-        select = "SELECT row, vector FROM chunks JOIN vectors USING (embedded) WHERE embedder = ?"
-        found: list[tuple[int, bytes]] = []
         with self._snapshot() as db:
-            if rows is None:
-                found = db.execute(f"{select} ORDER BY row", (embedder,)).fetchall()
-            else:
-                for some in _batches(sorted(rows)):
-                    found += db.execute(f"{select} AND row IN ({_marks(some)}) ORDER BY row", (embedder, *some)).fetchall()
-        ids_n = np.array([row for row, _ in found], dtype=np.int64)
-        if not found:
-            return ids_n, np.zeros((0, 0), np.float32)
-        values = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
-        return ids_n, values.reshape(len(found), -1).astype(np.float32)
+            return vectors.read(db, embedder, rows)
 
     def dimension(self, embedder: str) -> int | None:
         """Length of an embedder's vectors, ``None`` while there are none."""
@@ -444,62 +389,6 @@ class Corpus:
     def _revise(self) -> None:
         self._db.execute("INSERT INTO meta VALUES ('revision', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1")
 
-    def _put_document(self, file: str, document: Document, chunks: Sequence[Chunk]) -> None:
-        values = {
-            "source": document.source,
-            "file": file,
-            "title": document.title,
-            "text": document.text,
-            "hash": _hash(document.text),
-            "media_type": document.media_type,
-            "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
-        }
-        row = self._db.execute(
-            "INSERT INTO documents (source, file, title, text, hash, media_type, metadata) "
-            "VALUES (:source, :file, :title, :text, :hash, :media_type, :metadata) "
-            "ON CONFLICT (source) DO UPDATE SET file = :file, title = :title, text = :text, hash = :hash, media_type = :media_type, "
-            "metadata = :metadata, duplicate = NULL, kept = NULL, sketch = CASE hash WHEN :hash THEN sketch END RETURNING id",
-            values,
-        ).fetchone()[0]
-        self._put_chunks(row, document, chunks)
-
-    def _put_chunks(self, row: int, document: Document, chunks: Sequence[Chunk]) -> None:
-        known = {id_: rest for id_, *rest in self._db.execute("SELECT id, row, embedded FROM chunks WHERE document = ?", (row,))}
-        wanted = {chunk.id: chunk for chunk in chunks}
-        keys = {chunk.id: _hash(embedding_text(chunk)) for chunk in chunks}
-        for id_, (old, embedded) in known.items():
-            if keys.get(id_) != embedded:
-                self._drop_chunk(old)
-        for id_, chunk in wanted.items():
-            if document.text[chunk.start : chunk.end] != chunk.text:
-                raise ValueError(f"chunk {id_} is not {document.source}[{chunk.start}:{chunk.end}]")
-            place = (chunk.start, chunk.end, json.dumps(chunk.headings, ensure_ascii=False))
-            if id_ in known and known[id_][1] == keys[id_]:
-                self._db.execute('UPDATE chunks SET "start" = ?, "end" = ?, headings = ? WHERE id = ?', (*place, id_))
-            else:
-                self._add_chunk(row, chunk, place, keys[id_])
-
-    def _add_chunk(self, document: int, chunk: Chunk, place: tuple[int, int, str], key: str) -> None:
-        row = self._db.execute(
-            'INSERT INTO chunks (id, document, "start", "end", headings, prefix, embedded) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING row',
-            (chunk.id, document, *place, chunk.prefix, key),
-        ).fetchone()[0]
-        self._db.execute("INSERT INTO fulltext (rowid, prefix, text) VALUES (?, ?, ?)", (row, chunk.prefix, chunk.text))
-        self._log(row, added=True)
-
-    def _drop_document(self, row: int) -> None:
-        for (chunk,) in self._db.execute("SELECT row FROM chunks WHERE document = ?", (row,)).fetchall():
-            self._drop_chunk(chunk)
-        self._db.execute("DELETE FROM documents WHERE id = ?", (row,))
-
-    def _drop_chunk(self, row: int) -> None:
-        self._db.execute("DELETE FROM chunks WHERE row = ?", (row,))
-        self._db.execute("DELETE FROM fulltext WHERE rowid = ?", (row,))
-        self._log(row, added=False)
-
-    def _log(self, row: int, *, added: bool) -> None:
-        self._db.execute("INSERT INTO changes SELECT value + 1, ?, ? FROM meta WHERE name = 'generation'", (row, added))
-
     # Records
 
     def _documents(self, where: str, values: Sequence[str] = ()) -> list[Document]:
@@ -529,19 +418,3 @@ class Corpus:
         text: str = self._db.execute("SELECT text FROM documents WHERE id = ?", (document,)).fetchone()[0]
         self._texts[document] = hash_, text
         return text
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _batches(rows: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(rows), _BATCH):
-        yield [int(row) for row in rows[start : start + _BATCH]]
-
-
-def _marks(values: Sequence[int]) -> str:
-    return ",".join("?" * len(values))
-
-
-__all__ = ["Corpus", "FileState", "Stats", "TextEntry", "embedding_text"]

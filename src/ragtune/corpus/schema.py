@@ -1,4 +1,4 @@
-"""The tables of corpus.db, and opening the file safely; what is in them is :mod:`ragtune.corpus`'s."""
+"""The tables of corpus.db, and opening the file safely; what is in them is :mod:`ragtune.corpus.store`'s."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         CorpusError: the file is something else, damaged, or of another version.
     """
     with sqlite_errors(path):
-        # Autocommit: transactions are opened by name, in corpus.py, and nowhere else.
+        # Autocommit: transactions are opened by name, in store.py, and nowhere else.
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             _check(db, path)

@@ -1,0 +1,51 @@
+"""What a corpus tells of itself: files, texts and counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ragtune.types import Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What the corpus knows of a file: hash of its bytes, key of what read it, and why it was skipped if it was."""
+
+    hash: str
+    key: str
+    skipped: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextEntry:
+    """A document without its text, for comparing texts.
+
+    Args:
+        source: of the document.
+        media_type: of its file.
+        hash: of its text.
+        sketch: that was kept of its text; ``None`` where none was made yet.
+        kept: source of the document that is kept in its place, where it is a duplicate.
+        reason: why it is left out, where it is.
+    """
+
+    source: str
+    media_type: str
+    hash: str
+    sketch: bytes | None = None
+    kept: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts of the corpus."""
+
+    files: int
+    documents: int
+    chunks: int
+
+
+def embedding_text(chunk: Chunk) -> str:
+    """The text of a chunk as it is embedded and searched: its prefix on a line of its own, then its text."""
+    return f"{chunk.prefix}\n{chunk.text}" if chunk.prefix else chunk.text
