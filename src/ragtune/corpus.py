@@ -63,6 +63,31 @@ class TextEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Overview:
+    """A document as a report counts it: without its text.
+
+    Args:
+        source: of the document.
+        file: that it came from.
+        media_type: of its file.
+        language: as its metadata have it; empty where they do not.
+        characters: of its text.
+        chunks: how many are in the index.
+        duplicate: it is left out of the index.
+        empty_pages: pages without text.
+    """
+
+    source: str
+    file: str
+    media_type: str
+    language: str
+    characters: int
+    chunks: int
+    duplicate: bool
+    empty_pages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Counts of the corpus."""
 
@@ -235,6 +260,28 @@ class Corpus:
                 TextEntry(*row)
                 for row in db.execute("SELECT source, media_type, hash, sketch, kept, duplicate FROM documents ORDER BY source")
             ]
+
+    def overview(self) -> list[Overview]:
+        """Every document that was read, by source."""
+        statement = (
+            "SELECT source, file, media_type, length(text), coalesce(n, 0), duplicate IS NOT NULL, metadata FROM documents "
+            "LEFT JOIN (SELECT document, count(*) AS n FROM chunks GROUP BY document) ON document = id ORDER BY source"
+        )
+        found = []
+        with self._snapshot() as db:
+            for source, file, media_type, characters, chunks, duplicate, text in db.execute(statement):
+                metadata = json.loads(text) if '"language"' in text or '"pages_without_text"' in text else {}
+                language, empty = str(metadata.get("language") or ""), metadata.get("pages_without_text")
+                pages = len(empty) if isinstance(empty, list) else 0
+                found.append(Overview(source, file, media_type, language, characters, chunks, bool(duplicate), pages))
+        return found
+
+    def file_repairs(self) -> dict[str, dict[str, int]]:
+        """What cleaning did to each file's texts, of files in which it did something."""
+        with self._snapshot() as db:
+            return {
+                name: json.loads(made) for name, made in db.execute("SELECT name, repairs FROM files WHERE repairs != '{}' ORDER BY name")
+            }
 
     def sources(self) -> list[tuple[str, str]]:
         """Every document with its file, by source."""
@@ -544,4 +591,4 @@ def _marks(values: Sequence[int]) -> str:
     return ",".join("?" * len(values))
 
 
-__all__ = ["Corpus", "FileState", "Stats", "TextEntry", "embedding_text"]
+__all__ = ["Corpus", "FileState", "Overview", "Stats", "TextEntry", "embedding_text"]
