@@ -169,8 +169,7 @@ def _last(workspace: Workspace) -> Mapping[str, Any]:
 
 
 def _created(workspace: Workspace) -> str:
-    made = str(_manifest(workspace).get("created", ""))
-    return f"ingested {made[:16].replace('T', ' ')} UTC" if made else ""
+    return str(_manifest(workspace).get("created", ""))
 
 
 def _manifest(workspace: Workspace) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class IngestReport:
     """What the last ingest made, as it stands in the corpus.
 
     Args:
-        created: when it was made, UTC.
+        created: when an ingest last changed something, UTC, ISO 8601.
         files: that were read.
         documents: in the index.
         chunks: of them.
@@ -189,9 +189,9 @@ def causes(reasons: Iterable[Reason], others: Mapping[str, str] | None = None) -
     """
     groups: dict[str, list[Reason]] = defaultdict(list)
     for reason in reasons:
-        words = reason.reason.replace(reason.source, "it")
+        words = without_name(reason.reason, reason.source, "it")
         if others and others.get(reason.source):
-            words = words.replace(others[reason.source], "another")
+            words = without_name(words, others[reason.source], "another")
         groups[words].append(reason)
     merged: dict[str, list[tuple[str, list[Reason]]]] = defaultdict(list)
     for words, items in groups.items():
@@ -201,6 +201,17 @@ def causes(reasons: Iterable[Reason], others: Mapping[str, str] | None = None) -
         items = sorted((item for _, some in same for item in some), key=lambda item: item.source)
         found.append(Cause(same[0][0] if len(same) == 1 else words, len(items), tuple(items)))
     return tuple(sorted(found, key=lambda cause: (-cause.count, cause.reason)))
+
+
+def without_name(words: str, name: str, instead: str) -> str:
+    """Words with something else in the place of a name, where that stands alone."""
+    parts, at = [], 0
+    while (found := words.find(name, at)) >= 0:
+        end = found + len(name)
+        alone = not (words[found - 1 : found].isalnum() or words[end : end + 1].isalnum())
+        parts.append(words[at:found] + (instead if alone else name))
+        at = end
+    return "".join([*parts, words[at:]])
 
 
 def cleaning(repairs: Mapping[str, Mapping[str, int]], on: Collection[str]) -> tuple[RuleCount, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ragtune.page import fold, framed, render_page, safe, section
 from ragtune.page.charts import histogram, share_bar
 from ragtune.prepare.preview import ChunkPreview, Preview, stretches
-from ragtune.prepare.report import FORMATS, Cause, Histogram, IngestReport, RuleCount, Share
+from ragtune.prepare.report import FORMATS, Cause, Histogram, IngestReport, RuleCount, Share, without_name
 from ragtune.types import JSON
 
 _ROWS = 25  # of a table of shares
@@ -58,14 +58,14 @@ def render_report(report: IngestReport, previews: Sequence[Preview]) -> str:
     ]
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _, _ in parts)
     main = f'{_hero(report)}<nav aria-label="Sections">{links}</nav>{"".join(section(*part) for part in parts)}'
-    return render_page("Ingest", report.created, main, style=_resource("report.css"), script=_resource("report.js"))
+    return render_page("Ingest", _when(report.created), main, style=_resource("report.css"), script=_resource("report.js"))
 
 
 def render_preview(preview: Preview, created: str) -> str:
     """The page of one document."""
     head = f'<h1>{safe(preview.title or preview.source)}</h1><p class="facts">{_facts(preview)}</p>'
     main = f'<section class="alone">{head}{_document(preview)}</section>'
-    return render_page(preview.source, created, main, style=_resource("report.css"))
+    return render_page(preview.source, _when(created), main, style=_resource("report.css"))
 
 
 def _hero(report: IngestReport) -> str:
@@ -115,7 +115,7 @@ def _shares(caption: str, head: str, found: Sequence[Share]) -> str:
 def _length(report: IngestReport) -> str:
     marks = [(float(report.chunk_size), f"chunk_size {report.chunk_size}, without the prefix")]
     if report.window:
-        marks.append((float(report.window), f"{report.window} tokens: the embedder reads no more"))
+        marks.append((float(report.window), f"{report.window}: the embedder reads no more"))
     return _lengths("Documents", "characters", report.document_lengths, []) + _lengths("Chunks", "tokens", report.chunk_lengths, marks)
 
 
@@ -163,7 +163,7 @@ def _cause(cause: Cause) -> str:
 
 
 def _own_words(reason: str, source: str, cause: Cause) -> str:
-    return "" if reason.replace(source, "it") == cause.reason else f' <span class="quiet">{safe(reason)}</span>'
+    return "" if without_name(reason, source, "it") == cause.reason else f' <span class="quiet">{safe(reason)}</span>'
 
 
 def _cleaning(rules: Sequence[RuleCount]) -> str:
@@ -265,6 +265,10 @@ def _original(preview: Preview) -> str:
         return f"<h3>The source</h3>{link}{changed}{none}{how}"
     title = "The file" if preview.original_is == "file" else "As its reader gave it, before cleaning"
     return f'<h3>{title}</h3>{link}{changed}<div class="text raw">{safe(preview.original)}</div>'
+
+
+def _when(created: str) -> str:
+    return f"ingested {created[:16].replace('T', ' ')} UTC" if created else ""
 
 
 def _count(number: int, what: str) -> str:
