@@ -198,3 +198,18 @@ def test_the_reader_repairs_no_letters_where_that_is_switched_off(tmp_path: Path
     assert "café" in read_source(source, RULES, counts)[0].text
     assert counts["mojibake"] == 1
     assert "cafÃ©" in read_source(source, RULES - {"mojibake"})[0].text
+
+
+def test_a_manual_whose_pages_start_with_a_numbered_heading_keeps_them(tmp_path: Path) -> None:
+    platypus = pytest.importorskip("reportlab.platypus", reason="needs reportlab, of ragtune[examples]")
+    from reportlab.lib.styles import getSampleStyleSheet
+
+    styles = getSampleStyleSheet()
+    story: list[Any] = []
+    for section in range(1, 7):
+        story += [platypus.Paragraph(f"Section {section}", styles["Heading2"]), platypus.Paragraph(PROSE, styles["BodyText"])]
+        story.append(platypus.PageBreak())
+    path = tmp_path / "manual.pdf"
+    platypus.SimpleDocTemplate(str(path), topMargin=40).build(story)
+    text = read(path).text
+    assert [f"## Section {section}\n" in text or f"# Section {section}\n" in text for section in range(1, 7)] == [True] * 6

@@ -256,7 +256,7 @@ def _with_hyphens(block: LayoutBlock, page: ParsedPage, cleaning: _Cleaning) -> 
 
 
 def _drop_running_heads(pieces: list[_Piece], cleaning: _Cleaning) -> list[_Piece]:
-    """Drop page numbers, and what stands in the margin of two and half of the pages in the same words, numbers aside.
+    """Drop page numbers, and what stands in the margin of two and half of the pages in the same words, numbers aside but for headings.
 
     The first head stays: on a letter or a form it may say what the document is. Where the rule is off all stay, as no part of a sentence.
     """
@@ -284,7 +284,9 @@ def _drop_running_heads(pieces: list[_Piece], cleaning: _Cleaning) -> list[_Piec
 
 
 def _form(piece: _Piece) -> str:
-    return re.sub(r"\d+", "#", piece.text.casefold())
+    """What two running heads have in common; a heading's number tells it from others, as in a manual whose every page starts a section."""
+    text = piece.text.casefold()
+    return text if piece.kind == "heading" else re.sub(r"\d+", "#", text)
 
 
 def _join(pieces: list[_Piece], cleaning: _Cleaning) -> list[_Piece]:
