@@ -64,7 +64,7 @@ def render_report(report: IngestReport, previews: Sequence[Preview]) -> str:
 def render_preview(preview: Preview, created: str) -> str:
     """The page of one document."""
     head = f'<h1>{safe(preview.title or preview.source)}</h1><p class="facts">{_facts(preview)}</p>'
-    main = f'<section class="alone">{head}{_document(preview)}</section>'
+    main = f'<section class="alone">{head}{_document(preview, level=2)}</section>'
     return render_page(preview.source, _when(created), main, style=_resource("report.css"))
 
 
@@ -210,15 +210,15 @@ def _facts(preview: Preview) -> str:
     return safe(" · ".join(facts))
 
 
-def _document(preview: Preview) -> str:
+def _document(preview: Preview, level: int = 3) -> str:
     values: dict[str, JSON] = {"title": preview.title, "format": preview.media_type, "file": preview.file}
     values |= {name: value for name, value in list(preview.metadata.items())[:_VALUES] if name != _PAGES_IN}
     items = "".join(f"<dt>{safe(name)}</dt><dd><bdi>{safe(_value(value))}</bdi></dd>" for name, value in values.items())
     why = f'<p class="why">{safe(preview.left_out)}</p>' if preview.left_out else ""
     return (
         f'<dl class="metadata">{items}</dl>{why}<div class="beside">'
-        f'<section class="side" tabindex="0" aria-label="Text and chunks"><h3>As it is stored</h3>{"".join(_text(preview))}</section>'
-        f'<section class="side" tabindex="0" aria-label="Source">{_original(preview)}</section></div>'
+        f'<section class="side" tabindex="0" aria-label="Text and chunks"><h{level}>As it is stored</h{level}>{"".join(_text(preview))}</section>'
+        f'<section class="side" tabindex="0" aria-label="Source">{_original(preview, level)}</section></div>'
     )
 
 
@@ -255,16 +255,16 @@ def _chunk(preview: Preview, number: int, chunk: ChunkPreview) -> str:
     )
 
 
-def _original(preview: Preview) -> str:
+def _original(preview: Preview, level: int) -> str:
     link = f'<p><a href="{safe(Path(preview.path).as_uri())}">{safe(Path(preview.path).name)}</a></p>' if preview.path else ""
     changed = '<p class="why">The file has changed since it was read.</p>' if preview.changed else ""
     if preview.original is None:
         name = safe(preview.source)
         none = "" if preview.path else "<p>The file is no longer where it was read from.</p>"
         how = f"<p>Before it was cleaned: <code>ragtune ingest --document {name}</code></p>" if preview.path else ""
-        return f"<h3>The source</h3>{link}{changed}{none}{how}"
+        return f"<h{level}>The source</h{level}>{link}{changed}{none}{how}"
     title = "The file" if preview.original_is == "file" else "As its reader gave it, before cleaning"
-    return f'<h3>{title}</h3>{link}{changed}<div class="text raw">{safe(preview.original)}</div>'
+    return f'<h{level}>{title}</h{level}>{link}{changed}<div class="text raw">{safe(preview.original)}</div>'
 
 
 def _when(created: str) -> str:
