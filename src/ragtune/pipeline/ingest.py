@@ -93,7 +93,9 @@ def ingest(
         changed = [source for source in sources if not _same(known.get(source.name), hashes[source.name], keys[source.name])]
         settings_changed = sum(source.name in known and known[source.name].hash == hashes[source.name] for source in changed)
         if settings_changed:
-            progress.note(f"{settings_changed} unchanged files are read again, because readers or chunk settings changed")
+            progress.note(
+                f"{settings_changed} unchanged files are read again, because readers, rules of cleaning or chunk settings changed"
+            )
         # What cannot be looked at now has not vanished: its documents stay.
         vanished = sorted(name for name in known.keys() - hashes.keys() if not any(each.hides(name) for each in unreadable))
         corpus.remove_files(vanished)

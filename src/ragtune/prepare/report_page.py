@@ -215,9 +215,10 @@ def _document(preview: Preview, level: int = 3) -> str:
     values |= {name: value for name, value in list(preview.metadata.items())[:_VALUES] if name != _PAGES_IN}
     items = "".join(f"<dt>{safe(name)}</dt><dd><bdi>{safe(_value(value))}</bdi></dd>" for name, value in values.items())
     why = f'<p class="why">{safe(preview.left_out)}</p>' if preview.left_out else ""
+    stored = f"<h{level}>As it is stored</h{level}>{''.join(_text(preview))}"
     return (
         f'<dl class="metadata">{items}</dl>{why}<div class="beside">'
-        f'<section class="side" tabindex="0" aria-label="Text and chunks"><h{level}>As it is stored</h{level}>{"".join(_text(preview))}</section>'
+        f'<section class="side" tabindex="0" aria-label="Text and chunks">{stored}</section>'
         f'<section class="side" tabindex="0" aria-label="Source">{_original(preview, level)}</section></div>'
     )
 

@@ -31,8 +31,8 @@ _READERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys((".odt", ".ott"), ("odt", 1)),
     ".pdf": ("pdf", 3),
     ".docx": ("docx", 1),
-    ".pptx": ("slides", 1),
-    ".epub": ("epub", 1),
+    ".pptx": ("slides", 2),
+    ".epub": ("epub", 2),
     ".json": ("json", 1),
     ".xml": ("xml", 1),
     ".ipynb": ("notebook", 1),
@@ -78,7 +78,7 @@ CODE_LANGUAGES = {
 }
 _READERS |= dict.fromkeys(CODE_LANGUAGES, ("code", 1))
 _EXTRAS = {"pyarrow": "parquet"}
-_CLEANING = frozenset({"pdf"})  # modules that obey and count rules of cleaning themselves
+_CLEANING = frozenset({"pdf", "slides", "epub"})  # modules that obey and count rules of cleaning themselves
 _CLEAN_VERSION = 2
 _DEEPEST = 2  # containers within one another
 
