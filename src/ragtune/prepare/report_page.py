@@ -17,8 +17,8 @@ from ragtune.prepare.report import FORMATS, Cause, Histogram, IngestReport, Rule
 from ragtune.types import JSON
 
 _ROWS = 25  # of a table of shares
-_ITEMS = 100  # under one reason
-_VALUES, _VALUE = 40, 300  # metadata: how many, and characters of one
+_ITEMS = 100  # under one reason, and reasons
+_VALUES, _VALUE = 40, 300  # metadata: how many, and characters of one; of a title, a name or a reason, too
 _PAGES_IN = "page_starts"  # metadata that is shown in the text
 
 
@@ -63,7 +63,7 @@ def render_report(report: IngestReport, previews: Sequence[Preview]) -> str:
 
 def render_preview(preview: Preview, created: str) -> str:
     """The page of one document."""
-    head = f'<h1>{safe(preview.title or preview.source)}</h1><p class="facts">{_facts(preview)}</p>'
+    head = f'<h1>{safe(_value(preview.title or preview.source))}</h1><p class="facts">{_facts(preview)}</p>'
     main = f'<section class="alone">{head}{_document(preview, level=2)}</section>'
     return render_page(preview.source, _when(created), main, style=_resource("report.css"))
 
@@ -143,8 +143,13 @@ def _missing(report: IngestReport) -> str:
         ("Left out by filters or the purge list", report.left_out),
         ("Duplicates", report.duplicates),
     )
-    shown = [f"<h3>{title}</h3>{''.join(map(_cause, found))}" for title, found in groups if found]
+    shown = [f"<h3>{title}</h3>{''.join(map(_cause, found[:_ITEMS]))}{_others(found)}" for title, found in groups if found]
     return "".join(shown) or "<p>Nothing was skipped, cut, left out or found twice.</p>"
+
+
+def _others(found: Sequence[Cause]) -> str:
+    more = len(found) - _ITEMS
+    return f'<p class="quiet">and {more:,} other reasons: ragtune ingest --report --json lists them all</p>' if more > 0 else ""
 
 
 def _cause(cause: Cause) -> str:
@@ -157,13 +162,13 @@ def _cause(cause: Cause) -> str:
         else ""
     )
     return (
-        f'<details class="cause"><summary><b class="number">{cause.count:,}</b> <span>{safe(cause.reason)}</span></summary>'
+        f'<details class="cause"><summary><b class="number">{cause.count:,}</b> <span>{safe(_value(cause.reason))}</span></summary>'
         f"<ul>{items}{more}</ul></details>"
     )
 
 
 def _own_words(reason: str, source: str, cause: Cause) -> str:
-    return "" if without_name(reason, source, "it") == cause.reason else f' <span class="quiet">{safe(reason)}</span>'
+    return "" if without_name(reason, source, "it") == cause.reason else f' <span class="quiet">{safe(_value(reason))}</span>'
 
 
 def _cleaning(rules: Sequence[RuleCount]) -> str:
@@ -184,7 +189,8 @@ def _about_documents(report: IngestReport, previews: Sequence[Preview]) -> str:
     there = report.documents + sum(cause.count for cause in report.duplicates)
     shown = "All documents" if len(previews) >= there else f"{len(previews):,} of {there:,} documents, some of every source and format"
     return (
-        f"{shown}: the stored text with the borders of its chunks, beside what it was made from. "
+        f"{shown}: the stored text with the borders of its chunks, beside what it was made from. A chunk's prefix is "
+        '<span class="prefix">in italics</span>, what the chunk before holds too is <mark class="overlap">marked</mark>. '
         "Any one, whole and beside what its reader gave: <code>ragtune ingest --document NAME</code>"
     )
 
@@ -213,7 +219,7 @@ def _facts(preview: Preview) -> str:
 def _document(preview: Preview, level: int = 3) -> str:
     values: dict[str, JSON] = {"title": preview.title, "format": preview.media_type, "file": preview.file}
     values |= {name: value for name, value in list(preview.metadata.items())[:_VALUES] if name != _PAGES_IN}
-    items = "".join(f"<dt>{safe(name)}</dt><dd><bdi>{safe(_value(value))}</bdi></dd>" for name, value in values.items())
+    items = "".join(f"<dt>{safe(_value(name))}</dt><dd><bdi>{safe(_value(value))}</bdi></dd>" for name, value in values.items())
     why = f'<p class="why">{safe(preview.left_out)}</p>' if preview.left_out else ""
     stored = f"<h{level}>As it is stored</h{level}>{''.join(_text(preview))}"
     return (

@@ -17,6 +17,7 @@ _ROWS = 10
 _CAUSES, _ITEMS = 12, 3
 _BAR = 24
 _ORIGINAL = 1200  # characters
+_CHUNKS, _TEXT = 40, 20_000  # shown of a document; its page has more
 
 
 def report_terminal(report: IngestReport) -> RenderableType:
@@ -64,7 +65,7 @@ def preview_terminal(preview: Preview) -> RenderableType:
 
 
 def _chunks(preview: Preview) -> Iterator[RenderableType]:
-    for number, chunk in enumerate(preview.chunks, start=1):
+    for number, chunk in enumerate(preview.chunks[:_CHUNKS], start=1):
         yield ""
         yield Text(f"── {number} · {chunk.tokens} tokens · {chunk.start}–{chunk.end} ──", style="cyan")
         if chunk.prefix:
@@ -75,9 +76,11 @@ def _chunks(preview: Preview) -> Iterator[RenderableType]:
                 body.append(f"[page {part.page}] ", style="dim")
             body.append(visible(part.text), style="reverse dim" if part.overlap else "")
         yield body
+    if len(preview.chunks) > _CHUNKS:
+        yield Text(f"\n… and {len(preview.chunks) - _CHUNKS:,} more chunks: see the page, or --json", style="dim")
     if not preview.chunks:
         yield ""
-        yield Text(visible(preview.text))
+        yield Text(visible(preview.text[:_TEXT]))
 
 
 def _value(value: object) -> str:
