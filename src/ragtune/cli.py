@@ -136,6 +136,16 @@ def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
 @app.command()
 def ingest(
     paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders; default: `documents` in ragtune.toml.")] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Then show what is in the corpus and what is not, and why; as a page with documents, too.")
+    ] = False,
+    sync: Annotated[
+        bool, typer.Option("--sync/--no-sync", help="With --report: look at the sources first, or only at what the last ingest made.")
+    ] = True,
+    document: Annotated[
+        str | None,
+        typer.Option("--document", help="Only show this document beside its source and its chunks; a unique ending of its name will do."),
+    ] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -143,11 +153,22 @@ def ingest(
 ) -> None:
     """Make the corpus equal to the sources: read what is new or changed, remove what vanished, skip what is unchanged.
 
-    Example: ragtune ingest ~/handbook
+    With --report it then says what is in the corpus by source, format, language and length, what was skipped, cut or dropped and why, and
+    writes a page in which documents stand beside their sources with the borders of their chunks.
+
+    Example: ragtune ingest ~/handbook --report
     """
-    opened = _open(project, settings, quiet=quiet or as_json, create=True)
-    result = opened.ingest(paths or ())
-    _show(result, as_json, "show_ingest")
+    if paths and (document or not sync):
+        raise ConfigError("--document and --no-sync show what was ingested before: leave out the paths")
+    opened = _open(project, settings, quiet=quiet or as_json, create=not document)
+    if document:
+        _show(opened.preview(document), as_json, "show_preview")
+    elif report or not sync:
+        if sync:
+            opened.ingest(paths or ())
+        _show(opened.ingest_report(), as_json, "show_ingest_report")
+    else:
+        _show(opened.ingest(paths or ()), as_json, "show_ingest")
 
 
 @app.command()

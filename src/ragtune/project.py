@@ -44,6 +44,8 @@ from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 if TYPE_CHECKING:
     from ragtune.pipeline.consent import Confirm
+    from ragtune.prepare.preview import Preview
+    from ragtune.prepare.report import IngestReport
 
 Paths = Sequence[str | Path]
 
@@ -108,6 +110,22 @@ class Project:
 
         with self.workspace.lock("ingest"):
             return ingest(self.workspace, self.settings, self._resolve(paths), self._progress)
+
+    def ingest_report(self) -> IngestReport:
+        """What the last ingest made, as it stands in the corpus: by source, format, language and length, what is not in it and why."""
+        from ragtune.pipeline.ingest_report import ingest_report
+
+        return ingest_report(self.workspace, self.settings, self._progress)
+
+    def preview(self, document: str) -> Preview:
+        """One document beside its source and its chunks.
+
+        Args:
+            document: its name as :meth:`search` gives it; a unique ending will do.
+        """
+        from ragtune.pipeline.ingest_report import preview_document
+
+        return preview_document(self.workspace, self.settings, document)
 
     def purge(self, sources: Sequence[str], *, redact: bool = False, confirm: Callable[[PurgeResult], bool] | None = None) -> PurgeResult:
         """Remove sources from corpus and index for good, and keep them out; ``redact`` blanks them in datasets and evaluations, too.

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -40,6 +40,10 @@ from ragtune.pipeline.records import (
 )
 from ragtune.rag import Answer
 from ragtune.types import Reason, TuningCheckpoint
+
+if TYPE_CHECKING:
+    from ragtune.prepare.preview import Preview
+    from ragtune.prepare.report import IngestReport
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -161,6 +165,22 @@ def show_ingest(result: IngestResult) -> None:
     _reasons("skipped", result.skipped)
     _reasons("left out", result.left_out)
     _reasons("duplicate", result.duplicates)
+
+
+def show_ingest_report(report: IngestReport) -> None:
+    """Figures and grouped reasons, and where the page is."""
+    from ragtune.prepare.report_terminal import report_terminal
+
+    out.print(report_terminal(report))
+    out.print(Text.assemble("report: ", (report.page, "cyan")), soft_wrap=True)
+
+
+def show_preview(preview: Preview) -> None:
+    """A document beside its source and its chunks, and where the page is."""
+    from ragtune.prepare.report_terminal import preview_terminal
+
+    out.print(preview_terminal(preview))
+    out.print(Text.assemble("\npage: ", (preview.page, "cyan")), soft_wrap=True)
 
 
 def show_index(result: IndexResult) -> None:

@@ -88,6 +88,11 @@ class Workspace:
         return self.folder / "ingest.json"
 
     @property
+    def reports(self) -> Path:
+        """Pages of the last report of an ingest; they hold text of documents."""
+        return self.folder / "report"
+
+    @property
     def purged(self) -> Path:
         """Sources that were purged and that no ingest takes in again."""
         return self.folder / "purged.json"

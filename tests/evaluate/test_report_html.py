@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from synthetic_evaluation import Evaluation, make_evaluation
 
-from ragtune.evaluate.charts import axis
 from ragtune.evaluate.comparison import compare_questions, embed_json, passage_offsets
 from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.report import ClosedBook
 from ragtune.evaluate.score import score
+from ragtune.page.charts import axis
 from ragtune.types import Passage, Span
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">😀 & \u2028"

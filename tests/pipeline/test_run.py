@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ragtune import Project, cli
 from ragtune.config import Settings, changed_settings
 from ragtune.corpus import Corpus
 from ragtune.errors import ConfigError, ProjectError, QuestionError
-from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, parse_budget
+from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, measure_rates, parse_budget
 from ragtune.pipeline.records import RunResult
 from ragtune.protocols import CHECKPOINT
 from ragtune.rag import Answer
@@ -555,3 +556,28 @@ def test_a_forecast_keeps_to_its_budget_by_sampling(tmp_path):
         assert "sampled" in fit.note
     assert forecast(settings, sizes, rates, free.total * 2).max_answers is None
     assert "longer than the budget" in forecast(settings, sizes, rates, 1.0).note
+
+
+def test_a_forecast_counts_the_reranker_and_says_what_it_guesses(tmp_path):
+    plain = Project(tmp_path).settings
+    settings = Project(
+        tmp_path, overrides=["retrieve.reranker=some-reranker", "retrieve.rerank_candidates=20", "retrieve.expand=section"]
+    ).settings
+    sizes, rates = Sizes(files=100, chunks=2000, train=400, validation=30, test=50), Rates(200, 3, 4, 5)
+    read = forecast(settings, sizes, replace(rates, pairs=40.0))
+    assert read.stages["dataset"] == pytest.approx(forecast(plain, sizes, rates).stages["dataset"] + 480 * 20 / 40)
+    assert "passages are taken to be 2 chunks long" in read.note
+    assert forecast(plain, sizes, rates).note == ""
+    assert "sampled" in forecast(settings, sizes, replace(rates, pairs=40.0), 600).note
+
+
+def test_longer_passages_and_a_reranker_are_measured(tmp_path, sources, tiny_chat, tiny_embedder, cache):
+    sentence_transformers = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    model = sentence_transformers.CrossEncoder(str(tiny_embedder), num_labels=1, device="cpu", local_files_only=True)
+    model.save_pretrained(str(tmp_path / "reranker"))
+    project = write_project(tmp_path / "project", sources, tiny_chat, tiny_embedder)
+    opened = Project(project, overrides=[f"retrieve.reranker={tmp_path / 'reranker'}", "retrieve.expand=neighbours"])
+    rates = measure_rates(opened.workspace, opened.settings)
+    assert rates.pairs > 0
+    assert measure_rates(opened.workspace, opened.settings) == rates, "it is measured once"
+    assert measure_rates(opened.workspace, Project(project).settings).pairs == 0

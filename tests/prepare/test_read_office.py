@@ -7,13 +7,14 @@ from __future__ import annotations
 import datetime as dt
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from ragtune.errors import ReadError
-from ragtune.prepare import Source
+from ragtune.prepare import RULES, Source
 from ragtune.prepare.read import read_source
 from ragtune.types import Document
 
@@ -159,6 +160,26 @@ PAGE = '<!DOCTYPE html><html xmlns="http://www.w3.org/1999/xhtml"><body><h1>{0}<
 def epub(**others: str) -> bytes:
     pages = {f"OPS/{name}.xhtml": PAGE.format(name) for name in ("nav", "a", "b two")}
     return zipped({"mimetype": "application/epub+zip", "META-INF/container.xml": CONTAINER, "OPS/book.opf": OPF, **pages, **others})
+
+
+def cafe_deck() -> bytes:
+    made = pptx.Presentation()
+    made.slides.add_slide(made.slide_layouts[5]).shapes.title.text = "The cafÃ© of Quessen"
+    stream = io.BytesIO()
+    made.save(stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["cafe.epub", "cafe.pptx"])
+def test_pages_and_slides_are_cleaned_by_the_rules_that_are_on_and_counted(tmp_path: Path, name: str) -> None:
+    data = epub(**{"OPS/a.xhtml": PAGE.format("The cafÃ© of Quessen")}) if name.endswith("epub") else cafe_deck()
+    (tmp_path / name).write_bytes(data)
+    source, counts = Source(tmp_path / name, name), Counter[str]()
+    assert "The café of Quessen" in read_source(source, RULES, counts)[0].text
+    assert counts["mojibake"] >= 1
+    counts.clear()
+    assert "The cafÃ© of Quessen" in read_source(source, RULES - {"mojibake"}, counts)[0].text
+    assert "mojibake" not in counts
 
 
 def test_a_book_is_read_in_its_order_without_its_table_of_contents(tmp_path: Path) -> None:

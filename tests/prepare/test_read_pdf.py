@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from ragtune.errors import ReadError
 from ragtune.prepare import Source
-from ragtune.prepare.clean import clean_text
+from ragtune.prepare.clean import RULES, Rule, clean_text
 from ragtune.prepare.read import read_source
 from ragtune.quotes import find_span
 from ragtune.types import Document
@@ -140,8 +141,6 @@ def test_sentences_of_real_documents_are_found(name: str, quotes: list[str]) -> 
 
 
 def test_no_words_of_a_real_booklet_are_lost() -> None:
-    from collections import Counter
-
     from liteparse import LiteParse
 
     path = samples("unstructured/failure-after-repair.pdf")
@@ -150,3 +149,67 @@ def test_no_words_of_a_real_booklet_are_lost() -> None:
     lost = {word: n for word, n in (expected - got).items() if word.isalpha()}
     # what is dropped is page numbers, running heads and the two halves of hyphenated words
     assert sum(lost.values()) < 0.01 * expected.total(), lost
+
+
+def make_broken(folder: Path) -> Path:
+    """Pages with a running head, page numbers, a word that a line's end breaks and one that a page's end breaks."""
+    canvas = pytest.importorskip("reportlab.pdfgen.canvas", reason="needs reportlab, of ragtune[examples]")
+    path = folder / "broken.pdf"
+    made = canvas.Canvas(str(path), pagesize=(420, 595))
+    for page in range(1, 5):
+        made.setFont("Helvetica", 8)
+        made.drawString(50, 570, "Hallowmere handbook")
+        made.drawString(200, 20, f"Page {page}")
+        made.setFont("Helvetica", 11)
+        lines = [f"Rope {page} was spliced by the night com-", "mittee of the valley, and it was laid again by the quar-"]
+        lines[0] = lines[0] if page == 1 else f"rymen before dusk. {lines[0]}"
+        for number, line in enumerate(lines):
+            made.drawString(50, 500 - 14 * number, line)
+        made.showPage()
+    made.save()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("off", "kept", "counted"),
+    [
+        (set(), [], {"hyphenation": 7, "repeated lines": 7}),
+        ({"hyphenation"}, ["com- mittee", "quar- rymen"], {"repeated lines": 7}),
+        ({"repeated lines"}, ["Page 3"], {"hyphenation": 4}),
+    ],
+)
+def test_the_rules_that_need_the_layout_are_switched_and_counted(
+    tmp_path: Path, off: set[Rule], kept: list[str], counted: dict[str, int]
+) -> None:
+    path, counts = make_broken(tmp_path), Counter[str]()
+    (document,) = read_source(Source(path, path.name), RULES - off, counts)
+    assert {rule: counts[rule] for rule in RULES if rule in counts} == counted
+    everything = {"com- mittee", "quar- rymen", "Page 3"}
+    assert {words for words in everything if words in document.text} == set(kept)
+    assert document.text.count("Hallowmere handbook") == (4 if "repeated lines" in off else 1)
+
+
+def test_the_reader_repairs_no_letters_where_that_is_switched_off(tmp_path: Path) -> None:
+    canvas = pytest.importorskip("reportlab.pdfgen.canvas", reason="needs reportlab, of ragtune[examples]")
+    made = canvas.Canvas(str(tmp_path / "cafe.pdf"))
+    made.drawString(50, 700, "The cafÃ© is beside the pier and opens before the first boat leaves.")
+    made.save()
+    source, counts = Source(tmp_path / "cafe.pdf", "cafe.pdf"), Counter[str]()
+    assert "café" in read_source(source, RULES, counts)[0].text
+    assert counts["mojibake"] == 1
+    assert "cafÃ©" in read_source(source, RULES - {"mojibake"})[0].text
+
+
+def test_a_manual_whose_pages_start_with_a_numbered_heading_keeps_them(tmp_path: Path) -> None:
+    platypus = pytest.importorskip("reportlab.platypus", reason="needs reportlab, of ragtune[examples]")
+    from reportlab.lib.styles import getSampleStyleSheet
+
+    styles = getSampleStyleSheet()
+    story: list[Any] = []
+    for section in range(1, 7):
+        story += [platypus.Paragraph(f"Section {section}", styles["Heading2"]), platypus.Paragraph(PROSE, styles["BodyText"])]
+        story.append(platypus.PageBreak())
+    path = tmp_path / "manual.pdf"
+    platypus.SimpleDocTemplate(str(path), topMargin=40).build(story)
+    text = read(path).text
+    assert [f"## Section {section}\n" in text or f"# Section {section}\n" in text for section in range(1, 7)] == [True] * 6

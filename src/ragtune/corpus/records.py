@@ -38,6 +38,31 @@ class TextEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Overview:
+    """A document as a report counts it: without its text.
+
+    Args:
+        source: of the document.
+        file: that it came from.
+        media_type: of its file.
+        language: as its metadata have it; empty where they do not.
+        characters: of its text.
+        chunks: how many are in the index.
+        duplicate: it is left out of the index.
+        empty_pages: pages without text.
+    """
+
+    source: str
+    file: str
+    media_type: str
+    language: str
+    characters: int
+    chunks: int
+    duplicate: bool
+    empty_pages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Counts of the corpus."""
 

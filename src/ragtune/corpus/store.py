@@ -19,7 +19,7 @@ import numpy as np
 from ragtune.corpus import fulltext, vectors
 from ragtune.corpus.documents import drop_document, embedding_key, put_chunks, put_document
 from ragtune.corpus.filter import IN_DOCUMENTS, documents_where
-from ragtune.corpus.records import FileState, Stats, TextEntry, embedding_text
+from ragtune.corpus.records import FileState, Overview, Stats, TextEntry, embedding_text
 from ragtune.corpus.schema import open_database, sqlite_errors
 from ragtune.corpus.vectors import batches, marks
 from ragtune.errors import CorpusError
@@ -189,6 +189,28 @@ class Corpus:
                 TextEntry(*row)
                 for row in db.execute("SELECT source, media_type, hash, sketch, kept, duplicate FROM documents ORDER BY source")
             ]
+
+    def overview(self) -> list[Overview]:
+        """Every document that was read, by source."""
+        statement = (
+            "SELECT source, file, media_type, length(text), coalesce(n, 0), duplicate IS NOT NULL, metadata FROM documents "
+            "LEFT JOIN (SELECT document, count(*) AS n FROM chunks GROUP BY document) ON document = id ORDER BY source"
+        )
+        found = []
+        with self._snapshot() as db:
+            for source, file, media_type, characters, chunks, duplicate, text in db.execute(statement):
+                metadata = json.loads(text) if '"language"' in text or '"pages_without_text"' in text else {}
+                language, empty = str(metadata.get("language") or ""), metadata.get("pages_without_text")
+                pages = len(empty) if isinstance(empty, list) else 0
+                found.append(Overview(source, file, media_type, language, characters, chunks, bool(duplicate), pages))
+        return found
+
+    def file_repairs(self) -> dict[str, dict[str, int]]:
+        """What cleaning did to each file's texts, of files in which it did something."""
+        with self._snapshot() as db:
+            return {
+                name: json.loads(made) for name, made in db.execute("SELECT name, repairs FROM files WHERE repairs != '{}' ORDER BY name")
+            }
 
     def sources(self) -> list[tuple[str, str]]:
         """Every document with its file, by source."""

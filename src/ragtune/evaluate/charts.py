@@ -1,43 +1,18 @@
 """Charts as inline SVG, drawn here so that the page needs no library and no network.
 
-Horizontal places are percentages, so text keeps its size while a chart takes the width that it has. Colours are classes of report.css.
+Horizontal places are percentages, so text keeps its size while a chart takes the width that it has. Colours are classes of page.css.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from ragtune.evaluate.decide import signed
+from ragtune.page.charts import Axis, axis
 from ragtune.types import Estimate
 
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A range with round ticks."""
-
-    low: float
-    high: float
-    ticks: tuple[float, ...]
-
-    def place(self, value: float) -> float:
-        """Where a value lies, in percent of the width, kept inside."""
-        return 100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
-
-
-def axis(low: float, high: float, *, ticks: int = 5) -> Axis:
-    """The smallest axis with round ticks that holds ``low`` to ``high``, which may be one value: two arms can answer all alike."""
-    if high - low < 1e-6:
-        low, high = low - 0.05, high + 0.05
-    span = high - low
-    magnitude = 10.0 ** math.floor(math.log10(span / ticks))
-    step = next(m * magnitude for m in (1, 2, 5, 10) if span / (m * magnitude) <= ticks)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return Axis(first * step, last * step, tuple(round(i * step, 10) for i in range(first, last + 1)))
 
 
 def interval_plot(estimate: Estimate, scale: Axis, arm: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from importlib.resources import files
 
 from ragtune.evaluate import page_parts as parts
@@ -12,10 +11,8 @@ from ragtune.evaluate.comparison import compare_questions, embed_json
 from ragtune.evaluate.judged import Grading
 from ragtune.evaluate.page_judge import judge_section
 from ragtune.evaluate.report import Report
+from ragtune.page import render_page, section
 from ragtune.types import JSON, Example, Passage, Prediction
-
-# Nothing is fetched, whatever a document says: the page's own style and script, and no address at all.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 _ABOUT: Mapping[str, tuple[str, str]] = {
     "Answers": (
@@ -119,23 +116,9 @@ def render_html(
     shown = {title: body for title, body in sections.items() if body}
     links = "".join(f'<a href="#{_ABOUT[title][0]}">{title}</a>' for title in shown)
     data = embed_json(compare_questions(predictions, passages, examples, gradings))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><meta name="color-scheme" content="light dark">'
-        f"<title>{escape(meta.title)} · ragtune report</title><style>{_resource('report.css')}</style></head><body>"
-        f'<a class="skip" href="#main">Skip to the report</a><header><p class="brand"><b>ragtune</b> report</p><p>{escape(meta.title)}</p>'
-        f'<p class="quiet">{escape(meta.created)}</p></header><main id="main"><section class="hero">{parts.headline(report)}</section>'
-        f'<nav aria-label="Sections">{links}</nav>{"".join(_section(title, body) for title, body in shown.items())}</main>'
-        f'<script type="application/json" id="data">{data}</script><script>{_resource("report.js")}</script></body></html>\n'
-    )
-
-
-def _section(title: str, body: str) -> str:
-    anchor, about = _ABOUT[title]
-    return (
-        f'<section id="{anchor}" aria-labelledby="{anchor}-title"><h2 id="{anchor}-title">{title}</h2>'
-        f'<p class="about">{about}</p>{body}</section>'
-    )
+    sections_html = "".join(section(_ABOUT[title][0], title, _ABOUT[title][1], body) for title, body in shown.items())
+    main = f'<section class="hero">{parts.headline(report)}</section><nav aria-label="Sections">{links}</nav>{sections_html}'
+    return render_page(meta.title, meta.created, main, script=_resource("report.js"), data=data)
 
 
 def _resource(name: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from html import escape
 
 from ragtune.evaluate.judge import SCORES
-from ragtune.evaluate.page_parts import fold, framed, show_figure
+from ragtune.evaluate.page_parts import show_figure
 from ragtune.evaluate.report import JudgeCell, JudgeReport
+from ragtune.page import fold, framed
 
 _AGREEMENT: Mapping[str, tuple[str, str]] = {
     "spearman_f1": ("Rank correlation with F1", "Of correctness, over the answers of all models; 1 ranks them alike."),

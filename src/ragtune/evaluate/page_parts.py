@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from ragtune.evaluate.charts import Axis, axis, axis_plot, difference_plot, interval_plot, line_chart
+from ragtune.evaluate.charts import axis_plot, difference_plot, interval_plot, line_chart
 from ragtune.evaluate.decide import closed_book_words, signed
 from ragtune.evaluate.report import Cell, Contrast, Report, Slice
+from ragtune.page import fold, framed
+from ragtune.page.charts import Axis, axis
 from ragtune.types import JSON, Arm, Context, Estimate
 
 METRICS: Mapping[str, str] = {
@@ -246,14 +248,6 @@ def _table(
     return framed(caption, f"<thead><tr>{columns}</tr></thead><tbody>{''.join(body)}</tbody>", "plain")
 
 
-def framed(caption: str, inner: str, kind: str) -> str:
-    """A table that scrolls by itself where it is too wide, with the keyboard too."""
-    return (
-        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table class="{kind}">'
-        f'<caption class="hidden">{escape(caption)}</caption>{inner}</table></div>'
-    )
-
-
 def show_figure(estimate: Estimate, *, digits: int = 2, plus: bool = False, percent: bool = False, n: bool = False) -> str:
     """A value with its interval; ``plus`` gives it a sign, ``n`` the number that it rests on."""
 
@@ -271,8 +265,3 @@ def show_figure(estimate: Estimate, *, digits: int = 2, plus: bool = False, perc
 def _scale(estimates: Iterable[Estimate]) -> Axis:
     bounds = [e.value if e.high is None else e.high for e in estimates]
     return axis(0.0, min(1.0, max([0.1, *bounds])), ticks=5)
-
-
-def fold(summary: str, body: str) -> str:
-    """What is shown when its summary is clicked."""
-    return f"<details><summary>{escape(summary)}</summary>{body}</details>"

@@ -4,35 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ragtune.evaluate.retrieval_report import Miss, RetrievalReport, RetrievalRow
+from ragtune.page import render_page
 from ragtune.types import Estimate
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 SOURCES_SHOWN, MISSES_SHOWN = 12, 8
 
 
 def render_retrieval(report: RetrievalReport, created: str) -> str:
     """The page: figures in tables, then every miss with its evidence and what was served instead."""
-    style = files("ragtune.evaluate").joinpath("report.css").read_text(encoding="utf-8").strip()
     body = [f"<p>{escape(line)}</p>" for line in summary(report)]
     body.append(_html_table("All questions", [report.overall]))
     body += [_html_table(f"By {name}", rows) for name, rows in (("kind", report.kinds), ("source", report.sources)) if rows]
     body.append(f"<h2>Misses</h2><p>{len(report.misses)} questions whose evidence is not wholly in the top {report.k}.</p>")
     body += [_html_miss(miss) for miss in report.misses]
-    title = f"Retrieval on {escape(report.dataset)}, {report.split} questions"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><meta name="color-scheme" content="light dark">'
-        f"<title>{title} · ragtune report</title><style>{style}</style></head><body>"
-        f'<header><p class="brand"><b>ragtune</b> report</p><p>{title}</p><p class="quiet">{escape(created)}</p></header>'
-        f'<main id="main"><section><h1>{title}</h1>{"".join(body)}</section></main></body></html>\n'
-    )
+    title = f"Retrieval on {report.dataset}, {report.split} questions"
+    return render_page(title, created, f"<section><h1>{escape(title)}</h1>{''.join(body)}</section>")
 
 
 def retrieval_table(report: RetrievalReport) -> RenderableType:

@@ -62,6 +62,8 @@ TRAINING_SHARE = 0.5
 """Share of a budget that training gets where it does not suffice for both training and evaluation."""
 HOSTED_CHUNKS = 100.0
 """Chunks that a hosted embedder does in a second: 64 take about two seconds, a few times at once. Not measured, as that would cost."""
+SHOWN = {"none": 1.0, "neighbours": 2.5, "section": 2.0}
+"""Length of a passage in chunks: of the example's 743 chunks 2.6 and 1.6 on average, of longer documents' sections up to 3."""
 RESERVE = 0.9
 """Share of a budget that is planned for: rates are measured in seconds and the machine may slow down."""
 
@@ -75,12 +77,14 @@ class Rates:
         answers: trained, in separate contexts of k passages.
         prompts: answered, with k passages.
         load: seconds to load the models, once.
+        pairs: of question and chunk, read by the reranker; 0 without one.
     """
 
     chunks: float
     answers: float
     prompts: float
     load: float
+    pairs: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,8 @@ def measure_rates(workspace: Workspace, settings: Settings) -> Rates:
         "step": settings.train.answers_per_step,
         "prompt": PROMPT_VERSION,
         **({"concurrency": settings.chat.concurrency} if is_hosted(settings.model.base) else {}),
+        **({"expand": settings.retrieve.expand} if settings.retrieve.expand != "none" else {}),
+        **({"reranker": settings.retrieve.reranker} if settings.retrieve.reranker else {}),
     }
     key = stage_key("rates", 5, read, _machine())
     path = cache_dir() / "rates.json"
@@ -158,7 +164,7 @@ def measure_rates(workspace: Workspace, settings: Settings) -> Rates:
             known = {}  # a torn cache is measured again
     if key not in known:
         rates = _measure(workspace, settings)
-        known[key] = [rates.chunks, rates.answers, rates.prompts, rates.load]
+        known[key] = [rates.chunks, rates.answers, rates.prompts, rates.load, rates.pairs]
         write_json(path, known)
     return Rates(*known[key])
 
@@ -175,14 +181,14 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
     fixed = {
         "ingest": 1.0 + 0.08 * sizes.files,
         "index": rates.load + sizes.chunks / rates.chunks,
-        "dataset": 1.0 + sizes.chunks / rates.chunks / 20,
+        "dataset": 1.0 + sizes.chunks / rates.chunks / 20 + _reranking(settings, sizes, rates),
     }
     n_train = min(sizes.train, settings.train.max_answers or sizes.train)
     n_test = min(sizes.test, settings.evaluate.max_questions or sizes.test)
     # The control without context is trained on the same answers without the passages, which are most of a sequence.
     runs = 1 + DSF_SHARE * ("dsf" in settings.evaluate.arms)
     answer = settings.train.epochs * runs / rates.answers
-    note = ""
+    note = _guesses(settings)
     max_answers = max_questions = None
     if budget is not None:
         left = budget * RESERVE - sum(fixed.values()) - 2 * rates.load
@@ -192,7 +198,9 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
             training = min(n_train * answer, max(TRAINING_SHARE * left, left - _evaluation(settings, n_test) / rates.prompts))
             max_answers = min(n_train, max(FEWEST, int(training / answer)))
             max_questions = _affordable(settings, n_test, (left - training) * rates.prompts)
-            note = f"to fit the budget, {max_answers} of {n_train} training and {max_questions} of {n_test} test questions are sampled"
+            note += (
+                "; " if note else ""
+            ) + f"to fit the budget, {max_answers} of {n_train} training and {max_questions} of {n_test} test questions are sampled"
             n_train, n_test = max_answers, max_questions
     stages = {
         **fixed,
@@ -205,6 +213,24 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
     if budget is not None and total > budget:
         note = (note + "; " if note else "") + "this is the least that can be measured, and it takes longer than the budget"
     return Forecast(stages, total, budget, max_answers, max_questions, note)
+
+
+def _reranking(settings: Settings, sizes: Sizes, rates: Rates) -> float:
+    """Seconds in which the reranker reads its candidates for every question, once: an evaluation takes the dataset's rankings."""
+    questions = sizes.train + sizes.validation + sizes.test
+    return questions * min(settings.retrieve.rerank_candidates, sizes.chunks) / rates.pairs if rates.pairs else 0.0
+
+
+def _guesses(settings: Settings) -> str:
+    """What of retrieval is guessed, or not counted."""
+    said = []
+    if settings.retrieve.expand != "none":
+        said.append(
+            f"retrieve.expand = {settings.retrieve.expand}: passages are taken to be {SHOWN[settings.retrieve.expand]:g} chunks long"
+        )
+    if settings.retrieve.rewrite:
+        said.append(f"{settings.retrieve.rewrite} rewrites every question, which is not counted")
+    return "; ".join(said)
 
 
 def _affordable(settings: Settings, most: int, prompts: float) -> int:
@@ -225,11 +251,13 @@ def _measure(workspace: Workspace, settings: Settings) -> Rates:
     embedder = None if is_hosted(settings.embed.model) else build.embedder(workspace, settings)
     engine = None if is_hosted(settings.model.base) else build.engine(settings)
     load = time.monotonic() - started
-    passages = [_passage(number, settings.prepare.chunk_size) for number in range(settings.retrieve.k)]
-    texts = [passage.text + f" {number}" for number in range(7) for passage in passages][:32]
+    found = [_passage(number, settings.prepare.chunk_size) for number in range(settings.retrieve.k)]
+    texts = [passage.text + f" {number}" for number in range(7) for passage in found][:32]
     chunks = _chunks_per_second(embedder, texts) if embedder else HOSTED_CHUNKS
+    pairs = _pairs_per_second(settings, texts) if settings.retrieve.reranker else 0.0
     if engine is None:
-        return Rates(chunks, HOSTED_ANSWERS, settings.chat.concurrency / HOSTED_CALL_S, load)
+        return Rates(chunks, HOSTED_ANSWERS, settings.chat.concurrency / HOSTED_CALL_S, load, pairs)
+    passages = [_passage(number, int(settings.prepare.chunk_size * SHOWN[settings.retrieve.expand])) for number in range(len(found))]
     # Each in an order of its own: equal contexts would be read once, which questions of a test seldom allow.
     prompts = [
         build_messages(f"How long is crossing number {n}?", passages[n % len(passages) :] + passages[: n % len(passages)]) for n in range(4)
@@ -244,13 +272,21 @@ def _measure(workspace: Workspace, settings: Settings) -> Rates:
         for n in range(settings.train.answers_per_step)
     ]
     trained = build.trainer(settings).answers_per_second(groups)
-    return Rates(chunks, trained, answered, load)
+    return Rates(chunks, trained, answered, load, pairs)
 
 
 def _chunks_per_second(embedder: Embedder, texts: Sequence[str]) -> float:
     embedder.embed_documents(texts[:4])
     began = time.monotonic()
     embedder.embed_documents(texts)
+    return len(texts) / (time.monotonic() - began)
+
+
+def _pairs_per_second(settings: Settings, texts: Sequence[str]) -> float:
+    reranker = build.reranker(settings.retrieve.reranker or "", settings.model.device)
+    reranker.score("How long is the crossing?", texts[:4])
+    began = time.monotonic()
+    reranker.score("How long is the crossing?", texts)
     return len(texts) / (time.monotonic() - began)
 
 

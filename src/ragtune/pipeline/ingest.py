@@ -46,6 +46,8 @@ FLUSH_S = 0.5
 _FLUSH_FILES = 256
 _SOURCES = "sources"
 _DEDUPED = "deduped"
+OUTCOME = "outcome"
+"""Note in the corpus: what the last ingest left out, and could not even open."""
 _MOST_LISTED = 20
 _SKETCHED = "sketched"
 _SKETCHES = 500  # texts sketched in one transaction
@@ -91,7 +93,9 @@ def ingest(
         changed = [source for source in sources if not _same(known.get(source.name), hashes[source.name], keys[source.name])]
         settings_changed = sum(source.name in known and known[source.name].hash == hashes[source.name] for source in changed)
         if settings_changed:
-            progress.note(f"{settings_changed} unchanged files are read again, because readers or chunk settings changed")
+            progress.note(
+                f"{settings_changed} unchanged files are read again, because readers, rules of cleaning or chunk settings changed"
+            )
         # What cannot be looked at now has not vanished: its documents stay.
         vanished = sorted(name for name in known.keys() - hashes.keys() if not any(each.hides(name) for each in unreadable))
         corpus.remove_files(vanished)
@@ -111,6 +115,7 @@ def ingest(
             repairs=corpus.repairs(),
             left_out=tuple(left_out),
         )
+        _keep_outcome(corpus, result)
     _write_counts(workspace, settings, result)
     progress.finish(
         "ingest",
@@ -193,12 +198,12 @@ def _read(
             f"set it to {window} or less"
         )
     progress.start("ingest", len(changed))
-    fields = _fields(settings)
+    fields = fields_of(settings)
     results = read_sources(
         [replace(source, fields=fields) for source in changed],
         settings.prepare.timeout,
         settings.prepare.memory,
-        rules=[rule for rule in sorted(RULES) if _is_on(settings, rule)],
+        rules=rules_on(settings),
         on_progress=lambda done, _total, source: progress.update("ingest", done, source.name),
     )
     reasons = []
@@ -286,12 +291,22 @@ def _write_counts(workspace: Workspace, settings: Settings, result: IngestResult
         write_json(workspace.ingested, {**manifest, "created": now()})
 
 
+def _keep_outcome(corpus: Corpus, result: IngestResult) -> None:
+    """For a later report, what the tables do not tell."""
+    known = {reason.source for reason in corpus.skipped()}
+    unopened = [[each.source, each.reason] for each in result.skipped if each.source not in known]
+    outcome = json.dumps({"left_out": [[each.source, each.reason] for each in result.left_out], "skipped": unopened}, ensure_ascii=False)
+    if corpus.meta(OUTCOME) != outcome:
+        corpus.set_meta(OUTCOME, outcome)
+
+
 def _chunks(workspace: Workspace, document: Document, settings: Settings) -> list[Chunk]:
     count = build.token_counter(workspace, settings)
     return chunk_document(document, count, settings.prepare.chunk_size, settings.prepare.chunk_overlap)
 
 
-def _fields(settings: Settings) -> Fields:
+def fields_of(settings: Settings) -> Fields:
+    """Which fields of rows and records hold what."""
     return Fields(settings.prepare.id_field, settings.prepare.title_field, settings.prepare.text_fields)
 
 
@@ -307,9 +322,9 @@ def _keys(settings: Settings, sources: Sequence[Source]) -> dict[str, str]:
     """Of everything that decides what a file becomes, besides its bytes; limits decide only whether it is read."""
     prepare = settings.prepare
     read: dict[str, object] = {"size": prepare.chunk_size, "overlap": prepare.chunk_overlap, "tokenizer": build.chunk_tokenizer(settings)}
-    off = [rule for rule in sorted(RULES) if not _is_on(settings, rule)]
+    off = sorted(RULES - set(rules_on(settings)))
     read |= {"off": off} if off else {}
-    fields = _fields(settings)
+    fields = fields_of(settings)
     by_kind: dict[tuple[str, bool], str] = {}
     keys = {}
     for source in sources:
@@ -320,9 +335,9 @@ def _keys(settings: Settings, sources: Sequence[Source]) -> dict[str, str]:
     return keys
 
 
-def _is_on(settings: Settings, rule: Rule) -> bool:
-    on: bool = getattr(settings.prepare, rule.replace(" ", "_"))
-    return on
+def rules_on(settings: Settings) -> list[Rule]:
+    """Rules of cleaning that are switched on."""
+    return [rule for rule in sorted(RULES) if getattr(settings.prepare, rule.replace(" ", "_"))]
 
 
 def _same(known: FileState | None, hash_: str, key: str) -> bool:

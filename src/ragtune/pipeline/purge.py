@@ -72,6 +72,8 @@ def purge(
         # Gone from the answers at once, though the next lines may take a while: the index files belong to no generation any more.
         for path in workspace.index.glob("*"):
             path.unlink()
+        for path in workspace.reports.glob("*"):  # after the corpus: one that is being made meanwhile looks whether the corpus is as it was
+            path.unlink()
         dedupe(workspace, corpus, settings)
         corpus.collect_vectors()
         if not corpus.forget_deleted():
@@ -157,7 +159,11 @@ def _staying(corpus: Corpus, gone: Sequence[str]) -> Iterator[str]:
 def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten) -> Iterator[Held]:
     """Files besides the corpus and the index that hold the text; question files are the user's own."""
     for path in sorted(workspace.folder.rglob("*")):
-        if path.is_file() and path != workspace.corpus and workspace.index not in path.parents and path != workspace.purged:
+        if (
+            path.is_file()
+            and path not in (workspace.corpus, workspace.purged)
+            and not {workspace.index, workspace.reports} & {*path.parents}
+        ):
             places = forgotten.blank_file(path, write=False)
             if places:
                 yield Held(path.relative_to(workspace.project).as_posix(), places)

@@ -29,10 +29,10 @@ _READERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys((".jsonl", ".ndjson"), ("jsonl", 3)),
     **dict.fromkeys((".xlsx", ".xlsm", ".xls"), ("sheets", 1)),
     **dict.fromkeys((".odt", ".ott"), ("odt", 1)),
-    ".pdf": ("pdf", 2),
+    ".pdf": ("pdf", 3),
     ".docx": ("docx", 1),
-    ".pptx": ("slides", 1),
-    ".epub": ("epub", 1),
+    ".pptx": ("slides", 2),
+    ".epub": ("epub", 2),
     ".json": ("json", 1),
     ".xml": ("xml", 1),
     ".ipynb": ("notebook", 1),
@@ -78,6 +78,7 @@ CODE_LANGUAGES = {
 }
 _READERS |= dict.fromkeys(CODE_LANGUAGES, ("code", 1))
 _EXTRAS = {"pyarrow": "parquet"}
+_CLEANING = frozenset({"pdf", "slides", "epub"})  # modules that obey and count rules of cleaning themselves
 _CLEAN_VERSION = 2
 _DEEPEST = 2  # containers within one another
 
@@ -150,8 +151,10 @@ def read_source(source: Source, rules: Collection[Rule] = RULES, repairs: Counte
     suffix = source.suffix
     if suffix not in _READERS:
         raise ReadError(f"no reader for {suffix or 'files without an ending'}: save {source.name} as PDF, DOCX, HTML, Markdown or text")
-    read: Callable[[Source], list[Document]] = _module(_READERS[suffix][0]).read
-    documents = [document for each in read(source) if (document := tidy(each, rules, repairs)).text.strip()]
+    name = _READERS[suffix][0]
+    read: Callable[..., list[Document]] = _module(name).read
+    found = read(source, rules, repairs) if name in _CLEANING else read(source)
+    documents = [document for each in found if (document := tidy(each, rules, repairs)).text.strip()]
     if not documents:
         raise ReadError(f"no text found in {source.name}")
     return documents

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
+from collections.abc import Collection
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element, ParseError
 
@@ -10,7 +12,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from ragtune.errors import ReadError
-from ragtune.prepare.clean import clean_text
+from ragtune.prepare.clean import RULES, Rule, clean_text
 from ragtune.prepare.read.html import read_page
 from ragtune.prepare.read.package import Package, dublin_core, open_package
 from ragtune.prepare.sources import Source
@@ -19,8 +21,11 @@ from ragtune.types import JSON, Document
 _CONTAINER = "META-INF/container.xml"
 
 
-def read(source: Source) -> list[Document]:
-    """The whole book as one document; ``page_starts`` in its metadata holds where each of its pages starts."""
+def read(source: Source, rules: Collection[Rule] = RULES, counts: Counter[str] | None = None) -> list[Document]:
+    """The whole book as one document; ``page_starts`` in its metadata holds where each of its pages starts.
+
+    Each page is cleaned by itself, by the rules that are switched on; what they did is added to the counts.
+    """
     package = open_package(source.read_bytes(), source.name, _CONTAINER, "an EPUB", doctypes=True)
     try:
         root = fromstring(package.archive.read(_CONTAINER)).find(".//{*}rootfile")
@@ -35,10 +40,14 @@ def read(source: Source) -> list[Document]:
         raise ReadError(f"{source.name} holds no pages")
     if _is_locked(package, pages):
         raise ReadError(f"{source.name} is locked by its seller (DRM): not read")
-    texts = [clean_text(read_page(package.archive.read(page))[1])[0] for page in pages]
+    cleaned = [clean_text(read_page(package.archive.read(page))[1], rules) for page in pages]
     text = ""
     starts: list[JSON] = []
-    for part in filter(None, texts):
+    for part, made in cleaned:
+        if counts is not None:
+            counts.update(made)
+        if not part:
+            continue
         text += "\n\n" if text else ""
         starts.append(len(text))
         text += part

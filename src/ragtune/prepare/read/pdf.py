@@ -1,21 +1,24 @@
 """PDF: liteparse's layout blocks to Markdown that reads as one text, not as lines on pages.
 
 Running heads, page numbers and rules are dropped; sentences broken over lines, columns or pages are joined, and so are words hyphenated at
-a line's end. Scans have no text layer and are refused: there is no OCR here.
+a line's end. Where heads and hyphens stand is known from the layout alone, so the rules of cleaning that are about them are obeyed and
+counted here. Scans have no text layer and are refused: there is no OCR here.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from liteparse import LiteParse
 from liteparse.types import AnnotationRect, LayoutBlock, LayoutCell, ParsedPage, ParseError, ParseResult, TextItem
 
 from ragtune.errors import ReadError
-from ragtune.prepare.clean import clean_text
+from ragtune.prepare.clean import RULES, Rule, clean_text
 from ragtune.prepare.read.package import dublin_core
 from ragtune.prepare.read.tables import pipe_table
 from ragtune.prepare.sources import Source
@@ -26,6 +29,7 @@ _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|<>~])")
 _SENTENCE_END = re.compile(r"[.!?:;…]['\"”’)\]]*$")
 _HYPHEN_BREAK = re.compile(r"(\w+)[-\u00ad\u2010] ?\Z")
 _WORD = re.compile(r"\w+(?:-\w+)*")
+_LINE_BREAKS_WORD = re.compile(r"[-\u00ad\u2010][ \t]*$", re.MULTILINE)
 _PAGE_NUMBER = re.compile(r"(?:page |seite |- ?)?(?:\d{1,5}|[ivxlc]{1,6})(?: ?(?:of|/|von|-) ?\d*)?", re.IGNORECASE)
 _DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)")
 _LARGER = 1.15  # times the text's letters: a heading's
@@ -49,8 +53,37 @@ class _Piece:
     rows: list[list[str]] = field(default_factory=list)
 
 
-def read(source: Source) -> list[Document]:
-    """The whole file as one document; ``page_starts`` in its metadata holds where each page's text starts."""
+@dataclass(frozen=True, slots=True)
+class _Cleaning:
+    """The rules that are switched on, and what they did; white space is always put in order and is not counted here."""
+
+    rules: Collection[Rule]
+    counts: Counter[str]
+
+    def text(self, text: str) -> str:
+        cleaned, made = clean_text(text, self.rules)
+        for rule in RULES:
+            self.count(rule, made.get(rule, 0))
+        return cleaned
+
+    def count(self, rule: Rule, times: int) -> None:
+        if times:
+            self.counts[rule] += times
+
+    def inline(self, text: str) -> str:
+        """One line without emphasis: liteparse gives it by line, so that it ends in mid sentence."""
+        return _ESCAPE.sub(r"\1", _EMPHASIS.sub(r"\2", " ".join(self.text(text).split())))
+
+
+def read(source: Source, rules: Collection[Rule] = RULES, counts: Counter[str] | None = None) -> list[Document]:
+    """The whole file as one document; ``page_starts`` in its metadata holds where each page's text starts.
+
+    Args:
+        source: the file.
+        rules: of cleaning, those that are switched on.
+        counts: what they did is added to it.
+    """
+    cleaning = _Cleaning(rules, Counter() if counts is None else counts)
     data = source.read_bytes()
     if b"%PDF-" not in data[:1024]:
         raise ReadError(f"{source.name} is not a PDF: it does not start with %PDF-")
@@ -73,10 +106,10 @@ def read(source: Source) -> list[Document]:
         raise ReadError(
             f"no text found in {source.name} ({pages}): OCR is not built in yet, save it with a text layer and run 'ragtune ingest' again"
         )
-    pieces = _pieces(result)
+    pieces = _pieces(result, cleaning)
     if not any(piece.kind == "heading" for piece in pieces):
         _find_headings(pieces, result)
-    pieces = _join(_drop_running_heads(pieces))
+    pieces = _join(_drop_running_heads(pieces, cleaning), cleaning)
     text, starts = _render(pieces, result.total_pages)
     metadata = _properties(result) | {"pages": result.total_pages, "page_starts": list[JSON](starts)}
     empty: list[JSON] = [page.page_num for page in result.pages if not page.text.strip()]
@@ -96,14 +129,14 @@ def _properties(result: ParseResult) -> dict[str, JSON]:
     return found | ({"date": "-".join(made.groups())} if made else {})
 
 
-def _pieces(result: ParseResult) -> list[_Piece]:
+def _pieces(result: ParseResult, cleaning: _Cleaning) -> list[_Piece]:
     pieces: list[_Piece] = []
     for page in result.pages:
-        found = [piece for block in page.blocks or [] if (piece := _piece(block, page))]
+        found = [piece for block in page.blocks or [] if (piece := _piece(block, page, cleaning))]
         # the words of some cells stand in a paragraph of their own, too
         in_tables = sum((_words(" ".join(cell for row in piece.rows for cell in row)) for piece in found), Counter[str]())
         found = [piece for piece in found if not (piece.in_table and _words(piece.text) <= in_tables)]
-        pieces += [*found, *_left_out(page, found)] if found else _plain(page)
+        pieces += [*found, *_left_out(page, found, cleaning)] if found else _plain(page, cleaning)
     return pieces
 
 
@@ -121,7 +154,7 @@ def _find_headings(pieces: list[_Piece], result: ParseResult) -> None:
             piece.kind, piece.level = "heading", min(sizes.index(piece.size) + 1, 6)
 
 
-def _left_out(page: ParsedPage, found: list[_Piece]) -> list[_Piece]:
+def _left_out(page: ParsedPage, found: list[_Piece], cleaning: _Cleaning) -> list[_Piece]:
     """Lines of a page that are in no block: around figures and in odd tables liteparse drops some. They follow the page's text."""
     missing = _words(page.text)
     for piece in found:
@@ -131,7 +164,7 @@ def _left_out(page: ParsedPage, found: list[_Piece]) -> list[_Piece]:
         words = _words(line)
         if words.total() >= _FEWEST_LOST and (words & missing).total() > 0.8 * words.total():
             missing -= words
-            lost.append(_Piece("paragraph", _inline(line), page.page_num, margin="bottom"))
+            lost.append(_Piece("paragraph", cleaning.inline(line), page.page_num, margin="bottom"))
     return lost
 
 
@@ -139,22 +172,22 @@ def _words(text: str) -> Counter[str]:
     return Counter(re.findall(r"\w+", text))
 
 
-def _plain(page: ParsedPage) -> list[_Piece]:
+def _plain(page: ParsedPage, cleaning: _Cleaning) -> list[_Piece]:
     """A page whose layout was not understood, paragraph by paragraph."""
-    paragraphs = [_inline(" ".join(part.split())) for part in re.split(r"\n\s*\n", page.text)]
+    paragraphs = [cleaning.inline(" ".join(part.split())) for part in re.split(r"\n\s*\n", page.text)]
     return [_Piece("paragraph", text, page.page_num) for text in paragraphs if text]
 
 
-def _piece(block: LayoutBlock, page: ParsedPage) -> _Piece | None:
+def _piece(block: LayoutBlock, page: ParsedPage, cleaning: _Cleaning) -> _Piece | None:
     number = page.page_num
     if block.kind == "table":
-        cells = [[_inline(cell.text or _ink(cell, page)) for cell in row] for row in [block.header or [], *(block.rows or [])]]
+        cells = [[cleaning.inline(cell.text or _ink(cell, page)) for cell in row] for row in [block.header or [], *(block.rows or [])]]
         rows = [row for row in cells if any(row)]
         return _Piece("table", "", number, rows=rows) if rows else None
     if block.kind in ("code", "grid_fallback"):
-        text = clean_text("\n".join(block.lines or []))[0]
+        text = cleaning.text("\n".join(block.lines or []))
         return _Piece(block.kind, text, number) if text.strip() else None
-    text = _inline(block.text or "")
+    text = cleaning.inline(_with_hyphens(block, page, cleaning))
     if not text.strip("|-_ ·•"):
         return None  # rules and figures, and what is left of them
     if block.kind == "list_item":
@@ -203,46 +236,67 @@ def _margin(box: AnnotationRect | None, height: float) -> Literal["", "top", "bo
     return "bottom" if box.y > (1 - _MARGIN) * height else ""
 
 
-def _inline(text: str) -> str:
-    """One line without emphasis: liteparse gives it by line, so that it ends in mid sentence."""
-    text = " ".join(clean_text(text)[0].split())
-    return _ESCAPE.sub(r"\1", _EMPHASIS.sub(r"\2", text))
+def _with_hyphens(block: LayoutBlock, page: ParsedPage, cleaning: _Cleaning) -> str:
+    """A block's text; words that liteparse joined over the ends of its lines are counted, or broken again where that is not wanted."""
+    text = block.text or ""
+    if block.bbox is None or not _LINE_BREAKS_WORD.search(page.text):
+        return text
+    parts, done = [], 0
+    for upper, lower in pairwise(item.text for item in _items(block.bbox, page)):
+        broken, rest = _HYPHEN_BREAK.search(upper.rstrip()), _WORD.match(lower)
+        seam = text.find(broken[1] + rest[0], done) if broken and rest else -1
+        if broken and seam >= 0:
+            seam += len(broken[1])
+            parts.append(text[done:seam])
+            done = seam
+    if "hyphenation" in cleaning.rules:
+        cleaning.count("hyphenation", len(parts))
+        return text
+    return "- ".join([*parts, text[done:]])
 
 
-def _drop_running_heads(pieces: list[_Piece]) -> list[_Piece]:
-    """Drop page numbers, and what stands in the margin of two and half of the pages in the same words, numbers aside.
+def _drop_running_heads(pieces: list[_Piece], cleaning: _Cleaning) -> list[_Piece]:
+    """Drop page numbers, and what stands in the margin of two and half of the pages in the same words, numbers aside but for headings.
 
-    The first head stays: on a letter or a form it may say what the document is.
+    The first head stays: on a letter or a form it may say what the document is. Where the rule is off all stay, as no part of a sentence.
     """
     pages = {piece.page for piece in pieces}
     limit = max(2, len(pages) / 2)
     seen = Counter(form for form, _page in {(_form(piece), piece.page) for piece in pieces if piece.margin})
     kept: list[_Piece] = []
+    running: list[_Piece] = []
     heads: set[str] = set()
     for piece in pieces:
         form = _form(piece)
-        if piece.margin and _PAGE_NUMBER.fullmatch(piece.text):
+        first = piece.margin == "top" and form not in heads and piece.page == min(pages)
+        if piece.margin and (_PAGE_NUMBER.fullmatch(piece.text) or (seen[form] >= limit and not first)):
+            running.append(piece)
             continue
         if piece.margin and seen[form] >= limit:
-            if piece.margin != "top" or form in heads or piece.page != min(pages):
-                continue
             heads.add(form)
         kept.append(piece)
-    return kept
+    if "repeated lines" in cleaning.rules:
+        cleaning.count("repeated lines", len(running))
+        return kept
+    for piece in running:
+        piece.kind = "running" if piece.kind == "paragraph" else piece.kind
+    return pieces
 
 
 def _form(piece: _Piece) -> str:
-    return re.sub(r"\d+", "#", piece.text.casefold())
+    """What two running heads have in common; a heading's number tells it from others, as in a manual whose every page starts a section."""
+    text = piece.text.casefold()
+    return text if piece.kind == "heading" else re.sub(r"\d+", "#", text)
 
 
-def _join(pieces: list[_Piece]) -> list[_Piece]:
+def _join(pieces: list[_Piece], cleaning: _Cleaning) -> list[_Piece]:
     """Put together what a line, column or page break cut: paragraphs, list items, run-in headings, and tables with the same columns."""
     words = {word for piece in pieces for word in _WORD.findall(piece.text)}
     joined: list[_Piece] = []
     for piece in pieces:
         last = joined[-1] if joined else None
         if last is not None and _continues(last, piece):
-            last.text = _glue(last.text, piece.text, words)
+            last.text = _glue(last.text, piece.text, words, cleaning)
             if last.kind == "heading":
                 last.kind, last.level = "paragraph", 0
         elif last is not None and last.kind == piece.kind == "table" and last.page < piece.page and len(last.rows[0]) == len(piece.rows[0]):
@@ -260,11 +314,12 @@ def _continues(last: _Piece, piece: _Piece) -> bool:
     return piece.text[0].islower() or (last.kind != "heading" and bool(_HYPHEN_BREAK.search(last.text) or last.text.endswith(",")))
 
 
-def _glue(left: str, right: str, words: set[str]) -> str:
+def _glue(left: str, right: str, words: set[str], cleaning: _Cleaning) -> str:
     """Two parts of a sentence; a hyphen at the seam goes where the word without it is used elsewhere, or the one with it is not."""
     broken = _HYPHEN_BREAK.search(left)
-    if broken is None or not right[0].isalpha():
+    if broken is None or not right[0].isalpha() or "hyphenation" not in cleaning.rules:
         return f"{left} {right}"
+    cleaning.count("hyphenation", 1)
     tail = _WORD.match(right)
     end = tail[0] if tail else ""
     keep = right[0].isupper() or (f"{broken[1]}-{end}" in words and broken[1] + end not in words)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from pptx import Presentation
 
 from ragtune.errors import ReadError
-from ragtune.prepare.clean import clean_text
+from ragtune.prepare.clean import RULES, Rule, clean_text
 from ragtune.prepare.read.package import open_package
 from ragtune.prepare.read.tables import pipe_table
 from ragtune.prepare.sources import Source
@@ -20,8 +21,11 @@ _BODY = (2, 7)  # placeholders whose text is bullets: BODY, OBJECT
 _DEEPEST = 20  # groups within groups
 
 
-def read(source: Source) -> list[Document]:
-    """The whole file as one document; ``page_starts`` in its metadata holds where each slide's text starts."""
+def read(source: Source, rules: Collection[Rule] = RULES, counts: Counter[str] | None = None) -> list[Document]:
+    """The whole file as one document; ``page_starts`` in its metadata holds where each slide's text starts.
+
+    Each slide is cleaned by itself, by the rules that are switched on; what they did is added to the counts.
+    """
     data = source.read_bytes()
     metadata = open_package(data, source.name, "ppt/presentation.xml", "a presentation").properties
     try:
@@ -37,7 +41,10 @@ def read(source: Source) -> list[Document]:
     for number, (head, body) in enumerate(slides, start=1):
         text += "\n\n" if text else ""
         starts.append(len(text))
-        text += clean_text(f"## {head or f'Slide {number}'}" + (f"\n\n{body}" if body else ""))[0]
+        cleaned, made = clean_text(f"## {head or f'Slide {number}'}" + (f"\n\n{body}" if body else ""), rules)
+        text += cleaned
+        if counts is not None:
+            counts.update(made)
     title = str(metadata.get("title", ""))
     if title.casefold() in ("", "powerpoint presentation"):  # what PowerPoint writes where nobody did
         title = next((head for head, _ in slides if head), "")
