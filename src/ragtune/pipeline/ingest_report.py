@@ -69,7 +69,7 @@ def ingest_report(workspace: Workspace, settings: Settings, progress: Progress) 
         return replace(report, page=str(page))
 
     report = _settled(workspace, make, page)
-    progress.finish("report", f"{len(report.formats)} formats, {sum(cause.count for cause in report.skipped)} files skipped")
+    progress.finish("report", f"{len(report.formats)} formats, {sum(cause.count for cause in report.skipped)} skipped")
     return report
 
 
