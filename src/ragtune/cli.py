@@ -103,7 +103,7 @@ def _root(
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="The project's folder; made when absent.")] = Path(),
-    documents: Annotated[list[Path] | None, typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
+    documents: Annotated[list[str] | None, typer.Option("--documents", "-d", help="Files, folders and web addresses to ingest.")] = None,
     questions: Annotated[list[Path] | None, typer.Option("--questions", help="Question files or folders.")] = None,
 ) -> None:
     """Make a project: ragtune.toml with every default commented, .env.example, questions/.
@@ -135,7 +135,10 @@ def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def ingest(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders; default: `documents` in ragtune.toml.")] = None,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, folders, and addresses of web pages and sitemaps; default: `documents` in ragtune.toml."),
+    ] = None,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -143,7 +146,7 @@ def ingest(
 ) -> None:
     """Make the corpus equal to the sources: read what is new or changed, remove what vanished, skip what is unchanged.
 
-    Example: ragtune ingest ~/handbook
+    Example: ragtune ingest ~/handbook https://example.org/sitemap.xml
     """
     opened = _open(project, settings, quiet=quiet or as_json, create=True)
     result = opened.ingest(paths or ())
@@ -533,7 +536,7 @@ def ask(
 
 @app.command()
 def run(
-    documents: Annotated[list[Path] | None, typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
+    documents: Annotated[list[str] | None, typer.Option("--documents", "-d", help="Files, folders and web addresses to ingest.")] = None,
     questions: Annotated[list[Path] | None, typer.Option("--questions", help="Question files or folders.")] = None,
     test: Annotated[list[Path] | None, typer.Option("--test", help="Question files that are the whole test split.")] = None,
     budget: Annotated[

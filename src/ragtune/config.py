@@ -47,6 +47,11 @@ def _check_name(name: str | None) -> str | None:
     return name
 
 
+def is_address(item: str) -> bool:
+    """Whether something to ingest is an address, as ``https://host/page``, and no path."""
+    return "://" in item
+
+
 class Section(BaseModel):
     """Base of the sections: unknown keys are errors."""
 
@@ -103,6 +108,23 @@ class PrepareSettings(Section):
         if size is not None and overlap >= size:
             raise PydanticCustomError("overlap", "it must be less than prepare.chunk_size, which is {size}", {"size": size})
         return overlap
+
+
+class WebSettings(Section):
+    """Reading web pages and sitemaps, where http:// or https:// addresses stand among the documents."""
+
+    pages: int = Field(1000, ge=1)
+    """Most pages of one sitemap; those beyond, in its order, are left out."""
+    largest: int = Field(20_000_000, ge=1)
+    """Bytes of one page or sitemap, unpacked; larger ones are not read."""
+    timeout: float = Field(30.0, gt=0)
+    """Seconds for one page in all, from the connection to its last byte."""
+    delay: float = Field(1.0, ge=0)
+    """Seconds between two requests to a host, at least; longer where its robots.txt asks for it, up to 60."""
+    private: bool = False
+    """Allow private, loopback, link-local and reserved network addresses, for an intranet."""
+    recheck: float = Field(3600.0, ge=0)
+    """Seconds after which `ragtune ingest --watch` looks at web pages again; 0: never."""
 
 
 class EmbedSettings(Section):
@@ -310,10 +332,11 @@ class Settings(BaseSettings):
     )
 
     documents: tuple[str, ...] = ()
-    """Files and folders to ingest, relative to the project."""
+    """Files and folders to ingest, relative to the project, and addresses of web pages and sitemaps."""
     questions: tuple[str, ...] = ("questions",)
     """Question files (JSON Lines or SQuAD JSON) and folders of them, relative to the project."""
     prepare: PrepareSettings = PrepareSettings()
+    web: WebSettings = WebSettings()
     embed: EmbedSettings = EmbedSettings()
     index: IndexSettings = IndexSettings()
     retrieve: RetrieveSettings = RetrieveSettings()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragtune import build
-from ragtune.config import Settings
+from ragtune.config import Settings, is_address
 from ragtune.corpus import Corpus, FileState, TextEntry
-from ragtune.errors import ConfigError, ProjectError
+from ragtune.errors import ConfigError, MissingExtraError, ProjectError
 from ragtune.pipeline.dataset import question_files
 from ragtune.pipeline.purged import Purged, read_purged
 from ragtune.pipeline.records import IngestResult
@@ -40,6 +40,9 @@ from ragtune.progress import Progress
 from ragtune.types import Chunk, Document, Reason
 from ragtune.workspace import Workspace, hash_file, now, stage_key, write_json
 
+if TYPE_CHECKING:
+    from ragtune.pipeline.pages import Pages
+
 VERSION = 1
 FLUSH_S = 0.5
 """How much reading a crash may lose; a disk is waited for as often."""
@@ -52,18 +55,27 @@ _SKETCHES = 500  # texts sketched in one transaction
 
 
 def ingest(
-    workspace: Workspace, settings: Settings, paths: Sequence[Path], progress: Progress, *, questions: Sequence[Path] = ()
+    workspace: Workspace,
+    settings: Settings,
+    paths: Sequence[Path | str],
+    progress: Progress,
+    *,
+    questions: Sequence[Path] = (),
+    pages: Pages | None = None,
+    hash_of: Callable[[Path], str] = hash_file,
 ) -> IngestResult:
-    """Sync the corpus with files and folders.
+    """Sync the corpus with files, folders and web pages.
 
     Each file is one transaction, so a killed ingest keeps what it read and the next one goes on from there.
 
     Args:
         workspace: of the project.
         settings: prepare and embed are read.
-        paths: what to ingest; empty takes the setting ``documents``, else what was ingested last.
+        paths: what to ingest, web addresses as text; empty takes the setting ``documents``, else what was ingested last.
         progress: told what goes on.
         questions: files that hold questions, besides those of the setting ``questions``; they are never documents.
+        pages: what :func:`look_at_pages` gave for the same paths; ``None`` looks now.
+        hash_of: SHA-256 of a file's bytes.
 
     Raises:
         ProjectError: nothing was named and nothing was ingested before.
@@ -72,15 +84,20 @@ def ingest(
     started = time.monotonic()
     roots = source_paths(workspace, settings, paths)
     if not roots:
-        raise ProjectError("nothing to ingest: name files or folders, or set documents in ragtune.toml")
+        raise ProjectError("nothing to ingest: name files, folders or web pages, or set documents in ragtune.toml")
     unreadable: list[Unreadable] = []
-    found = find_sources(roots, unreadable.append)
+    found = find_sources([root for root in roots if isinstance(root, Path)], unreadable.append)
+    pages = pages or look_at_pages(workspace, settings, roots, progress)
+    found += pages.sources if pages else []
     sources = without_questions(workspace, settings, found, questions)
     asking = sorted({source.name for source in found} - {source.name for source in sources})
     if asking:
         progress.note(f"left out of the documents, as they hold the questions: {', '.join(asking)}")
     sources, left_out = filter_sources(sources, _filters(settings))
-    hashes, gone = _hashes(sources, unreadable)
+    hashes, gone = _hashes(sources, unreadable, hash_of)
+    if pages is not None:
+        left_out += pages.left_out
+        gone += pages.skipped
     purged = read_purged(workspace)
     left_out += purged.remove(hashes)
     sources = [source for source in sources if source.name in hashes]
@@ -93,7 +110,7 @@ def ingest(
         if settings_changed:
             progress.note(f"{settings_changed} unchanged files are read again, because readers or chunk settings changed")
         # What cannot be looked at now has not vanished: its documents stay.
-        vanished = sorted(name for name in known.keys() - hashes.keys() if not any(each.hides(name) for each in unreadable))
+        vanished = sorted(name for name in known.keys() - hashes.keys() if not _hidden(name, unreadable, pages))
         corpus.remove_files(vanished)
         reasons = _read(workspace, corpus, settings, changed, hashes, keys, known, purged, progress)
         dedupe(workspace, corpus, settings)
@@ -124,13 +141,45 @@ def ingest(
     return result
 
 
-def _hashes(sources: Sequence[Source], unreadable: list[Unreadable]) -> tuple[dict[str, str], list[Reason]]:
+def look_at_pages(
+    workspace: Workspace, settings: Settings, roots: Sequence[Path | str], progress: Progress, *, ask: bool = True
+) -> Pages | None:
+    """Bring the copies of the roots' web pages up to date.
+
+    Args:
+        workspace: of the project.
+        settings: web and the filters of prepare are read.
+        roots: what is ingested.
+        progress: told what goes on.
+        ask: fetch what is new or changed; else only the copies are looked at, and nothing is written.
+
+    Returns:
+        ``None`` where no root is a web address and none was.
+    """
+    addresses = [root for root in roots if isinstance(root, str)]
+    if not addresses and not workspace.web.is_dir():
+        return None
+    try:
+        from ragtune.pipeline.pages import find_pages
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("documents", error.name or "urllib3") from error
+    return find_pages(workspace.web, settings.web, addresses, _filters(settings), read_purged(workspace), progress, ask=ask)
+
+
+def _hidden(name: str, unreadable: Sequence[Unreadable], pages: Pages | None) -> bool:
+    """Whether a source that was not found may be there all the same."""
+    if is_address(name):
+        return pages is not None and pages.hides(name)
+    return any(each.hides(name) for each in unreadable)
+
+
+def _hashes(sources: Sequence[Source], unreadable: list[Unreadable], hash_of: Callable[[Path], str]) -> tuple[dict[str, str], list[Reason]]:
     """Hash by name, and what vanished since it was found; a file that cannot be opened joins the unreadable ones."""
     hashes: dict[str, str] = {}
     gone: list[Reason] = []
     for source in sources:
         try:
-            hashes[source.name] = hash_file(source.path)
+            hashes[source.name] = hash_of(source.path)
         except FileNotFoundError:
             gone.append(Reason(source.name, "it vanished before it was read"))
         except OSError as error:
@@ -145,17 +194,18 @@ def _skipped(corpus: Corpus, unreadable: Sequence[Unreadable], gone: Sequence[Re
     return tuple(reasons[name] for name in sorted(reasons))
 
 
-def source_paths(workspace: Workspace, settings: Settings, paths: Sequence[Path]) -> list[Path]:
+def source_paths(workspace: Workspace, settings: Settings, paths: Sequence[Path | str]) -> list[Path | str]:
     """What to ingest: the paths given, else the setting ``documents``, else what was ingested last; always what loaders gave as well."""
-    loaded = [workspace.loaded] if workspace.loaded.is_dir() else []
+    loaded: list[Path | str] = [workspace.loaded] if workspace.loaded.is_dir() else []
     if paths:
         return [*paths, *loaded]
     if settings.documents:
-        return [*(workspace.project / item for item in settings.documents), *loaded]
+        return [*(item if is_address(item) else workspace.project / item for item in settings.documents), *loaded]
     if not workspace.corpus.is_file():
         return loaded
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        return [*(Path(item) for item in json.loads(corpus.meta(_SOURCES) or "[]")), *loaded]
+        last = json.loads(corpus.meta(_SOURCES) or "[]")
+    return [*(item if is_address(item) else Path(item) for item in last), *loaded]
 
 
 def without_questions(workspace: Workspace, settings: Settings, sources: Sequence[Source], given: Sequence[Path]) -> list[Source]:
@@ -313,7 +363,7 @@ def _keys(settings: Settings, sources: Sequence[Source]) -> dict[str, str]:
     by_kind: dict[tuple[str, bool], str] = {}
     keys = {}
     for source in sources:
-        kind = reader_version(source.name), fields != Fields() and holds_records(source.name)
+        kind = reader_version(source.like), fields != Fields() and holds_records(source.like)
         if kind not in by_kind:
             by_kind[kind] = stage_key("ingest", VERSION, {**read, "fields": asdict(fields)} if kind[1] else read, kind[0])
         keys[source.name] = by_kind[kind]

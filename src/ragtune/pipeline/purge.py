@@ -18,6 +18,7 @@ from ragtune.config import Settings
 from ragtune.corpus import Corpus
 from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_hosted
+from ragtune.pipeline.copies import Copies, is_about
 from ragtune.pipeline.dataset import question_files
 from ragtune.pipeline.index import build_index
 from ragtune.pipeline.ingest import dedupe
@@ -58,15 +59,18 @@ def purge(
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         files, documents = _find(workspace, corpus, names)
         gone = _sources(corpus, files, documents)
-        copies = _copies(corpus, gone)
+        same = _copies(corpus, gone)
         forgotten = Forgotten(_texts(workspace, corpus, gone, files, documents), _staying(corpus, gone))
-        held = list(_held(workspace, settings, forgotten))
-        plan = PurgeResult(tuple(sorted(files | documents)), len(gone), tuple(held), copies, _tuned(workspace, held))
+        copies = Copies(workspace.web)
+        held = list(_held(workspace, settings, forgotten, {path for name in files for path in copies.files(name)}))
+        plan = PurgeResult(tuple(sorted(files | documents)), len(gone), tuple(held), same, _tuned(workspace, held))
         if confirm is not None and not confirm(plan):
             return plan
         _remember(workspace, corpus, files, documents)
         if redact:
             held = [replace(each, redacted=_blank(workspace, forgotten, each)) for each in held]
+        for name in files:
+            copies.drop(name)
         corpus.remove_documents(gone)
         corpus.remove_files(files)
         # Gone from the answers at once, though the next lines may take a while: the index files belong to no generation any more.
@@ -154,10 +158,11 @@ def _staying(corpus: Corpus, gone: Sequence[str]) -> Iterator[str]:
             yield f"{document.title}\n\n{document.text}"
 
 
-def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten) -> Iterator[Held]:
-    """Files besides the corpus and the index that hold the text; question files are the user's own."""
+def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten, going: set[Path]) -> Iterator[Held]:
+    """Files besides the corpus and the index that hold the text, and do not go with it; question files are the user's own."""
+    kept = {workspace.corpus, workspace.purged, *going}
     for path in sorted(workspace.folder.rglob("*")):
-        if path.is_file() and path != workspace.corpus and workspace.index not in path.parents and path != workspace.purged:
+        if path.is_file() and path not in kept and workspace.index not in path.parents and not is_about(path):
             places = forgotten.blank_file(path, write=False)
             if places:
                 yield Held(path.relative_to(workspace.project).as_posix(), places)
