@@ -16,10 +16,10 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
 
@@ -90,6 +90,10 @@ class PrepareSettings(Section):
     """Bytes; larger files are left out; unset: none."""
     modified_since: date | None = None
     """Files last modified before this day (YYYY-MM-DD, local time) are left out; unset: none."""
+    languages: tuple[Annotated[str, Field(pattern="^[a-z]{2}$")], ...] = ()
+    """Only documents in these languages (ISO 639-1, as "en"), and those whose language cannot be told, as of short texts; empty: all."""
+    metadata: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Metadata by pattern of documents' names, above what their files say, as {"hr/*" = {access = ["hr"]}}; later patterns count more."""
     boilerplate: bool = True
     """Drop lines that web pages and print-outs carry around their text, as "Skip to content" and "All rights reserved"."""
     mojibake: bool = True

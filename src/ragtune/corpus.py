@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ragtune.corpus_filter import IN_DOCUMENTS, documents_where
+from ragtune.corpus_filter import IN_DOCUMENTS, documents_where, effective
 from ragtune.corpus_schema import open_database, sqlite_errors
 from ragtune.errors import CorpusError
 from ragtune.protocols import Float32, Int64
 from ragtune.sqlite import forget_pages
-from ragtune.types import Chunk, Document, Reason, Where
+from ragtune.types import JSON, Chunk, Document, Reason, Where
 
 _WORD = re.compile(r"\w+")
 _QUERY_WORDS = 64  # a longer question is searched by its first words
@@ -122,6 +122,7 @@ class Corpus:
         documents: Sequence[tuple[Document, Sequence[Chunk]]],
         skipped: str | None = None,
         repairs: Mapping[str, int] | None = None,
+        given: Mapping[str, Mapping[str, JSON]] | None = None,
     ) -> None:
         """Replace everything of one file in one transaction; a chunk whose id and prefix stay keeps its row, and so its vector.
 
@@ -132,6 +133,7 @@ class Corpus:
             documents: what was read, each with its chunks; empty where it was skipped.
             skipped: why nothing was read.
             repairs: what cleaning did to its text, and how often.
+            given: metadata above that of the file, by source.
 
         Raises:
             ValueError: a chunk is not the stretch of its document that it says it is.
@@ -148,7 +150,7 @@ class Corpus:
                 if source not in kept:
                     self._drop_document(row)
             for document, chunks in documents:
-                self._put_document(name, document, chunks)
+                self._put_document(name, document, chunks, (given or {}).get(document.source, {}))
 
     def remove_files(self, names: Iterable[str]) -> None:
         """Remove files with all that came from them."""
@@ -205,8 +207,8 @@ class Corpus:
         return self._documents("WHERE duplicate IS NULL")
 
     def all_documents(self) -> list[Document]:
-        """Every document that was read, duplicates included, by source."""
-        return self._documents("")
+        """Every document that was read, duplicates included, by source; not those that a filter leaves out."""
+        return self._documents("WHERE duplicate IS NULL OR kept IS NOT NULL")
 
     def document(self, source: str) -> Document:
         """One document.
@@ -220,8 +222,26 @@ class Corpus:
         return found[0]
 
     def duplicates(self) -> list[Reason]:
-        """Documents left out, with the reason."""
-        return self._reasons("SELECT source, duplicate FROM documents WHERE duplicate IS NOT NULL ORDER BY source")
+        """Documents left out because another is kept in their place, with the reason."""
+        return self._reasons("SELECT source, duplicate FROM documents WHERE kept IS NOT NULL ORDER BY source")
+
+    def left_out(self) -> list[Reason]:
+        """Documents that a filter leaves out, with the reason."""
+        return self._reasons("SELECT source, duplicate FROM documents WHERE duplicate IS NOT NULL AND kept IS NULL ORDER BY source")
+
+    def give(self, wanted: Mapping[str, Mapping[str, JSON]]) -> int:
+        """Set the metadata that the project gives, of all documents: those named get theirs, the others none. How many changed.
+
+        It is in force for the next search; no chunk, vector or index changes.
+        """
+        with self._transaction() as db:
+            changed = [
+                (new, source)
+                for source, old in db.execute("SELECT source, given FROM documents").fetchall()
+                if (new := json.dumps(dict(wanted.get(source, {})), ensure_ascii=False)) != old
+            ]
+            db.executemany("UPDATE documents SET given = ? WHERE source = ?", changed)
+        return len(changed)
 
     def copies(self) -> dict[str, str]:
         """Documents left out, to the one that is kept in the place of each."""
@@ -235,6 +255,12 @@ class Corpus:
                 TextEntry(*row)
                 for row in db.execute("SELECT source, media_type, hash, sketch, kept, duplicate FROM documents ORDER BY source")
             ]
+
+    def languages(self) -> dict[str, JSON]:
+        """What the metadata of documents says of their language, by source."""
+        with self._snapshot() as db:
+            rows = db.execute("SELECT source, metadata, given FROM documents").fetchall()
+        return {source: effective(*said).get("language") for source, *said in rows if any('"language"' in each for each in said)}
 
     def sources(self) -> list[tuple[str, str]]:
         """Every document with its file, by source."""
@@ -444,7 +470,7 @@ class Corpus:
     def _revise(self) -> None:
         self._db.execute("INSERT INTO meta VALUES ('revision', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1")
 
-    def _put_document(self, file: str, document: Document, chunks: Sequence[Chunk]) -> None:
+    def _put_document(self, file: str, document: Document, chunks: Sequence[Chunk], given: Mapping[str, JSON]) -> None:
         values = {
             "source": document.source,
             "file": file,
@@ -453,12 +479,14 @@ class Corpus:
             "hash": _hash(document.text),
             "media_type": document.media_type,
             "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
+            "given": json.dumps(dict(given), ensure_ascii=False),
         }
         row = self._db.execute(
-            "INSERT INTO documents (source, file, title, text, hash, media_type, metadata) "
-            "VALUES (:source, :file, :title, :text, :hash, :media_type, :metadata) "
+            "INSERT INTO documents (source, file, title, text, hash, media_type, metadata, given) "
+            "VALUES (:source, :file, :title, :text, :hash, :media_type, :metadata, :given) "
             "ON CONFLICT (source) DO UPDATE SET file = :file, title = :title, text = :text, hash = :hash, media_type = :media_type, "
-            "metadata = :metadata, duplicate = NULL, kept = NULL, sketch = CASE hash WHEN :hash THEN sketch END RETURNING id",
+            "metadata = :metadata, given = :given, duplicate = NULL, kept = NULL, sketch = CASE hash WHEN :hash THEN sketch END "
+            "RETURNING id",
             values,
         ).fetchone()[0]
         self._put_chunks(row, document, chunks)
@@ -504,8 +532,8 @@ class Corpus:
 
     def _documents(self, where: str, values: Sequence[str] = ()) -> list[Document]:
         with self._snapshot() as db:
-            rows = db.execute(f"SELECT source, title, text, media_type, metadata FROM documents {where} ORDER BY source", values)  # noqa: S608
-            return [Document(source, title, text, kind, json.loads(metadata)) for source, title, text, kind, metadata in rows]
+            rows = db.execute(f"SELECT source, title, text, media_type, metadata, given FROM documents {where} ORDER BY source", values)  # noqa: S608
+            return [Document(source, title, text, kind, effective(*said)) for source, title, text, kind, *said in rows]
 
     def _reasons(self, statement: str) -> list[Reason]:
         with self._snapshot() as db:

@@ -276,7 +276,7 @@ def test_robots_txt_is_obeyed_with_wildcards_and_the_longest_rule(served: Site) 
     for path in ("/a", "/private/open"):
         assert visitor.fetch(served.url(path), {}).status == 200
     for path in ("/private/x", "/b?session=1", "/there"):
-        with pytest.raises(NotAllowedError, match="robots.txt does not allow"):
+        with pytest.raises(NotAllowedError, match=r"robots\.txt does not allow"):
             visitor.fetch(served.url(path), {})
     assert [path for path, _ in served.asked] == ["/robots.txt", "/a", "/private/open", "/there"]
 

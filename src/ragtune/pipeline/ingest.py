@@ -26,15 +26,19 @@ from ragtune.prepare import (
     Source,
     Text,
     Unreadable,
+    can_tell_languages,
     chunk_document,
     duplicates_among,
     filter_sources,
     find_sources,
+    given_metadata,
     holds_records,
     read_sources,
     reader_version,
+    refuses_language,
     sketch,
     sketch_version,
+    unused_rules,
 )
 from ragtune.progress import Progress
 from ragtune.types import Chunk, Document, Reason
@@ -62,7 +66,7 @@ def ingest(
     *,
     questions: Sequence[Path] = (),
     pages: Pages | None = None,
-    hash_of: Callable[[Path], str] = hash_file,
+    hash_of: Callable[[Path], str] | None = None,
 ) -> IngestResult:
     """Sync the corpus with files, folders and web pages.
 
@@ -75,7 +79,7 @@ def ingest(
         progress: told what goes on.
         questions: files that hold questions, besides those of the setting ``questions``; they are never documents.
         pages: what :func:`look_at_pages` gave for the same paths; ``None`` looks now.
-        hash_of: SHA-256 of a file's bytes.
+        hash_of: SHA-256 of a file's bytes; ``None`` reads them.
 
     Raises:
         ProjectError: nothing was named and nothing was ingested before.
@@ -85,6 +89,8 @@ def ingest(
     roots = source_paths(workspace, settings, paths)
     if not roots:
         raise ProjectError("nothing to ingest: name files, folders or web pages, or set documents in ragtune.toml")
+    if settings.prepare.languages and not can_tell_languages():
+        raise MissingExtraError("documents", "py3langid")
     unreadable: list[Unreadable] = []
     found = find_sources([root for root in roots if isinstance(root, Path)], unreadable.append)
     pages = pages or look_at_pages(workspace, settings, roots, progress)
@@ -94,7 +100,7 @@ def ingest(
     if asking:
         progress.note(f"left out of the documents, as they hold the questions: {', '.join(asking)}")
     sources, left_out = filter_sources(sources, _filters(settings))
-    hashes, gone = _hashes(sources, unreadable, hash_of)
+    hashes, gone = _hashes(sources, unreadable, hash_of or hash_file)
     if pages is not None:
         left_out += pages.left_out
         gone += pages.skipped
@@ -112,6 +118,11 @@ def ingest(
         # What cannot be looked at now has not vanished: its documents stay.
         vanished = sorted(name for name in known.keys() - hashes.keys() if not _hidden(name, unreadable, pages))
         corpus.remove_files(vanished)
+        retagged = corpus.give(
+            {source: given_metadata(source, file, settings.prepare.metadata) for source, file in corpus.sources()}
+            if settings.prepare.metadata
+            else {}
+        )
         reasons = _read(workspace, corpus, settings, changed, hashes, keys, known, purged, progress)
         dedupe(workspace, corpus, settings)
         stats = corpus.stats()
@@ -126,16 +137,22 @@ def ingest(
             chunks=stats.chunks,
             seconds=round(time.monotonic() - started, 3),
             repairs=corpus.repairs(),
-            left_out=tuple(left_out),
+            left_out=(*left_out, *corpus.left_out()),
+            retagged=retagged,
         )
+        unused = unused_rules(corpus.sources(), settings.prepare.metadata)
     _write_counts(workspace, settings, result)
     progress.finish(
         "ingest",
         f"{len(result.read)} files read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
         f"{len(duplicates)} duplicates: {result.documents} documents, {result.chunks} chunks",
     )
-    if left_out:
-        progress.note(f"{len(left_out)} files left out by filters or the purge list")
+    if result.left_out:
+        progress.note(f"{len(result.left_out)} sources left out by filters or the purge list")
+    if retagged:
+        progress.note(f"{retagged} documents that were there have other metadata now, by prepare.metadata")
+    for pattern in unused:
+        progress.note(f'prepare.metadata: "{pattern}" fits no document')
     for reason in result.skipped[:5]:
         progress.note(f"skipped {reason.source}: {reason.reason}")
     return result
@@ -259,7 +276,8 @@ def _read(
                 documents = [document for document in result.documents or () if document.source not in purged.sources]
                 cut = [(document, _chunks(workspace, document, settings)) for document in documents]
                 skipped = (result.reason or "nothing was read") if result.documents is None else _listed(result.skipped)
-                corpus.put_file(name, hashes[name], keys[name], cut, skipped, result.repairs)
+                given = {each.source: given_metadata(each.source, name, settings.prepare.metadata) for each in documents}
+                corpus.put_file(name, hashes[name], keys[name], cut, skipped, result.repairs, given)
                 if result.documents is not None:
                     why = "new" if name not in known else "changed" if known[name].hash != hashes[name] else "settings changed"
                     reasons.append(Reason(name, why))
@@ -280,27 +298,39 @@ def _batches(results: Iterable[ReadResult]) -> Iterator[list[ReadResult]]:
 
 
 def dedupe(workspace: Workspace, corpus: Corpus, settings: Settings) -> None:
-    """Leave duplicates out of the index, and take in again what no longer is one.
+    """Leave duplicates and other languages out of the index, and take in again what no longer is one.
 
     All documents are compared, not only new ones, so the result does not depend on the order in which they came.
     """
-    state = f"{corpus.revision} {settings.prepare.near_duplicates}"
+    prepare = settings.prepare
+    state = f"{corpus.revision} {prepare.near_duplicates} {_language_rules(settings)}"
     if corpus.meta(_DEDUPED) == state:
         return
-    known = {text.source: text for text in corpus.texts()}
-    sketches = _sketches(corpus, known) if settings.prepare.near_duplicates < 1 else {}
+    entries = corpus.texts()
+    told = corpus.languages() if prepare.languages else {}
+    foreign = {source: reason for source, language in told.items() if (reason := refuses_language(language, prepare.languages))}
+    known = {entry.source: entry for entry in entries if entry.source not in foreign}
+    sketches = _sketches(corpus, known) if prepare.near_duplicates < 1 else {}
     texts = [Text(each.source, each.media_type, each.hash, sketches.get(each.source, b"")) for each in known.values()]
-    found = duplicates_among(texts, lambda source: corpus.document(source).text, settings.prepare.near_duplicates)
-    wanted = {each.source: each for each in found}
-    marked = {each.source: (each.reason, each.kept) for each in known.values() if each.reason is not None}
+    found = duplicates_among(texts, lambda source: corpus.document(source).text, prepare.near_duplicates)
+    out: dict[str, tuple[str, str | None]] = {each.source: (each.reason, each.kept) for each in found}
+    out |= {source: (reason, None) for source, reason in foreign.items()}
+    marked = {each.source: (each.reason, each.kept) for each in entries if each.reason is not None}
     with corpus.batch():
-        for source in sorted(wanted.keys() | marked.keys()):
-            copy = wanted.get(source)
-            if copy is None:
+        for source in sorted(out.keys() | marked.keys()):
+            reason, kept = out.get(source, (None, None))
+            if reason is None:
                 corpus.set_duplicate(source, None, _chunks(workspace, corpus.document(source), settings))
-            elif (copy.reason, copy.kept) != marked.get(source):
-                corpus.set_duplicate(source, copy.reason, [], copy.kept)
+            elif (reason, kept) != marked.get(source):
+                corpus.set_duplicate(source, reason, [], kept)
         corpus.set_meta(_DEDUPED, state)
+
+
+def _language_rules(settings: Settings) -> str:
+    """All of the settings that decides which languages are left out."""
+    prepare = settings.prepare
+    stated = {pattern: each["language"] for pattern, each in prepare.metadata.items() if "language" in each}
+    return json.dumps([prepare.languages, stated if prepare.languages else {}])
 
 
 def _sketches(corpus: Corpus, known: Mapping[str, TextEntry]) -> dict[str, bytes]:
