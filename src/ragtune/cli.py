@@ -18,7 +18,7 @@ from ragtune.models.choose import Task
 
 if TYPE_CHECKING:
     from ragtune.pipeline.consent import Confirm
-    from ragtune.pipeline.records import PurgeResult
+    from ragtune.pipeline.records import PurgeResult, WatchRound
     from ragtune.project import Project
 
 app = typer.Typer(
@@ -139,6 +139,8 @@ def ingest(
         list[str] | None,
         typer.Argument(help="Files, folders, and addresses of web pages and sitemaps; default: `documents` in ragtune.toml."),
     ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on: ingest and index again whenever a source changes, until Ctrl-C.")] = False,
+    yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -146,11 +148,32 @@ def ingest(
 ) -> None:
     """Make the corpus equal to the sources: read what is new or changed, remove what vanished, skip what is unchanged.
 
+    With --watch the index follows, too, and --json prints a line for each round.
+
     Example: ragtune ingest ~/handbook https://example.org/sitemap.xml
     """
     opened = _open(project, settings, quiet=quiet or as_json, create=True)
+    if watch:
+        for made in opened.watch(paths or (), yes=yes, confirm=_confirm()):
+            _show_round(made, as_json)
+        return
+    if yes:
+        raise ConfigError("--yes is about the embedding that --watch does: an ingest alone costs nothing")
     result = opened.ingest(paths or ())
     _show(result, as_json, "show_ingest")
+
+
+def _show_round(made: WatchRound, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from ragtune.project import to_json
+
+        typer.echo(json.dumps(json.loads(to_json(made)), ensure_ascii=False))
+        return
+    from ragtune import screen
+
+    screen.show_round(made)
 
 
 @app.command()

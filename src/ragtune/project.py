@@ -35,6 +35,7 @@ from ragtune.pipeline.records import (
     Trial,
     TuningJob,
     TuningPlan,
+    WatchRound,
 )
 from ragtune.progress import Progress, Silent
 from ragtune.rag import Answer
@@ -110,6 +111,15 @@ class Project:
 
         with self.workspace.lock("ingest"):
             return ingest(self.workspace, self.settings, _roots(paths), self._progress)
+
+    def watch(self, paths: Paths = (), *, yes: bool = False, confirm: Confirm | None = None) -> Iterator[WatchRound]:
+        """Ingest and index now and after each change of the sources, for ever; gives what each round did.
+
+        Web pages are looked at again each ``web.recheck`` seconds. Settings are those of now.
+        """
+        from ragtune.pipeline.watch import watch
+
+        return watch(self.workspace, self.settings, _roots(paths), self._progress, yes=yes, confirm=confirm)
 
     def purge(self, sources: Sequence[str], *, redact: bool = False, confirm: Callable[[PurgeResult], bool] | None = None) -> PurgeResult:
         """Remove sources from corpus and index for good, and keep them out; ``redact`` blanks them in datasets and evaluations, too.

@@ -6,7 +6,7 @@ import atexit
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from ragtune.pipeline.records import (
     Trial,
     TuningJob,
     TuningPlan,
+    WatchRound,
 )
 from ragtune.rag import Answer
 from ragtune.types import Reason, TuningCheckpoint
@@ -160,6 +161,21 @@ def show_ingest(result: IngestResult) -> None:
     _reasons("skipped", result.skipped)
     _reasons("left out", result.left_out)
     _reasons("duplicate", result.duplicates)
+
+
+def show_round(made: WatchRound) -> None:
+    """One line of ``ingest --watch``, what was not read below it, and what went wrong."""
+    at = datetime.fromisoformat(made.at).astimezone().strftime("%H:%M:%S")
+    if made.ingested is not None:
+        done = made.ingested
+        embedded = "" if made.indexed is None else f", {made.indexed.embedded} chunks embedded"
+        out.print(
+            f"{at} {len(done.read)} read, {len(done.removed)} removed, {len(done.skipped)} skipped{embedded}: "
+            f"{done.documents} documents in {done.chunks} chunks ({done.seconds + (made.indexed.seconds if made.indexed else 0):.1f} s)"
+        )
+        _reasons("skipped", done.skipped, 5)
+    if made.error is not None:
+        out.print(Text.assemble(f"{at} ", ("failed: ", "red"), made.error, " (it is tried again)"), soft_wrap=True)
 
 
 def show_index(result: IndexResult) -> None:
