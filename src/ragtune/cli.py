@@ -193,7 +193,13 @@ def index(
 
 @app.command()
 def purge(
-    sources: Annotated[list[str], typer.Argument(help="Files or documents as `ragtune search` names them; a unique ending will do.")],
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Files or documents as `ragtune search` names them; a unique ending will do.")
+    ] = None,
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="Instead: all that ingests removed because its files are gone, where something still holds it."),
+    ] = False,
     redact: Annotated[bool, typer.Option("--redact", help="Blank the text in datasets, evaluations and caches as well.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take them off the list instead: the next ingest reads them again.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -208,12 +214,15 @@ def purge(
     Example: ragtune purge handbook/salaries.md --redact
     """
     opened = _open(project, settings, quiet=True)
+    if bool(sources) is missing or (missing and undo):
+        raise ConfigError("name what is to be purged, or say --missing for what is gone from the documents already")
     if undo:
-        _show(opened.undo_purge(sources), as_json, "show_undone")
+        _show(opened.undo_purge(sources or ()), as_json, "show_undone")
         return
     if not yes and not sys.stdin.isatty():
         raise ConfigError("a purge cannot be taken back: say --yes where nobody can be asked")
-    _show(opened.purge(sources, redact=redact, confirm=None if yes else _agrees), as_json, "show_purge")
+    result = opened.purge(sources or (), redact=redact, missing=missing, confirm=None if yes else _agrees)
+    _show(result, as_json, "show_purge")
 
 
 def _agrees(plan: PurgeResult) -> bool:

@@ -11,12 +11,13 @@ import contextlib
 import difflib
 import json
 import os
+import re
 import threading
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -90,7 +91,7 @@ class PrepareSettings(Section):
     """Bytes; larger files are left out; unset: none."""
     modified_since: date | None = None
     """Files last modified before this day (YYYY-MM-DD, local time) are left out; unset: none."""
-    languages: tuple[Annotated[str, Field(pattern="^[a-z]{2}$")], ...] = ()
+    languages: tuple[str, ...] = ()
     """Only documents in these languages (ISO 639-1, as "en"), and those whose language cannot be told, as of short texts; empty: all."""
     metadata: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Metadata by pattern of documents' names, above what their files say, as {"hr/*" = {access = ["hr"]}}; later patterns count more."""
@@ -104,6 +105,14 @@ class PrepareSettings(Section):
     """Of texts with page breaks, drop page numbers and all but the first of heads and feet that return on half of the pages."""
     control_characters: bool = True
     """Drop control characters, bidirectional overrides and byte order marks."""
+
+    @field_validator("languages")
+    @classmethod
+    def _languages_are_codes(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        for language in languages:
+            if not re.fullmatch("[a-z]{2}", language):
+                raise PydanticCustomError("language", "write each as its two letters, like en", {})
+        return languages
 
     @field_validator("chunk_overlap")
     @classmethod

@@ -121,15 +121,23 @@ class Project:
 
         return watch(self.workspace, self.settings, _roots(paths), self._progress, yes=yes, confirm=confirm)
 
-    def purge(self, sources: Sequence[str], *, redact: bool = False, confirm: Callable[[PurgeResult], bool] | None = None) -> PurgeResult:
+    def purge(
+        self,
+        sources: Sequence[str] = (),
+        *,
+        redact: bool = False,
+        missing: bool = False,
+        confirm: Callable[[PurgeResult], bool] | None = None,
+    ) -> PurgeResult:
         """Remove sources from corpus and index for good, and keep them out; ``redact`` blanks them in datasets and evaluations, too.
 
-        ``confirm`` is asked before anything is changed. The source files themselves are never touched.
+        ``missing`` means what an ingest removed because its files are gone. ``confirm`` is asked before anything is changed. The source
+        files themselves are never touched.
         """
         from ragtune.pipeline.purge import purge
 
         with self.workspace.lock("purge"):
-            return purge(self.workspace, self.settings, sources, self._progress, redact=redact, confirm=confirm)
+            return purge(self.workspace, self.settings, sources, self._progress, redact=redact, missing=missing, confirm=confirm)
 
     def undo_purge(self, sources: Sequence[str]) -> tuple[str, ...]:
         """Let the next ingest take purged sources in again."""

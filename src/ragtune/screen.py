@@ -136,7 +136,7 @@ def show_checks(checks: Sequence[Check]) -> None:
 def show_purge(result: PurgeResult) -> None:
     """What is purged, and who else holds it."""
     state = "gone from corpus and index" if result.done else "would go"
-    out.print(f"{', '.join(result.purged)}: {result.documents} documents {state}", markup=False, soft_wrap=True)
+    out.print(f"{', '.join(result.purged) or 'nothing'}: {result.documents} documents {state}", markup=False, soft_wrap=True)
     for held in result.held:
         what = "your own file: edit it yourself" if held.own else "blanked" if held.redacted else "holds it still: --redact blanks it"
         out.print(f"  {held.path}: {held.places} places, {what}", markup=False, soft_wrap=True)
