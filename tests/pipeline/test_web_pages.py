@@ -201,7 +201,9 @@ def test_a_sitemap_is_kept_to_its_host_and_may_list_itself(served: Site, opened:
 
 
 def test_a_robots_txt_leads_to_its_sitemaps_and_forbids_pages(served: Site, opened: Project) -> None:
-    served.pages["/robots.txt"] = Page(f"User-agent: *\nDisallow: /eskvale\nSitemap: {served.url('/sitemap.xml')}\n", "text/plain")
+    served.pages["/robots.txt"] = Page(
+        f"User-agent: *\nDisallow: /eskvale\nSitemap: {served.url('/robots.txt')}\nSitemap: {served.url('/sitemap.xml')}\n"
+    )
     result = opened.ingest([served.url("/robots.txt")])
     assert sources(opened) == [served.url("/calder"), served.url("/dunmere.html")]
     assert "robots.txt does not allow" in reasons(result, "left_out")[served.url("/eskvale")]
@@ -328,3 +330,29 @@ def test_a_copy_that_a_killed_run_left_half_written_is_fetched_again(served: Sit
 def test_without_any_source_pages_are_named_in_the_error(opened: Project) -> None:
     with pytest.raises(ProjectError, match="web pages"):
         opened.ingest()
+
+
+def test_a_whole_run_reads_pages_and_a_dry_one_fetches_nothing(served: Site, project: Path, tmp_path: Path) -> None:
+    for place in PLACES[:8]:
+        served.pages[f"/{place.lower()}"] = Page(html(place))
+    served.pages["/sitemap.xml"] = sitemap(*(served.url(f"/{place.lower()}") for place in PLACES[:8]))
+    questions = [
+        {
+            "id": f"{place}-{thing}",
+            "question": f"Who built the {thing} of {place}?",
+            "answers": [builder(place, thing)],
+            "document": served.url(f"/{place.lower()}"),
+            "evidence": f"was built by {builder(place, thing)} in stone",
+        }
+        for place in PLACES[:8]
+        for thing in ("bridge", "mill", "tower")
+    ]
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(json.dumps(question) + "\n" for question in questions), encoding="utf-8")
+    opened = Project(project, overrides=SET)
+    assert opened.run([served.url("/sitemap.xml")], [file], dry_run=True).forecast.total > 0
+    assert served.took() == []
+    result = opened.run([served.url("/sitemap.xml")], [file])
+    assert len(served.took()) == 9, "each address is asked once"
+    assert result.ingest is not None
+    assert (result.ingest.documents, result.evaluation is not None) == (8, True)

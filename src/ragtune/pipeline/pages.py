@@ -13,7 +13,7 @@ from ragtune.pipeline.copies import Copies, Copy, as_utf8, file_name
 from ragtune.pipeline.purged import Purged
 from ragtune.prepare import Filters, Source
 from ragtune.prepare.polite import NotAllowedError, Visitor
-from ragtune.prepare.sitemap import is_sitemap, listed, unpacked
+from ragtune.prepare.sitemap import Robots, is_sitemap, listed, unpacked
 from ragtune.prepare.web import Limits, normalise, site
 from ragtune.progress import Progress
 from ragtune.types import Reason
@@ -65,7 +65,10 @@ def find_pages(
         ReadError: one is no address of the web.
     """
     walk = _Walk(Copies(folder), web, filters, purged, progress, Visitor(Limits(web.largest, web.timeout, web.private), web.delay), ask)
-    for address in [normalise(address) for address in addresses]:
+    starts = [normalise(address) for address in addresses]
+    if ask and addresses:
+        progress.start("fetch")
+    for address in starts:
         walk.root(address)
     pages = walk.pages
     if ask and addresses:
@@ -96,8 +99,6 @@ class _Walk:
 
     def root(self, url: str) -> None:
         """What a user named."""
-        if self.ask:
-            self.progress.start("fetch")
         if url.endswith(site(url) + _ROBOTS):
             self._robots(url)
             return
@@ -112,9 +113,12 @@ class _Walk:
 
     def _robots(self, url: str) -> None:
         """Sitemaps that a robots.txt names."""
+        again = url in self._seen
         copy = self._look(url, whole=True)
-        named = [line.partition(":")[2].strip() for line in self._text(copy).splitlines() if line.lower().lstrip().startswith("sitemap:")]
-        if copy is not None and not named:
+        if copy is None or again:
+            return
+        named = Robots(self.copies.path(copy).read_bytes().decode("utf-8", errors="replace")).sitemaps
+        if not named:
             self._fail(url, f"{url} names no sitemap: give the address of one, or of single pages")
         for sitemap in self._own(url, named):
             self.root(sitemap)
@@ -140,8 +144,6 @@ class _Walk:
             waiting += [(each, inner) for each in fresh[:room] if (inner := self._inner(url, each)) is not None]
         if beyond:
             self.pages.left_out.append(Reason(root, f"{beyond} more addresses than web.pages = {self.web.pages} are left out: raise it"))
-        if self.ask:
-            self.progress.start("fetch", self.done + len(wanted))
         for page in wanted:
             if (copy := self._look(page)) is not None:
                 self._give(copy)
@@ -187,9 +189,6 @@ class _Walk:
         except ReadError:
             return None
         return data if is_sitemap(data) else None
-
-    def _text(self, copy: Copy | None) -> str:
-        return "" if copy is None else self.copies.path(copy).read_bytes().decode("utf-8", errors="replace")
 
     def _look(self, url: str, *, whole: bool = False) -> Copy | None:
         """The copy of an address as it is now, ``None`` where there is none; ``whole``: it lists pages, not known without it."""
