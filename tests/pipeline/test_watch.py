@@ -113,6 +113,15 @@ def test_what_is_wrong_in_a_later_round_is_told_and_mended_by_the_next(project: 
     assert (made.ingested.unchanged, made.ingested.removed) == (8, ())
 
 
+def test_patterns_and_single_files_are_followed(project: Path, sources: Sources) -> None:
+    rounds = Project(project).watch([sources.documents / "c*.md", sources.documents / "dunmere.md"])
+    assert sorted(names(next(rounds))) == ["calder.md", "dunmere.md"]
+    later(lambda: (sources.documents / "copper.md").write_text(document(PLACES[9], 2), encoding="utf-8"))
+    assert names(next(rounds)) == ["copper.md"]
+    later(lambda: (sources.documents / "dunmere.md").write_text(document(PLACES[10], 2), encoding="utf-8"))
+    assert names(next(rounds)) == ["dunmere.md"]
+
+
 def test_what_is_wrong_in_the_first_round_ends_it(project: Path, tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="does not exist"):
         next(Project(project).watch([tmp_path / "nowhere"]))

@@ -77,7 +77,7 @@ def watch(
         yield made
         due = asked + settings.web.recheck if settings.web.recheck and any(isinstance(root, str) for root in roots) else None
         retry = time.monotonic() + _RETRY_S if made.error else None
-        _wait(workspace, settings, paths, seen, min((each for each in (due, retry) if each is not None), default=None))
+        _wait(roots, seen, min((each for each in (due, retry) if each is not None), default=None))
 
 
 class FileHashes:
@@ -129,13 +129,13 @@ def _round(
             time.sleep(_EVERY_S)
 
 
-def _wait(workspace: Workspace, settings: Settings, paths: Sequence[Path | str], seen: object, until: float | None) -> None:
+def _wait(roots: Sequence[Path | str], seen: object, until: float | None) -> None:
     """Until the files differ from what was seen, and have come to rest; or until a time."""
     unrest = None
     last = seen
     while until is None or time.monotonic() < until:
         began = time.monotonic()
-        state = _look(source_paths(workspace, settings, paths))
+        state = _look(roots)
         took = time.monotonic() - began
         if state != seen:
             unrest = unrest or time.monotonic()
@@ -151,10 +151,10 @@ def _look(roots: Sequence[Path | str]) -> dict[str, _State | None]:
     Simpler than finding sources, and ten times as fast: what is one is for the round to say.
     """
     found: dict[str, _State | None] = {}
-    for root in roots:
-        if isinstance(root, Path):
-            for path in [str(root)] if root.exists() else glob.glob(str(root), recursive=True):  # noqa: PTH207 - patterns may be absolute
-                _look_into(path, found)
+    for root in [str(root) for root in roots if isinstance(root, Path)]:
+        there = not glob.has_magic(root) or os.path.lexists(root)
+        for path in [root] if there else glob.glob(root, recursive=True):  # noqa: PTH207 - patterns may be absolute
+            _look_into(path, found)
     return found
 
 
