@@ -17,6 +17,7 @@ from typing import Any
 
 import annotated_types
 import typer
+from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
 from ragtune.cli import app
@@ -176,7 +177,7 @@ def _kind(type_: Any) -> str:
         return f"{len(inner)} {_kind(inner[0])}s"
     if origin is tuple:
         return f"list of {_kind(inner[0]).replace(' or ', ', ')}"
-    return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", date: "date"}[type_]
+    return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", date: "date", JsonValue: "values"}[type_]
 
 
 def _toml(value: Any) -> str:

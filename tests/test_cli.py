@@ -338,7 +338,7 @@ def test_ingest_index_and_search_print_json_alone_on_stdout(run, project: Path, 
     (sources.documents / "broken.pdf").write_bytes(b"%PDF-1.4 no more")
     (sources.documents / "picture.xyz").write_bytes(b"\0\1\2")
     ingested = loaded(run("ingest", "--project", project, "--json"))
-    names = {"read", "skipped", "left_out", "duplicates", "removed", "unchanged", "documents", "chunks", "repairs", "seconds"}
+    names = {"read", "skipped", "left_out", "duplicates", "removed", "unchanged", "documents", "chunks", "repairs", "retagged", "seconds"}
     assert set(ingested) == names
     assert (ingested["documents"], len(ingested["read"])) == (8, 8)
     assert ingested["read"][0] == {"source": "ardmoor.md", "reason": "new"}

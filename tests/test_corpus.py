@@ -162,7 +162,7 @@ class TestSync:
         corpus.put_file("scan.pdf", "1", "k", [], skipped="no text")
         document, chunks = cut("b.md")
         corpus.put_file("b.md", "1", "k", [(document, chunks)])
-        corpus.set_duplicate("b.md", "copy of a.md", [])
+        corpus.set_duplicate("b.md", "copy of a.md", [], "a.md")
         assert corpus.skipped() == [Reason("scan.pdf", "no text")]
         assert corpus.duplicates() == [Reason("b.md", "copy of a.md")]
         assert corpus.documents() == []
@@ -399,8 +399,8 @@ class TestOpening:
         with contextlib.closing(Corpus(path)) as corpus:
             for source in ("a (9% alike)\n.md", "b.md", "c.md"):
                 corpus.put_file(source, "1", "k", [cut(source)])
-            corpus.set_duplicate("b.md", "same text as a (9% alike)\n.md", [])
-            corpus.set_duplicate("c.md", "nearly the same text as b.md (97% alike)", [])
+            corpus.set_duplicate("b.md", "same text as a (9% alike)\n.md", [], "a (9% alike)\n.md")
+            corpus.set_duplicate("c.md", "nearly the same text as b.md (97% alike)", [], "b.md")
             before = rows(corpus), corpus.generation, corpus.duplicates(), corpus.all_documents()
         path.rename(tmp_path / "new.db")
         with contextlib.closing(sqlite3.connect(path)) as db:
@@ -423,6 +423,20 @@ class TestOpening:
         with contextlib.closing(Corpus(path)) as corpus:
             corpus.put_file("d.md", "1", "k", [cut("d.md", "new")], repairs={"mojibake": 2})
             assert (corpus.repairs(), corpus.revision) == ({"mojibake": 2}, 1)
+
+    def test_a_corpus_of_format_3_is_brought_up_and_keeps_everything(self, tmp_path: Path) -> None:
+        path = tmp_path / "corpus.db"
+        with contextlib.closing(Corpus(path)) as corpus:
+            corpus.put_file("a.md", "1", "k", [cut("a.md")])
+            before = rows(corpus), corpus.generation, corpus.all_documents()
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("ALTER TABLE documents DROP COLUMN given")
+            db.execute("PRAGMA user_version = 3")
+        for _ in range(2):
+            with contextlib.closing(Corpus(path)) as corpus:
+                assert (rows(corpus), corpus.generation, corpus.all_documents()) == before
+        with contextlib.closing(Corpus(path)) as corpus:
+            assert corpus.give({"a.md": {"access": ["staff"]}}) == 1
 
     def test_a_torn_file_is_a_corpus_error_whenever_it_is_met(self, tmp_path: Path) -> None:
         path = tmp_path / "corpus.db"

@@ -18,7 +18,7 @@ from ragtune.models.choose import Task
 
 if TYPE_CHECKING:
     from ragtune.pipeline.consent import Confirm
-    from ragtune.pipeline.records import PurgeResult
+    from ragtune.pipeline.records import PurgeResult, WatchRound
     from ragtune.project import Project
 
 app = typer.Typer(
@@ -103,7 +103,7 @@ def _root(
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="The project's folder; made when absent.")] = Path(),
-    documents: Annotated[list[Path] | None, typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
+    documents: Annotated[list[str] | None, typer.Option("--documents", "-d", help="Files, folders and web addresses to ingest.")] = None,
     questions: Annotated[list[Path] | None, typer.Option("--questions", help="Question files or folders.")] = None,
 ) -> None:
     """Make a project: ragtune.toml with every default commented, .env.example, questions/.
@@ -135,7 +135,11 @@ def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def ingest(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders; default: `documents` in ragtune.toml.")] = None,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, folders, and addresses of web pages and sitemaps; default: `documents` in ragtune.toml."),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on: ingest and index again whenever a source changes, until Ctrl-C.")] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Then show what is in the corpus and what is not, and why; as a page with documents, too.")
     ] = False,
@@ -146,6 +150,7 @@ def ingest(
         str | None,
         typer.Option("--document", help="Only show this document beside its source and its chunks; a unique ending of its name will do."),
     ] = None,
+    yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -153,15 +158,23 @@ def ingest(
 ) -> None:
     """Make the corpus equal to the sources: read what is new or changed, remove what vanished, skip what is unchanged.
 
-    With --report it then says what is in the corpus by source, format, language and length, what was skipped, cut or dropped and why, and
-    writes a page in which documents stand beside their sources with the borders of their chunks.
+    With --watch the index follows, too, and --json prints a line for each round. With --report it then says what is in the corpus by
+    source, format, language and length, what was skipped, cut or dropped and why, and writes a page in which documents stand beside their
+    sources with the borders of their chunks.
 
-    Example: ragtune ingest ~/handbook --report
+    Examples: ragtune ingest ~/handbook https://example.org/sitemap.xml; ragtune ingest --report
     """
     if paths and (document or not sync):
         raise ConfigError("--document and --no-sync show what was ingested before: leave out the paths")
+    if yes and not watch:
+        raise ConfigError("--yes is about the embedding that --watch does: an ingest alone costs nothing")
+    if watch and (report or document or not sync):
+        raise ConfigError("--watch goes on until Ctrl-C: leave out --report, --no-sync and --document, and run them beside it")
     opened = _open(project, settings, quiet=quiet or as_json, create=not document)
-    if document:
+    if watch:
+        for made in opened.watch(paths or (), yes=yes, confirm=_confirm()):
+            _show_round(made, as_json)
+    elif document:
         _show(opened.preview(document), as_json, "show_preview")
     elif report or not sync:
         if sync:
@@ -169,6 +182,19 @@ def ingest(
         _show(opened.ingest_report(), as_json, "show_ingest_report")
     else:
         _show(opened.ingest(paths or ()), as_json, "show_ingest")
+
+
+def _show_round(made: WatchRound, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from ragtune.project import to_json
+
+        typer.echo(json.dumps(json.loads(to_json(made)), ensure_ascii=False))
+        return
+    from ragtune import screen
+
+    screen.show_round(made)
 
 
 @app.command()
@@ -188,7 +214,13 @@ def index(
 
 @app.command()
 def purge(
-    sources: Annotated[list[str], typer.Argument(help="Files or documents as `ragtune search` names them; a unique ending will do.")],
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Files or documents as `ragtune search` names them; a unique ending will do.")
+    ] = None,
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="Instead: all that ingests removed because its files are gone, where something still holds it."),
+    ] = False,
     redact: Annotated[bool, typer.Option("--redact", help="Blank the text in datasets, evaluations and caches as well.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take them off the list instead: the next ingest reads them again.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -203,12 +235,15 @@ def purge(
     Example: ragtune purge handbook/salaries.md --redact
     """
     opened = _open(project, settings, quiet=True)
+    if bool(sources) is missing or (missing and undo):
+        raise ConfigError("name what is to be purged, or say --missing for what is gone from the documents already")
     if undo:
-        _show(opened.undo_purge(sources), as_json, "show_undone")
+        _show(opened.undo_purge(sources or ()), as_json, "show_undone")
         return
     if not yes and not sys.stdin.isatty():
         raise ConfigError("a purge cannot be taken back: say --yes where nobody can be asked")
-    _show(opened.purge(sources, redact=redact, confirm=None if yes else _agrees), as_json, "show_purge")
+    result = opened.purge(sources or (), redact=redact, missing=missing, confirm=None if yes else _agrees)
+    _show(result, as_json, "show_purge")
 
 
 def _agrees(plan: PurgeResult) -> bool:
@@ -562,7 +597,7 @@ def ask(
 
 @app.command()
 def run(
-    documents: Annotated[list[Path] | None, typer.Option("--documents", "-d", help="Files and folders to ingest.")] = None,
+    documents: Annotated[list[str] | None, typer.Option("--documents", "-d", help="Files, folders and web addresses to ingest.")] = None,
     questions: Annotated[list[Path] | None, typer.Option("--questions", help="Question files or folders.")] = None,
     test: Annotated[list[Path] | None, typer.Option("--test", help="Question files that are the whole test split.")] = None,
     budget: Annotated[

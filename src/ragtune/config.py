@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import json
 import os
+import re
 import threading
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
 
@@ -45,6 +46,11 @@ def _check_name(name: str | None) -> str | None:
     except ConfigError as error:
         raise PydanticCustomError("model_name", "{why}", {"why": str(error)}) from None
     return name
+
+
+def is_address(item: str) -> bool:
+    """Whether something to ingest is an address, as ``https://host/page``, and no path."""
+    return "://" in item
 
 
 class Section(BaseModel):
@@ -85,6 +91,10 @@ class PrepareSettings(Section):
     """Bytes; larger files are left out; unset: none."""
     modified_since: date | None = None
     """Files last modified before this day (YYYY-MM-DD, local time) are left out; unset: none."""
+    languages: tuple[str, ...] = ()
+    """Only documents in these languages (ISO 639-1, as "en"), and those whose language cannot be told, as of short texts; empty: all."""
+    metadata: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Metadata by pattern of documents' names, above what their files say, as {"hr/*" = {access = ["hr"]}}; later patterns count more."""
     boilerplate: bool = True
     """Drop lines that web pages and print-outs carry around their text, as "Skip to content" and "All rights reserved"."""
     mojibake: bool = True
@@ -96,6 +106,14 @@ class PrepareSettings(Section):
     control_characters: bool = True
     """Drop control characters, bidirectional overrides and byte order marks."""
 
+    @field_validator("languages")
+    @classmethod
+    def _languages_are_codes(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        for language in languages:
+            if not re.fullmatch("[a-z]{2}", language):
+                raise PydanticCustomError("language", "write each as its two letters, like en", {})
+        return languages
+
     @field_validator("chunk_overlap")
     @classmethod
     def _overlap_leaves_something_new(cls, overlap: int, known: ValidationInfo) -> int:
@@ -103,6 +121,23 @@ class PrepareSettings(Section):
         if size is not None and overlap >= size:
             raise PydanticCustomError("overlap", "it must be less than prepare.chunk_size, which is {size}", {"size": size})
         return overlap
+
+
+class WebSettings(Section):
+    """Reading web pages and sitemaps, where http:// or https:// addresses stand among the documents."""
+
+    pages: int = Field(1000, ge=1)
+    """Most pages of one sitemap; those beyond, in its order, are left out."""
+    largest: int = Field(20_000_000, ge=1)
+    """Bytes of one page or sitemap, unpacked; larger ones are not read."""
+    timeout: float = Field(30.0, gt=0)
+    """Seconds for one page in all, from the connection to its last byte."""
+    delay: float = Field(1.0, ge=0)
+    """Seconds between two requests to a host, at least; longer where its robots.txt asks for it, up to 60."""
+    private: bool = False
+    """Allow private, loopback, link-local and reserved network addresses, for an intranet."""
+    recheck: float = Field(3600.0, ge=0)
+    """Seconds after which `ragtune ingest --watch` looks at web pages again; 0: never."""
 
 
 class EmbedSettings(Section):
@@ -310,10 +345,11 @@ class Settings(BaseSettings):
     )
 
     documents: tuple[str, ...] = ()
-    """Files and folders to ingest, relative to the project."""
+    """Files and folders to ingest, relative to the project, and addresses of web pages and sitemaps."""
     questions: tuple[str, ...] = ("questions",)
     """Question files (JSON Lines or SQuAD JSON) and folders of them, relative to the project."""
     prepare: PrepareSettings = PrepareSettings()
+    web: WebSettings = WebSettings()
     embed: EmbedSettings = EmbedSettings()
     index: IndexSettings = IndexSettings()
     retrieve: RetrieveSettings = RetrieveSettings()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragtune import doctor as checks
-from ragtune.config import BESIDE, SETTINGS_FILE, lend_token, load_settings, render_toml
+from ragtune.config import BESIDE, SETTINGS_FILE, is_address, lend_token, load_settings, render_toml
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.hosted.providers import is_hosted, price_name
 from ragtune.models import catalog
@@ -35,6 +35,7 @@ from ragtune.pipeline.records import (
     Trial,
     TuningJob,
     TuningPlan,
+    WatchRound,
     WeightResult,
 )
 from ragtune.progress import Progress, Silent
@@ -91,7 +92,7 @@ class Project:
         (folder / "questions").mkdir(parents=True, exist_ok=True)
         values: dict[str, Any] = {}
         if documents:
-            values["documents"] = [str(Path(item).resolve()) for item in documents]
+            values["documents"] = [str(item) for item in _roots(documents)]
         if questions:
             values["questions"] = [str(Path(item).resolve()) for item in questions]
         write_bytes(folder / SETTINGS_FILE, render_toml(values).encode())
@@ -105,11 +106,14 @@ class Project:
         return checks.run_checks(self.path, self.settings)
 
     def ingest(self, paths: Paths = ()) -> IngestResult:
-        """Make the corpus equal to its sources: ``paths``, else the setting ``documents``, else what was ingested last."""
+        """Make the corpus equal to its sources: ``paths``, else the setting ``documents``, else what was ingested last.
+
+        A path may be the address of a web page or of a sitemap.
+        """
         from ragtune.pipeline.ingest import ingest
 
         with self.workspace.lock("ingest"):
-            return ingest(self.workspace, self.settings, self._resolve(paths), self._progress)
+            return ingest(self.workspace, self.settings, _roots(paths), self._progress)
 
     def ingest_report(self) -> IngestReport:
         """What the last ingest made, as it stands in the corpus: by source, format, language and length, what is not in it and why."""
@@ -127,15 +131,32 @@ class Project:
 
         return preview_document(self.workspace, self.settings, document)
 
-    def purge(self, sources: Sequence[str], *, redact: bool = False, confirm: Callable[[PurgeResult], bool] | None = None) -> PurgeResult:
+    def watch(self, paths: Paths = (), *, yes: bool = False, confirm: Confirm | None = None) -> Iterator[WatchRound]:
+        """Ingest and index now and after each change of the sources, for ever; gives what each round did.
+
+        Web pages are looked at again each ``web.recheck`` seconds. Settings are those of now.
+        """
+        from ragtune.pipeline.watch import watch
+
+        return watch(self.workspace, self.settings, _roots(paths), self._progress, yes=yes, confirm=confirm)
+
+    def purge(
+        self,
+        sources: Sequence[str] = (),
+        *,
+        redact: bool = False,
+        missing: bool = False,
+        confirm: Callable[[PurgeResult], bool] | None = None,
+    ) -> PurgeResult:
         """Remove sources from corpus and index for good, and keep them out; ``redact`` blanks them in datasets and evaluations, too.
 
-        ``confirm`` is asked before anything is changed. The source files themselves are never touched.
+        ``missing`` means what an ingest removed because its files are gone. ``confirm`` is asked before anything is changed. The source
+        files themselves are never touched.
         """
         from ragtune.pipeline.purge import purge
 
         with self.workspace.lock("purge"):
-            return purge(self.workspace, self.settings, sources, self._progress, redact=redact, confirm=confirm)
+            return purge(self.workspace, self.settings, sources, self._progress, redact=redact, missing=missing, confirm=confirm)
 
     def undo_purge(self, sources: Sequence[str]) -> tuple[str, ...]:
         """Let the next ingest take purged sources in again."""
@@ -384,12 +405,17 @@ class Project:
         from ragtune.pipeline.run import run
 
         with contextlib.nullcontext() if dry_run else self.workspace.lock("run"):
-            given = self._resolve(documents), self._resolve(questions), self._resolve(test)
+            given = _roots(documents), self._resolve(questions), self._resolve(test)
             return run(self.workspace, self.settings, *given, budget, dry_run, self._progress, yes=yes, confirm=confirm)
 
     @staticmethod
     def _resolve(paths: Paths) -> list[Path]:
         return [Path(path).resolve() for path in paths]
+
+
+def _roots(items: Paths) -> list[Path | str]:
+    """Files and folders by their whole paths, web addresses as they are."""
+    return [item if isinstance(item, str) and is_address(item) else Path(item).resolve() for item in items]
 
 
 def _where(access: Sequence[str] | None, source: str | None, media_type: str | None) -> Where | None:

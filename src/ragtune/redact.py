@@ -28,6 +28,8 @@ _REFERENCES = frozenset(
 )
 _FIGURES = frozenset({"manifest.json", "report.json", "job.json", "plan.json", "ingest.json"})  # little but figures: long runs only
 _CACHES = {"generations": "generation", "replies": "reply"}  # rows that are made again where they are missed
+_RETRIEVAL = "retrieval-"  # folders of reports that show what was found, headings and first words
+_WORDS = re.compile(r"(<style.*?</style>|<script.*?</script>)|(?<=>)([^<>]+)(?=<)", re.DOTALL)
 _DATA = re.compile(r'(<script type="application/json"[^>]*>)(.*?)(</script>)', re.DOTALL)
 _TEXTS = frozenset({".html", ".md", ".txt", ".csv"})
 
@@ -98,23 +100,37 @@ class Forgotten:
             text = path.read_bytes().decode()
         except UnicodeDecodeError:
             return 0
-        short = path.name not in _FIGURES
+        retrieval = path.parent.name.startswith(_RETRIEVAL)
+        short = path.name not in _FIGURES or retrieval
         if path.suffix == ".jsonl":
             lines = [self._blank_json(line, short=short) for line in text.split("\n")]
             new, count = "\n".join(line for line, _ in lines), sum(n for _, n in lines)
         elif path.suffix == ".json":
             new, count = self._blank_json(text, short=short)
         elif path.suffix in _TEXTS:
-            new, count = self._blank_page(text)
+            new, count = self._blank_page(text, words=retrieval)
         else:
             return 0
         if count and write:
             write_bytes(path, new.encode())
         return count
 
-    def _blank_page(self, text: str) -> tuple[str, int]:
-        """Data in a page as JSON; of the rest long runs only, for it speaks of other things as well."""
+    def _blank_page(self, text: str, *, words: bool) -> tuple[str, int]:
+        """Data in a page as JSON; of the rest long runs only, for it speaks of other things as well.
+
+        Args:
+            text: of the page.
+            words: short runs, too, in what it shows.
+        """
         count = 0
+
+        def blank_words(match: re.Match[str]) -> str:
+            nonlocal count
+            if match[1]:
+                return match[1]
+            new, n = self.blank(match[2])
+            count += n
+            return new
 
         def blank_data(match: re.Match[str]) -> str:
             nonlocal count
@@ -124,6 +140,8 @@ class Forgotten:
             count += n
             return f"{match[1]}{new}{match[3]}"
 
+        if words:
+            text = _WORDS.sub(blank_words, text)
         new, n = self.blank(_DATA.sub(blank_data, text), short=False)
         return new, count + n
 

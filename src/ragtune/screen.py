@@ -6,7 +6,7 @@ import atexit
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ from ragtune.pipeline.records import (
     Trial,
     TuningJob,
     TuningPlan,
+    WatchRound,
     WeightResult,
 )
 from ragtune.rag import Answer
@@ -140,7 +141,7 @@ def show_checks(checks: Sequence[Check]) -> None:
 def show_purge(result: PurgeResult) -> None:
     """What is purged, and who else holds it."""
     state = "gone from corpus and index" if result.done else "would go"
-    out.print(f"{', '.join(result.purged)}: {result.documents} documents {state}", markup=False, soft_wrap=True)
+    out.print(f"{', '.join(result.purged) or 'nothing'}: {result.documents} documents {state}", markup=False, soft_wrap=True)
     for held in result.held:
         what = "your own file: edit it yourself" if held.own else "blanked" if held.redacted else "holds it still: --redact blanks it"
         out.print(f"  {held.path}: {held.places} places, {what}", markup=False, soft_wrap=True)
@@ -181,6 +182,21 @@ def show_preview(preview: Preview) -> None:
 
     out.print(preview_terminal(preview))
     out.print(Text.assemble("\npage: ", (preview.page, "cyan")), soft_wrap=True)
+
+
+def show_round(made: WatchRound) -> None:
+    """One line of ``ingest --watch``, what was not read below it, and what went wrong."""
+    at = datetime.fromisoformat(made.at).astimezone().strftime("%H:%M:%S")
+    if made.ingested is not None:
+        done = made.ingested
+        embedded = "" if made.indexed is None else f", {made.indexed.embedded} chunks embedded"
+        out.print(
+            f"{at} {len(done.read)} read, {len(done.removed)} removed, {len(done.skipped)} skipped{embedded}: "
+            f"{done.documents} documents in {done.chunks} chunks ({done.seconds + (made.indexed.seconds if made.indexed else 0):.1f} s)"
+        )
+        _reasons("skipped", done.skipped, 5)
+    if made.error is not None:
+        out.print(Text.assemble(f"{at} ", ("failed: ", "red"), made.error, " (it is tried again)"), soft_wrap=True)
 
 
 def show_index(result: IndexResult) -> None:

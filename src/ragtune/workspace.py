@@ -103,6 +103,11 @@ class Workspace:
         return self.folder / "loaded"
 
     @property
+    def web(self) -> Path:
+        """Copies of web pages as they were last fetched."""
+        return self.folder / "web"
+
+    @property
     def ledger(self) -> Path:
         """What hosted models answered, and what it cost."""
         return self.folder / "chat.db"

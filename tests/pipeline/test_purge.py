@@ -13,6 +13,7 @@ import pytest
 from ragtune import Project, cli
 from ragtune.errors import ProjectError
 from ragtune.hosted.ledger import Ledger
+from ragtune.pipeline import purge as purging
 from ragtune.types import Reply, Usage
 from tiny_project import write_project, write_sources
 
@@ -153,6 +154,64 @@ def test_the_command_asks_and_changes_nothing_where_nobody_agrees(project: Proje
         cli.main()
     assert json.loads(capsys.readouterr().out)["documents"] == 1
     assert holding(project.workspace.folder) == {}
+
+
+def test_what_an_ingest_removed_is_purged_where_datasets_and_evaluations_hold_it(project: Project) -> None:
+    project.evaluate_retrieval(split="train")
+    project.evaluate_retrieval(split="test")
+    retrieval = [name for name in holding(project.workspace.folder) if name.startswith("evaluations/retrieval-")]
+    assert {name.rpartition("/")[2] for name in retrieval} == {"report.json", "report.html"}, "the test proves nothing otherwise"
+    (documents(project) / "secret.md").unlink()
+    assert [each.source for each in project.ingest().removed] == ["secret.md"]
+    assert "corpus.db" in holding(project.workspace.folder), "free pages hold what was deleted"
+    listed = project.purge(missing=True)
+    assert (listed.purged, listed.documents, listed.done) == (("secret.md",), 0, True)
+    assert not any(name.startswith(("corpus.db", "index/")) for name in holding(project.workspace.folder))
+    assert {f".ragtune/{name}" for name in retrieval} <= {each.path for each in listed.held}
+    project.purge(missing=True, redact=True)
+    assert holding(project.workspace.folder) == {}
+    assert project.purge(missing=True).purged == ()
+    shutil.copy(documents(project) / "calder.md", documents(project) / "secret.md")
+    (documents(project) / "calder.md").unlink()
+    assert [each.source for each in project.ingest().read] == ["secret.md"], "it is not kept out of later ingests"
+
+
+def test_what_is_gone_already_may_be_purged_by_its_name_and_then_stays_out(project: Project) -> None:
+    secret = documents(project) / "secret.md"
+    secret.unlink()
+    project.ingest()
+    assert project.purge(["secret.md"], redact=True).purged == ("secret.md",)
+    assert holding(project.workspace.folder) == {}
+    secret.write_text(SECRET, encoding="utf-8")
+    assert [each.source for each in project.ingest().left_out] == ["secret.md"]
+
+
+def test_a_purge_of_what_is_missing_that_is_stopped_finds_it_again(project: Project, monkeypatch) -> None:
+    (documents(project) / "secret.md").unlink()
+    project.ingest()
+    whole, done = purging._blank, []
+
+    def stopping(workspace, forgotten, held):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(held.path)
+        return whole(workspace, forgotten, held)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purging, "_blank", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            project.purge(missing=True, redact=True)
+    assert holding(project.workspace.folder)
+    project.purge(missing=True, redact=True)
+    assert holding(project.workspace.folder) == {}
+
+
+def test_the_command_wants_names_or_missing_and_not_both(project: Project, monkeypatch, capsys) -> None:
+    for words in ([], ["secret.md", "--missing"], ["--missing", "--undo"]):
+        monkeypatch.setattr("sys.argv", ["ragtune", "purge", *words, "--yes", "--project", str(project.path)])
+        with pytest.raises(SystemExit, match="2"):
+            cli.main()
+        assert "--missing" in capsys.readouterr().err
 
 
 def test_a_source_that_is_not_there_is_an_error(project: Project) -> None:

@@ -52,6 +52,8 @@ SETTINGS = (
     "prepare.mojibake=false",
     "prepare.chunk_overlap=8",
     "index.backend=exact",
+    'prepare.metadata={"a*" = {language = "fr", access = ["staff"]}, "t.csv" = {language = "en"}}',
+    'prepare.languages=["en"]',
 )
 
 
@@ -107,7 +109,7 @@ def state(workspace: Path) -> dict[str, Any]:
         return {
             "files": corpus.files(),
             "documents": corpus.all_documents(),
-            "duplicates": (corpus.duplicates(), corpus.copies()),
+            "duplicates": (corpus.duplicates(), corpus.copies(), corpus.left_out()),
             "repairs": corpus.repairs(),
             "chunks": sorted((c.id, c.document, c.start, c.end, c.text, c.title, c.headings, c.prefix) for c in corpus.chunks(sorted(ids))),
             "fulltext": sorted((ids[row], prefix, text) for row, prefix, text in db.execute("SELECT rowid, prefix, text FROM fulltext")),

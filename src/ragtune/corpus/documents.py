@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ragtune.corpus.records import embedding_text
-from ragtune.types import Chunk, Document
+from ragtune.types import JSON, Chunk, Document
 
 
-def put_document(db: sqlite3.Connection, file: str, document: Document, chunks: Sequence[Chunk]) -> None:
-    """Write a document and its chunks over what was there of its source."""
+def put_document(db: sqlite3.Connection, file: str, document: Document, chunks: Sequence[Chunk], given: Mapping[str, JSON]) -> None:
+    """Write a document, its chunks, and the metadata that the project gives it, over what was there of its source."""
     values = {
         "source": document.source,
         "file": file,
@@ -21,12 +21,13 @@ def put_document(db: sqlite3.Connection, file: str, document: Document, chunks: 
         "hash": embedding_key(document.text),
         "media_type": document.media_type,
         "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
+        "given": json.dumps(dict(given), ensure_ascii=False),
     }
     row = db.execute(
-        "INSERT INTO documents (source, file, title, text, hash, media_type, metadata) "
-        "VALUES (:source, :file, :title, :text, :hash, :media_type, :metadata) "
+        "INSERT INTO documents (source, file, title, text, hash, media_type, metadata, given) "
+        "VALUES (:source, :file, :title, :text, :hash, :media_type, :metadata, :given) "
         "ON CONFLICT (source) DO UPDATE SET file = :file, title = :title, text = :text, hash = :hash, media_type = :media_type, "
-        "metadata = :metadata, duplicate = NULL, kept = NULL, sketch = CASE hash WHEN :hash THEN sketch END RETURNING id",
+        "metadata = :metadata, given = :given, duplicate = NULL, kept = NULL, sketch = CASE hash WHEN :hash THEN sketch END RETURNING id",
         values,
     ).fetchone()[0]
     put_chunks(db, row, document, chunks)

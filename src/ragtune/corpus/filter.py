@@ -13,9 +13,15 @@ IN_DOCUMENTS = "document IN (SELECT value FROM json_each(?))"
 
 def documents_where(db: sqlite3.Connection, where: Where) -> str:
     """Ids of the documents that may be found, as a JSON list."""
-    statement = "SELECT id, metadata FROM documents WHERE duplicate IS NULL AND source GLOB ? AND media_type GLOB ?"
+    statement = "SELECT id, metadata, given FROM documents WHERE duplicate IS NULL AND source GLOB ? AND media_type GLOB ?"
     found = db.execute(statement, (where.source or "*", where.media_type or "*"))
-    return json.dumps([id_ for id_, metadata in found if where.access is None or _may_see(metadata, where.access)])
+    return json.dumps([id_ for id_, metadata, given in found if where.access is None or _may_see(metadata, given, where.access)])
+
+
+def effective(metadata: str, given: str) -> dict[str, JSON]:
+    """A document's metadata: what the project says of it above what its file says, both as they are stored."""
+    merged: dict[str, JSON] = json.loads(metadata)  # not in SQL: SQLite refuses NaN, which a hostile file may hold
+    return merged if given == "{}" else {**merged, **json.loads(given)}
 
 
 def access_tags(value: JSON) -> frozenset[str]:
@@ -26,8 +32,8 @@ def access_tags(value: JSON) -> frozenset[str]:
     return frozenset(tag for tag in (str(each).strip(" \"'") for each in values) if tag)
 
 
-def _may_see(metadata: str, access: tuple[str, ...]) -> bool:
-    if '"access"' not in metadata:
+def _may_see(metadata: str, given: str, access: tuple[str, ...]) -> bool:
+    if '"access"' not in metadata and '"access"' not in given:
         return True
-    tags = access_tags(json.loads(metadata).get("access"))
+    tags = access_tags(effective(metadata, given).get("access"))
     return not tags or not tags.isdisjoint(access)

@@ -12,7 +12,8 @@ from pathlib import Path
 from ragtune.errors import CorpusError
 from ragtune.sqlite import BUSY_SECONDS, use_wal
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+_OLDEST = 2  # that is migrated
 APPLICATION_ID = 0x52414754  # "RAGT", in the file's header
 _BUGS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 _SCHEMA = """
@@ -31,7 +32,8 @@ CREATE TABLE documents (
     text TEXT NOT NULL,
     hash TEXT NOT NULL,         -- of the text
     media_type TEXT NOT NULL,
-    metadata TEXT NOT NULL,     -- JSON
+    metadata TEXT NOT NULL,     -- JSON: what its file says
+    given TEXT NOT NULL DEFAULT '{}',   -- JSON: what the project's settings say, which counts above it
     duplicate TEXT,             -- why it is left out of the index, else NULL
     kept TEXT,                  -- source of the document that is kept in its place
     sketch BLOB                 -- of its shingles, for finding what is nearly the same; NULL: not made yet
@@ -116,17 +118,23 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     version = _pragma(db, "user_version")
     if version > SCHEMA_VERSION:
         raise CorpusError(f"{path} has format {version} and this ragtune reads format {SCHEMA_VERSION}: update ragtune")
-    if version == SCHEMA_VERSION - 1:
+    if _OLDEST <= version < SCHEMA_VERSION:
         _migrate(db)
     elif version < SCHEMA_VERSION:
         raise CorpusError(f"{path} has the old format {version}: remove it and run 'ragtune ingest' again")
 
 
 def _migrate(db: sqlite3.Connection) -> None:
-    """From format 2, which named the kept document in the words of a reason only. No text, chunk or vector is touched."""
+    """From format 3, which had no metadata of the project's own, and 2, which named the kept document in the words of a reason only.
+
+    No text, chunk or vector is touched.
+    """
     db.execute("BEGIN IMMEDIATE")
     try:
-        if _pragma(db, "user_version") < SCHEMA_VERSION:  # another process may have done it while we waited
+        version = _pragma(db, "user_version")  # another process may have done it while we waited
+        if version < 4:
+            db.execute("ALTER TABLE documents ADD COLUMN given TEXT NOT NULL DEFAULT '{}'")
+        if version < 3:
             db.execute("ALTER TABLE files ADD COLUMN repairs TEXT NOT NULL DEFAULT '{}'")
             db.execute("ALTER TABLE documents ADD COLUMN kept TEXT")
             db.execute("ALTER TABLE documents ADD COLUMN sketch BLOB")
@@ -134,7 +142,7 @@ def _migrate(db: sqlite3.Connection) -> None:
                 match = _REASON.fullmatch(reason)
                 db.execute("UPDATE documents SET kept = ? WHERE id = ?", (match and (match["near"] or match["same"]), id_))
             db.execute("DELETE FROM meta WHERE name = 'deduped'")
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")

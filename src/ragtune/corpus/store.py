@@ -18,14 +18,14 @@ import numpy as np
 
 from ragtune.corpus import fulltext, vectors
 from ragtune.corpus.documents import drop_document, embedding_key, put_chunks, put_document
-from ragtune.corpus.filter import IN_DOCUMENTS, documents_where
+from ragtune.corpus.filter import IN_DOCUMENTS, documents_where, effective
 from ragtune.corpus.records import FileState, Overview, Stats, TextEntry, embedding_text
 from ragtune.corpus.schema import open_database, sqlite_errors
 from ragtune.corpus.vectors import batches, marks
 from ragtune.errors import CorpusError
 from ragtune.protocols import Float32, Int64
 from ragtune.sqlite import forget_pages
-from ragtune.types import Chunk, Document, Reason, Where
+from ragtune.types import JSON, Chunk, Document, Reason, Where
 
 _TEXTS_KEPT = 64
 
@@ -76,6 +76,7 @@ class Corpus:
         documents: Sequence[tuple[Document, Sequence[Chunk]]],
         skipped: str | None = None,
         repairs: Mapping[str, int] | None = None,
+        given: Mapping[str, Mapping[str, JSON]] | None = None,
     ) -> None:
         """Replace everything of one file in one transaction; a chunk whose id and prefix stay keeps its row, and so its vector.
 
@@ -86,6 +87,7 @@ class Corpus:
             documents: what was read, each with its chunks; empty where it was skipped.
             skipped: why nothing was read.
             repairs: what cleaning did to its text, and how often.
+            given: metadata above that of the file, by source.
 
         Raises:
             ValueError: a chunk is not the stretch of its document that it says it is.
@@ -102,7 +104,7 @@ class Corpus:
                 if source not in kept:
                     drop_document(db, row)
             for document, chunks in documents:
-                put_document(db, name, document, chunks)
+                put_document(db, name, document, chunks, (given or {}).get(document.source, {}))
 
     def remove_files(self, names: Iterable[str]) -> None:
         """Remove files with all that came from them."""
@@ -159,8 +161,8 @@ class Corpus:
         return self._documents("WHERE duplicate IS NULL")
 
     def all_documents(self) -> list[Document]:
-        """Every document that was read, duplicates included, by source."""
-        return self._documents("")
+        """Every document that was read, duplicates included, by source; not those that a filter leaves out."""
+        return self._documents("WHERE duplicate IS NULL OR kept IS NOT NULL")
 
     def document(self, source: str) -> Document:
         """One document.
@@ -174,8 +176,26 @@ class Corpus:
         return found[0]
 
     def duplicates(self) -> list[Reason]:
-        """Documents left out, with the reason."""
-        return self._reasons("SELECT source, duplicate FROM documents WHERE duplicate IS NOT NULL ORDER BY source")
+        """Documents left out because another is kept in their place, with the reason."""
+        return self._reasons("SELECT source, duplicate FROM documents WHERE kept IS NOT NULL ORDER BY source")
+
+    def left_out(self) -> list[Reason]:
+        """Documents that a filter leaves out, with the reason."""
+        return self._reasons("SELECT source, duplicate FROM documents WHERE duplicate IS NOT NULL AND kept IS NULL ORDER BY source")
+
+    def give(self, wanted: Mapping[str, Mapping[str, JSON]]) -> int:
+        """Set the metadata that the project gives, of all documents: those named get theirs, the others none. How many changed.
+
+        It is in force for the next search; no chunk, vector or index changes.
+        """
+        with self._transaction() as db:
+            changed = [
+                (new, source)
+                for source, old in db.execute("SELECT source, given FROM documents").fetchall()
+                if (new := json.dumps(dict(wanted.get(source, {})), ensure_ascii=False)) != old
+            ]
+            db.executemany("UPDATE documents SET given = ? WHERE source = ?", changed)
+        return len(changed)
 
     def copies(self) -> dict[str, str]:
         """Documents left out, to the one that is kept in the place of each."""
@@ -193,13 +213,13 @@ class Corpus:
     def overview(self) -> list[Overview]:
         """Every document that was read, by source."""
         statement = (
-            "SELECT source, file, media_type, length(text), coalesce(n, 0), duplicate IS NOT NULL, metadata FROM documents "
+            "SELECT source, file, media_type, length(text), coalesce(n, 0), duplicate IS NOT NULL, metadata, given FROM documents "
             "LEFT JOIN (SELECT document, count(*) AS n FROM chunks GROUP BY document) ON document = id ORDER BY source"
         )
         found = []
         with self._snapshot() as db:
-            for source, file, media_type, characters, chunks, duplicate, text in db.execute(statement):
-                metadata = json.loads(text) if '"language"' in text or '"pages_without_text"' in text else {}
+            for source, file, media_type, characters, chunks, duplicate, *said in db.execute(statement):
+                metadata = effective(*said) if any('"language"' in each or '"pages_without_text"' in each for each in said) else {}
                 language, empty = str(metadata.get("language") or ""), metadata.get("pages_without_text")
                 pages = len(empty) if isinstance(empty, list) else 0
                 found.append(Overview(source, file, media_type, language, characters, chunks, bool(duplicate), pages))
@@ -211,6 +231,12 @@ class Corpus:
             return {
                 name: json.loads(made) for name, made in db.execute("SELECT name, repairs FROM files WHERE repairs != '{}' ORDER BY name")
             }
+
+    def languages(self) -> dict[str, JSON]:
+        """What the metadata of documents says of their language, by source."""
+        with self._snapshot() as db:
+            rows = db.execute("SELECT source, metadata, given FROM documents").fetchall()
+        return {source: effective(*said).get("language") for source, *said in rows if any('"language"' in each for each in said)}
 
     def sources(self) -> list[tuple[str, str]]:
         """Every document with its file, by source."""
@@ -415,8 +441,8 @@ class Corpus:
 
     def _documents(self, where: str, values: Sequence[str] = ()) -> list[Document]:
         with self._snapshot() as db:
-            rows = db.execute(f"SELECT source, title, text, media_type, metadata FROM documents {where} ORDER BY source", values)  # noqa: S608
-            return [Document(source, title, text, kind, json.loads(metadata)) for source, title, text, kind, metadata in rows]
+            rows = db.execute(f"SELECT source, title, text, media_type, metadata, given FROM documents {where} ORDER BY source", values)  # noqa: S608
+            return [Document(source, title, text, kind, effective(*said)) for source, title, text, kind, *said in rows]
 
     def _reasons(self, statement: str) -> list[Reason]:
         with self._snapshot() as db:

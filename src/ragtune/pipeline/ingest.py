@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragtune import build
-from ragtune.config import Settings
+from ragtune.config import Settings, is_address
 from ragtune.corpus import Corpus, FileState, TextEntry
-from ragtune.errors import ConfigError, ProjectError
+from ragtune.errors import ConfigError, MissingExtraError, ProjectError
 from ragtune.pipeline.dataset import question_files
 from ragtune.pipeline.purged import Purged, read_purged
 from ragtune.pipeline.records import IngestResult
@@ -26,19 +26,26 @@ from ragtune.prepare import (
     Source,
     Text,
     Unreadable,
+    can_tell_languages,
     chunk_document,
     duplicates_among,
     filter_sources,
     find_sources,
+    given_metadata,
     holds_records,
     read_sources,
     reader_version,
+    refuses_language,
     sketch,
     sketch_version,
+    unused_rules,
 )
 from ragtune.progress import Progress
 from ragtune.types import Chunk, Document, Reason
 from ragtune.workspace import Workspace, hash_file, now, stage_key, write_json
+
+if TYPE_CHECKING:
+    from ragtune.pipeline.pages import Pages
 
 VERSION = 1
 FLUSH_S = 0.5
@@ -54,18 +61,27 @@ _SKETCHES = 500  # texts sketched in one transaction
 
 
 def ingest(
-    workspace: Workspace, settings: Settings, paths: Sequence[Path], progress: Progress, *, questions: Sequence[Path] = ()
+    workspace: Workspace,
+    settings: Settings,
+    paths: Sequence[Path | str],
+    progress: Progress,
+    *,
+    questions: Sequence[Path] = (),
+    pages: Pages | None = None,
+    hash_of: Callable[[Path], str] | None = None,
 ) -> IngestResult:
-    """Sync the corpus with files and folders.
+    """Sync the corpus with files, folders and web pages.
 
     Each file is one transaction, so a killed ingest keeps what it read and the next one goes on from there.
 
     Args:
         workspace: of the project.
         settings: prepare and embed are read.
-        paths: what to ingest; empty takes the setting ``documents``, else what was ingested last.
+        paths: what to ingest, web addresses as text; empty takes the setting ``documents``, else what was ingested last.
         progress: told what goes on.
         questions: files that hold questions, besides those of the setting ``questions``; they are never documents.
+        pages: what :func:`look_at_pages` gave for the same paths; ``None`` looks now.
+        hash_of: SHA-256 of a file's bytes; ``None`` reads them.
 
     Raises:
         ProjectError: nothing was named and nothing was ingested before.
@@ -74,15 +90,22 @@ def ingest(
     started = time.monotonic()
     roots = source_paths(workspace, settings, paths)
     if not roots:
-        raise ProjectError("nothing to ingest: name files or folders, or set documents in ragtune.toml")
+        raise ProjectError("nothing to ingest: name files, folders or web pages, or set documents in ragtune.toml")
+    if settings.prepare.languages and not can_tell_languages():
+        raise MissingExtraError("documents", "py3langid")
     unreadable: list[Unreadable] = []
-    found = find_sources(roots, unreadable.append)
+    found = find_sources([root for root in roots if isinstance(root, Path)], unreadable.append)
+    pages = pages or look_at_pages(workspace, settings, roots, progress)
+    found += pages.sources if pages else []
     sources = without_questions(workspace, settings, found, questions)
     asking = sorted({source.name for source in found} - {source.name for source in sources})
     if asking:
         progress.note(f"left out of the documents, as they hold the questions: {', '.join(asking)}")
     sources, left_out = filter_sources(sources, _filters(settings))
-    hashes, gone = _hashes(sources, unreadable)
+    hashes, gone = _hashes(sources, unreadable, hash_of or hash_file)
+    if pages is not None:
+        left_out += pages.left_out
+        gone += pages.skipped
     purged = read_purged(workspace)
     left_out += purged.remove(hashes)
     sources = [source for source in sources if source.name in hashes]
@@ -97,8 +120,13 @@ def ingest(
                 f"{settings_changed} unchanged files are read again, because readers, rules of cleaning or chunk settings changed"
             )
         # What cannot be looked at now has not vanished: its documents stay.
-        vanished = sorted(name for name in known.keys() - hashes.keys() if not any(each.hides(name) for each in unreadable))
+        vanished = sorted(name for name in known.keys() - hashes.keys() if not _hidden(name, unreadable, pages))
         corpus.remove_files(vanished)
+        retagged = corpus.give(
+            {source: given_metadata(source, file, settings.prepare.metadata) for source, file in corpus.sources()}
+            if settings.prepare.metadata
+            else {}
+        )
         reasons = _read(workspace, corpus, settings, changed, hashes, keys, known, purged, progress)
         dedupe(workspace, corpus, settings)
         stats = corpus.stats()
@@ -113,29 +141,67 @@ def ingest(
             chunks=stats.chunks,
             seconds=round(time.monotonic() - started, 3),
             repairs=corpus.repairs(),
-            left_out=tuple(left_out),
+            left_out=(*left_out, *corpus.left_out()),
+            retagged=retagged,
         )
         _keep_outcome(corpus, result)
+        unused = unused_rules(corpus.sources(), settings.prepare.metadata)
     _write_counts(workspace, settings, result)
     progress.finish(
         "ingest",
         f"{len(result.read)} files read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
         f"{len(duplicates)} duplicates: {result.documents} documents, {result.chunks} chunks",
     )
-    if left_out:
-        progress.note(f"{len(left_out)} files left out by filters or the purge list")
+    if result.left_out:
+        progress.note(f"{len(result.left_out)} sources left out by filters or the purge list")
+    if retagged:
+        progress.note(f"{retagged} documents that were there have other metadata now, by prepare.metadata")
+    for pattern in unused:
+        progress.note(f'prepare.metadata: "{pattern}" fits no document')
     for reason in result.skipped[:5]:
         progress.note(f"skipped {reason.source}: {reason.reason}")
     return result
 
 
-def _hashes(sources: Sequence[Source], unreadable: list[Unreadable]) -> tuple[dict[str, str], list[Reason]]:
+def look_at_pages(
+    workspace: Workspace, settings: Settings, roots: Sequence[Path | str], progress: Progress, *, ask: bool = True
+) -> Pages | None:
+    """Bring the copies of the roots' web pages up to date.
+
+    Args:
+        workspace: of the project.
+        settings: web and the filters of prepare are read.
+        roots: what is ingested.
+        progress: told what goes on.
+        ask: fetch what is new or changed; else only the copies are looked at, and nothing is written.
+
+    Returns:
+        ``None`` where no root is a web address and none was.
+    """
+    addresses = [root for root in roots if isinstance(root, str)]
+    if not addresses and not workspace.web.is_dir():
+        return None
+    try:
+        from ragtune.pipeline.pages import find_pages
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("documents", error.name or "urllib3") from error
+    return find_pages(workspace.web, settings.web, addresses, _filters(settings), read_purged(workspace), progress, ask=ask)
+
+
+def _hidden(name: str, unreadable: Sequence[Unreadable], pages: Pages | None) -> bool:
+    """Whether a source that was not found may be there all the same."""
+    if is_address(name):
+        return pages is not None and pages.hides(name)
+    return any(each.hides(name) for each in unreadable)
+
+
+def _hashes(sources: Sequence[Source], unreadable: list[Unreadable], hash_of: Callable[[Path], str]) -> tuple[dict[str, str], list[Reason]]:
     """Hash by name, and what vanished since it was found; a file that cannot be opened joins the unreadable ones."""
     hashes: dict[str, str] = {}
     gone: list[Reason] = []
     for source in sources:
         try:
-            hashes[source.name] = hash_file(source.path)
+            hashes[source.name] = hash_of(source.path)
         except FileNotFoundError:
             gone.append(Reason(source.name, "it vanished before it was read"))
         except OSError as error:
@@ -150,17 +216,18 @@ def _skipped(corpus: Corpus, unreadable: Sequence[Unreadable], gone: Sequence[Re
     return tuple(reasons[name] for name in sorted(reasons))
 
 
-def source_paths(workspace: Workspace, settings: Settings, paths: Sequence[Path]) -> list[Path]:
+def source_paths(workspace: Workspace, settings: Settings, paths: Sequence[Path | str]) -> list[Path | str]:
     """What to ingest: the paths given, else the setting ``documents``, else what was ingested last; always what loaders gave as well."""
-    loaded = [workspace.loaded] if workspace.loaded.is_dir() else []
+    loaded: list[Path | str] = [workspace.loaded] if workspace.loaded.is_dir() else []
     if paths:
         return [*paths, *loaded]
     if settings.documents:
-        return [*(workspace.project / item for item in settings.documents), *loaded]
+        return [*(item if is_address(item) else workspace.project / item for item in settings.documents), *loaded]
     if not workspace.corpus.is_file():
         return loaded
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        return [*(Path(item) for item in json.loads(corpus.meta(_SOURCES) or "[]")), *loaded]
+        last = json.loads(corpus.meta(_SOURCES) or "[]")
+    return [*(item if is_address(item) else Path(item) for item in last), *loaded]
 
 
 def without_questions(workspace: Workspace, settings: Settings, sources: Sequence[Source], given: Sequence[Path]) -> list[Source]:
@@ -214,7 +281,8 @@ def _read(
                 documents = [document for document in result.documents or () if document.source not in purged.sources]
                 cut = [(document, _chunks(workspace, document, settings)) for document in documents]
                 skipped = (result.reason or "nothing was read") if result.documents is None else _listed(result.skipped)
-                corpus.put_file(name, hashes[name], keys[name], cut, skipped, result.repairs)
+                given = {each.source: given_metadata(each.source, name, settings.prepare.metadata) for each in documents}
+                corpus.put_file(name, hashes[name], keys[name], cut, skipped, result.repairs, given)
                 if result.documents is not None:
                     why = "new" if name not in known else "changed" if known[name].hash != hashes[name] else "settings changed"
                     reasons.append(Reason(name, why))
@@ -235,27 +303,39 @@ def _batches(results: Iterable[ReadResult]) -> Iterator[list[ReadResult]]:
 
 
 def dedupe(workspace: Workspace, corpus: Corpus, settings: Settings) -> None:
-    """Leave duplicates out of the index, and take in again what no longer is one.
+    """Leave duplicates and other languages out of the index, and take in again what no longer is one.
 
     All documents are compared, not only new ones, so the result does not depend on the order in which they came.
     """
-    state = f"{corpus.revision} {settings.prepare.near_duplicates}"
+    prepare = settings.prepare
+    state = f"{corpus.revision} {prepare.near_duplicates} {_language_rules(settings)}"
     if corpus.meta(_DEDUPED) == state:
         return
-    known = {text.source: text for text in corpus.texts()}
-    sketches = _sketches(corpus, known) if settings.prepare.near_duplicates < 1 else {}
+    entries = corpus.texts()
+    told = corpus.languages() if prepare.languages else {}
+    foreign = {source: reason for source, language in told.items() if (reason := refuses_language(language, prepare.languages))}
+    known = {entry.source: entry for entry in entries if entry.source not in foreign}
+    sketches = _sketches(corpus, known) if prepare.near_duplicates < 1 else {}
     texts = [Text(each.source, each.media_type, each.hash, sketches.get(each.source, b"")) for each in known.values()]
-    found = duplicates_among(texts, lambda source: corpus.document(source).text, settings.prepare.near_duplicates)
-    wanted = {each.source: each for each in found}
-    marked = {each.source: (each.reason, each.kept) for each in known.values() if each.reason is not None}
+    found = duplicates_among(texts, lambda source: corpus.document(source).text, prepare.near_duplicates)
+    out: dict[str, tuple[str, str | None]] = {each.source: (each.reason, each.kept) for each in found}
+    out |= {source: (reason, None) for source, reason in foreign.items()}
+    marked = {each.source: (each.reason, each.kept) for each in entries if each.reason is not None}
     with corpus.batch():
-        for source in sorted(wanted.keys() | marked.keys()):
-            copy = wanted.get(source)
-            if copy is None:
+        for source in sorted(out.keys() | marked.keys()):
+            reason, kept = out.get(source, (None, None))
+            if reason is None:
                 corpus.set_duplicate(source, None, _chunks(workspace, corpus.document(source), settings))
-            elif (copy.reason, copy.kept) != marked.get(source):
-                corpus.set_duplicate(source, copy.reason, [], copy.kept)
+            elif (reason, kept) != marked.get(source):
+                corpus.set_duplicate(source, reason, [], kept)
         corpus.set_meta(_DEDUPED, state)
+
+
+def _language_rules(settings: Settings) -> str:
+    """All of the settings that decides which languages are left out."""
+    prepare = settings.prepare
+    stated = {pattern: each["language"] for pattern, each in prepare.metadata.items() if "language" in each}
+    return json.dumps([prepare.languages, stated if prepare.languages else {}])
 
 
 def _sketches(corpus: Corpus, known: Mapping[str, TextEntry]) -> dict[str, bytes]:
@@ -328,7 +408,7 @@ def _keys(settings: Settings, sources: Sequence[Source]) -> dict[str, str]:
     by_kind: dict[tuple[str, bool], str] = {}
     keys = {}
     for source in sources:
-        kind = reader_version(source.name), fields != Fields() and holds_records(source.name)
+        kind = reader_version(source.like), fields != Fields() and holds_records(source.like)
         if kind not in by_kind:
             by_kind[kind] = stage_key("ingest", VERSION, {**read, "fields": asdict(fields)} if kind[1] else read, kind[0])
         keys[source.name] = by_kind[kind]

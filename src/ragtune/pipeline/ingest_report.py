@@ -18,7 +18,7 @@ from ragtune.config import Settings
 from ragtune.corpus import Corpus, Overview, embedding_text
 from ragtune.errors import ProjectError, RagtuneError, ReadError
 from ragtune.hosted.providers import is_hosted
-from ragtune.pipeline.ingest import OUTCOME, fields_of, rules_on, source_paths
+from ragtune.pipeline.ingest import OUTCOME, fields_of, look_at_pages, rules_on, source_paths
 from ragtune.prepare.preview import Preview, original_text, preview_chunks
 from ragtune.prepare.report import (
     FORMATS,
@@ -35,7 +35,7 @@ from ragtune.prepare.report import (
 )
 from ragtune.prepare.report_page import render_preview, render_report
 from ragtune.prepare.sources import Source, find_sources
-from ragtune.progress import Progress
+from ragtune.progress import Progress, Silent
 from ragtune.types import Document, Reason, Where
 from ragtune.workspace import Workspace, hash_file, write_bytes
 
@@ -217,12 +217,15 @@ class _Looker:
         self._files = corpus.files()
         self._file_of = dict(corpus.sources())
         self._copies = corpus.copies()
-        self._reasons = {each.source: each.reason for each in corpus.duplicates()}
+        self._reasons = {each.source: each.reason for each in [*corpus.duplicates(), *corpus.left_out()]}
         self._hashes: dict[str, str] = {}
+        roots = source_paths(workspace, settings, ())
+        pages = look_at_pages(workspace, settings, roots, Silent(), ask=False)
         try:
-            self._sources = {source.name: source for source in find_sources(source_paths(workspace, settings, ()))}
+            files = find_sources([root for root in roots if isinstance(root, Path)])
         except ReadError:  # what was ingested lies there no more
-            self._sources = {}
+            files = []
+        self._sources = {source.name: source for source in [*files, *(pages.sources if pages else ())]}
 
     def at(self, source: str, longest: int | None, *, read: bool) -> Preview:
         """One document; ``read`` has its file read again where it is no text."""

@@ -12,19 +12,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ragtune import build
 from ragtune.config import Settings
 from ragtune.corpus import Corpus
 from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_hosted
+from ragtune.pipeline.copies import Copies, is_about
 from ragtune.pipeline.dataset import question_files
 from ragtune.pipeline.index import build_index
 from ragtune.pipeline.ingest import dedupe
 from ragtune.pipeline.purged import Entry, read_purged, write_purged
 from ragtune.pipeline.records import Held, PurgeResult
 from ragtune.progress import Progress
-from ragtune.redact import Forgotten
+from ragtune.redact import BLANK, Forgotten
 from ragtune.types import Reason
 from ragtune.workspace import Workspace, now
 
@@ -36,6 +38,7 @@ def purge(
     progress: Progress,
     *,
     redact: bool = False,
+    missing: bool = False,
     confirm: Callable[[PurgeResult], bool] | None = None,
 ) -> PurgeResult:
     """Remove sources for good.
@@ -49,6 +52,8 @@ def purge(
         names: of files or documents; a unique ending will do. Files with the same bytes go with them.
         progress: told what goes on.
         redact: blank the text in datasets, evaluations and caches as well.
+        missing: instead of ``names``, what an ingest removed because its files are gone, as far as datasets and evaluations hold it. It is
+            not kept out of later ingests: nothing of it lies among the documents.
         confirm: asked, with what would be done, before anything is changed; ``None`` goes on.
 
     Raises:
@@ -56,17 +61,22 @@ def purge(
     """
     started = time.monotonic()
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        files, documents = _find(workspace, corpus, names)
+        files, documents = (_missing(workspace, corpus), set[str]()) if missing else _find(workspace, corpus, names)
         gone = _sources(corpus, files, documents)
-        copies = _copies(corpus, gone)
+        same = _copies(corpus, gone)
         forgotten = Forgotten(_texts(workspace, corpus, gone, files, documents), _staying(corpus, gone))
-        held = list(_held(workspace, settings, forgotten))
-        plan = PurgeResult(tuple(sorted(files | documents)), len(gone), tuple(held), copies, _tuned(workspace, held))
+        copies = Copies(workspace.web)
+        held = list(_held(workspace, settings, forgotten, {path for name in files for path in copies.files(name)}))
+        plan = PurgeResult(tuple(sorted(files | documents)), len(gone), tuple(held), same, _tuned(workspace, held))
         if confirm is not None and not confirm(plan):
             return plan
-        _remember(workspace, corpus, files, documents)
-        if redact:
+        if not missing:
+            _remember(workspace, corpus, files, documents)
+        if redact:  # passages last: until then a purge that is run again finds what is to be forgotten in them
+            held.sort(key=lambda each: (each.path.endswith("passages.jsonl"), each.path))
             held = [replace(each, redacted=_blank(workspace, forgotten, each)) for each in held]
+        for name in files:
+            copies.drop(name)
         corpus.remove_documents(gone)
         corpus.remove_files(files)
         # Gone from the answers at once, though the next lines may take a while: the index files belong to no generation any more.
@@ -112,9 +122,11 @@ def _find(workspace: Workspace, corpus: Corpus, names: Sequence[str]) -> tuple[s
     files: set[str] = set()
     documents: set[str] = set()
     for name in names:
-        fitting = [each for each in (states, known, earlier) if name in each] or [
-            each for each in (states, known) if sum(other.endswith(f"/{name}") for other in each) == 1
-        ]
+        fitting = (
+            [each for each in (states, known, earlier) if name in each]
+            or [each for each in (states, known) if sum(other.endswith(f"/{name}") for other in each) == 1]
+            or [each for each in [[document for document, _ in _mentions(workspace)]] if name in each]
+        )
         if not fitting:
             raise ProjectError(f"there is no source {name!r} in the corpus, or several end so: 'ragtune search' shows their names")
         found = next(other for other in fitting[0] if other == name or (name not in fitting[0] and other.endswith(f"/{name}")))
@@ -141,11 +153,32 @@ def _texts(workspace: Workspace, corpus: Corpus, gone: Sequence[str], files: set
     for source in gone:
         document = corpus.document(source)
         yield f"{document.title}\n\n{document.text}"
-    for path in workspace.folder.glob("*/*/passages.jsonl"):
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            passage = json.loads(line) if line else {"document": ""}
-            if passage["document"] in documents or passage["document"].partition("#")[0] in files or passage["document"] in files:
-                yield f"{passage['title']}\n\n{passage['prefix']}\n\n{passage['text']}"
+    for source, text in _mentions(workspace):
+        if source in documents or source.partition("#")[0] in files or source in files:
+            yield text
+
+
+def _mentions(workspace: Workspace) -> Iterator[tuple[str, str]]:
+    """Every text of a document that datasets and evaluations hold, with the document's source; the same may come often."""
+    for path in sorted([*workspace.folder.glob("datasets/*/*.json*"), *workspace.folder.glob("evaluations/*/*.json*")]):
+        text = path.read_text(encoding="utf-8")
+        for part in text.split("\n") if path.suffix == ".jsonl" else [text]:
+            yield from _named_texts(json.loads(part) if part.strip() else None)
+
+
+def _named_texts(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        source, text = value.get("document"), value.get("text")
+        if isinstance(source, str) and isinstance(text, str):
+            yield source, "\n\n".join(filter(None, [value.get("title"), value.get("prefix"), text]))
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _named_texts(each)
+
+
+def _missing(workspace: Workspace, corpus: Corpus) -> set[str]:
+    """Sources that the corpus does not have and of which something is held that was not blanked."""
+    there = {source for source, _ in corpus.sources()}
+    return {source for source, text in _mentions(workspace) if source not in there and BLANK not in text}
 
 
 def _staying(corpus: Corpus, gone: Sequence[str]) -> Iterator[str]:
@@ -156,14 +189,11 @@ def _staying(corpus: Corpus, gone: Sequence[str]) -> Iterator[str]:
             yield f"{document.title}\n\n{document.text}"
 
 
-def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten) -> Iterator[Held]:
-    """Files besides the corpus and the index that hold the text; question files are the user's own."""
+def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten, going: set[Path]) -> Iterator[Held]:
+    """Files besides the corpus and the index that hold the text, and do not go with it; question files are the user's own."""
+    kept = {workspace.corpus, workspace.purged, *going}
     for path in sorted(workspace.folder.rglob("*")):
-        if (
-            path.is_file()
-            and path not in (workspace.corpus, workspace.purged)
-            and not {workspace.index, workspace.reports} & {*path.parents}
-        ):
+        if path.is_file() and path not in kept and not {workspace.index, workspace.reports} & {*path.parents} and not is_about(path):
             places = forgotten.blank_file(path, write=False)
             if places:
                 yield Held(path.relative_to(workspace.project).as_posix(), places)

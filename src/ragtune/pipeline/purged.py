@@ -32,6 +32,10 @@ class Purged:
 
     sources: Mapping[str, Entry]
 
+    def reason(self, name: str) -> str:
+        """Why a source that is on the list is left out."""
+        return f"purged on {self.sources[name].at[:10]}: 'ragtune purge --undo {name}' takes it in again"
+
     def remove(self, hashes: dict[str, str]) -> list[Reason]:
         """Take purged files out of ``hashes``, which are by name."""
         by_hash = {entry.hash: entry for entry in self.sources.values() if entry.hash}

@@ -29,6 +29,8 @@ class IngestResult:
     seconds: float
     repairs: Mapping[str, int] = field(default_factory=dict)
     left_out: tuple[Reason, ...] = ()
+    retagged: int = 0
+    """Documents that ``prepare.metadata`` gives other metadata than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,23 @@ class IndexResult:
     generation: int
     action: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRound:
+    """What one round of ``ingest --watch`` did: up to its error, where it met one.
+
+    Args:
+        at: when it ended, in UTC.
+        ingested: what the ingest did.
+        indexed: what the index run did.
+        error: what went wrong; the next round tries again.
+    """
+
+    at: str
+    ingested: IngestResult | None = None
+    indexed: IndexResult | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

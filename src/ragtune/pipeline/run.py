@@ -20,13 +20,13 @@ from ragtune.pipeline.dataset import build_dataset, question_files, synthesised_
 from ragtune.pipeline.evaluate import evaluate
 from ragtune.pipeline.forecast import Sizes, forecast, measure_rates, measure_sizes, parse_budget, text_bytes
 from ragtune.pipeline.index import build_index
-from ragtune.pipeline.ingest import ingest, source_paths, without_questions
+from ragtune.pipeline.ingest import ingest, look_at_pages, source_paths, without_questions
 from ragtune.pipeline.judge import check_judge
 from ragtune.pipeline.records import Forecast, RunResult
 from ragtune.pipeline.synthesise import expected_calls, synthesise
 from ragtune.pipeline.train import train
 from ragtune.pipeline.train_hosted import hosted_settings
-from ragtune.prepare import find_sources
+from ragtune.prepare import Source, find_sources
 from ragtune.progress import Progress
 from ragtune.types import Document
 from ragtune.workspace import Workspace, hash_file, stage_key, write_bytes, write_json
@@ -37,7 +37,7 @@ _NO_DOCUMENTS = "there are no documents: give --documents DIR, or set documents 
 def run(
     workspace: Workspace,
     settings: Settings,
-    documents: Sequence[Path],
+    documents: Sequence[Path | str],
     questions: Sequence[Path],
     test: Sequence[Path],
     budget: str | None,
@@ -52,7 +52,7 @@ def run(
     Args:
         workspace: of the project; a ragtune.toml with documents, questions and overrides is written where there is none.
         settings: of the project.
-        documents: files and folders; empty takes the setting, else what was ingested last.
+        documents: files, folders and web addresses; empty takes the setting, else what was ingested last.
         questions: files and folders; empty takes the setting.
         test: files that are the whole test split.
         budget: wall time such as ``20m``; questions are sampled to fit.
@@ -90,7 +90,9 @@ def run(
         asked += _to_be_written(lacking)
     if not asked:
         raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some, or give --questions FILE")
-    sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, paths, [*files, *held_out])
+    pages = look_at_pages(workspace, settings, paths, progress, ask=not dry_run)
+    found = [*find_sources([path for path in paths if isinstance(path, Path)]), *(pages.sources if pages else [])] if not articles else []
+    sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, found, [*files, *held_out])
     key = _plan_key(settings, paths, sizes, [*files, *held_out], synthesised_file(workspace, settings), budget)
     kept = _kept_plan(workspace, key)
     plan = kept or _new_plan(workspace, settings, measure_sizes(settings, sizes, asked), budget, progress)
@@ -104,7 +106,7 @@ def run(
         _write_articles(folder, articles)
     _write_settings(workspace, settings, documents, questions)
     settings = _within(settings, plan)
-    ingested = ingest(workspace, settings, paths, progress, questions=[*files, *held_out])
+    ingested = ingest(workspace, settings, paths, progress, questions=[*files, *held_out], pages=pages)
     indexed = build_index(workspace, settings, progress, yes=yes, confirm=confirm)
     if to_write:
         synthesise(workspace, settings, to_write, progress, yes=yes, confirm=confirm)
@@ -156,12 +158,12 @@ def _write_articles(folder: Path, articles: Sequence[Document]) -> None:
             path.unlink()
 
 
-def _text_sizes(workspace: Workspace, settings: Settings, paths: Sequence[Path], files: Sequence[Path]) -> list[int]:
-    return [text_bytes(source.path) for source in without_questions(workspace, settings, find_sources(paths), files)]
+def _text_sizes(workspace: Workspace, settings: Settings, found: Sequence[Source], files: Sequence[Path]) -> list[int]:
+    return [text_bytes(source.path) for source in without_questions(workspace, settings, found, files)]
 
 
 def _plan_key(
-    settings: Settings, paths: Sequence[Path], sizes: Sequence[int], files: Sequence[Path], written: Path, budget: str | None
+    settings: Settings, paths: Sequence[Path | str], sizes: Sequence[int], files: Sequence[Path], written: Path, budget: str | None
 ) -> str:
     """What a plan was made for: it is kept to by a run that was killed and started again, and made anew where there is more to do."""
     # Without the paths in the settings: the first run writes them there, and the second must keep to the first one's plan.
@@ -197,7 +199,7 @@ def _within(settings: Settings, plan: Forecast) -> Settings:
     return settings.model_copy(update=update)
 
 
-def _write_settings(workspace: Workspace, settings: Settings, documents: Sequence[Path], questions: Sequence[Path]) -> None:
+def _write_settings(workspace: Workspace, settings: Settings, documents: Sequence[Path | str], questions: Sequence[Path]) -> None:
     """A ragtune.toml where there is none, with what this run overrides, so that single commands go on from the same settings."""
     path = workspace.project / SETTINGS_FILE
     if path.exists():

@@ -29,13 +29,16 @@ class Filters:
     largest: int | None = None
     modified_since: date | None = None
 
+    def refuses_name(self, name: str) -> str | None:
+        """Why a source of that name is left out whatever it holds, ``None`` where it is not."""
+        if self.include and not any(fnmatchcase(name, pattern) for pattern in self.include):
+            return "no pattern of prepare.include fits"
+        return next((f"prepare.exclude has {pattern}" for pattern in self.exclude if fnmatchcase(name, pattern)), None)
+
     def refuses(self, source: Source) -> str | None:
         """Why a file is left out, ``None`` where it is wanted, or cannot be looked at, which is for the reader to say."""
-        if self.include and not any(fnmatchcase(source.name, pattern) for pattern in self.include):
-            return "no pattern of prepare.include fits"
-        for pattern in self.exclude:
-            if fnmatchcase(source.name, pattern):
-                return f"prepare.exclude has {pattern}"
+        if reason := self.refuses_name(source.name):
+            return reason
         if not self.smallest and self.largest is None and self.modified_since is None:
             return None
         try:

@@ -194,7 +194,7 @@ class Worker:
                 if outcome.error is not None:
                     errors.append(outcome.error)
                     skipped.append(Reason(outcome.part, str(outcome.error)))
-            if errors and not is_container(source.name):
+            if errors and not is_container(source.like):
                 raise errors[0]
             if not broken:
                 return documents, skipped, repairs
@@ -214,6 +214,7 @@ class Worker:
             "path": str(source.path.absolute()),
             "name": source.name,
             "fields": asdict(source.fields),
+            "ending": source.ending,
             "rules": self._rules,
             "skip": skip,
         }

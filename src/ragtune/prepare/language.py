@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from ragtune.types import Document
+from ragtune.types import JSON, Document
 
 _FEWEST = 200  # characters: of shorter texts, names and numbers decide
 _ENOUGH = 3000  # characters
@@ -28,6 +29,24 @@ def with_language(document: Document) -> Document:
     if sure < _SURE or language == "zxx":  # what is no language at all
         return document
     return replace(document, metadata={**document.metadata, "language": str(language)})
+
+
+def refuses_language(language: JSON, wanted: Collection[str]) -> str | None:
+    """Why a text is left out for its language, ``None`` where it is wanted or its language is not known.
+
+    Args:
+        language: in its metadata, as ``en`` or ``pt-BR``; anything else is not known.
+        wanted: ISO 639-1 codes; empty: all.
+    """
+    code = language.strip().lower().replace("_", "-").partition("-")[0] if isinstance(language, str) else ""
+    if not wanted or len(code) != 2 or not code.isalpha() or code in wanted:
+        return None
+    return f"its language is {code}, which prepare.languages does not have"
+
+
+def can_tell_languages() -> bool:
+    """Whether what tells languages is installed."""
+    return _identifier() is not None
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """Which files to read: folders, files and globs to a sorted list of sources with stable names.
 
-A source's name becomes its document's ``source``: the path under the ingested folder, so that it survives moving the folder.
+A source's name becomes its document's ``source``: the path under the ingested folder, so that it survives moving the folder; of a web page
+its address (:mod:`ragtune.prepare.web`).
 """
 
 from __future__ import annotations
@@ -40,18 +41,27 @@ class Source:
         name: POSIX path under the ingested folder; the file's name where a file was given. Unique in one :func:`find_sources`.
         data: the bytes of a member of an archive; ``None`` where the file itself is meant.
         fields: which fields hold what, for files of rows and records.
+        ending: of a web page, whose address need not tell what it is; empty where the name tells. What is packed in it has its own.
     """
 
     path: Path
     name: str
     data: bytes | None = None
     fields: Fields = Fields()
+    ending: str = ""
 
     @property
     def suffix(self) -> str:
         """The ending in small letters, with the dot; that of a packed tar is one: ``.tar.gz``."""
+        if self.ending and self.data is None:
+            return self.ending
         endings = [ending.lower() for ending in PurePosixPath(self.name).suffixes[-2:]]
         return "".join(endings) if len(endings) == 2 and endings[0] == ".tar" else endings[-1] if endings else ""
+
+    @property
+    def like(self) -> str:
+        """A name with that ending, for what asks a name about its format."""
+        return self.name if not self.ending else f"page{self.suffix}"
 
     def open(self) -> IO[bytes]:
         """A stream of its bytes."""

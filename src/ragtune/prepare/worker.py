@@ -56,9 +56,8 @@ def main() -> None:
     sys.addaudithook(_forbid)
     send(replies, {"ready": True})
     while (request := receive(sys.stdin.buffer)) is not None:
-        source = Source(
-            Path(request["path"]), request["name"], fields=Fields(**{**request["fields"], "text": tuple(request["fields"]["text"])})
-        )
+        fields = Fields(**{**request["fields"], "text": tuple(request["fields"]["text"])})
+        source = Source(Path(request["path"]), request["name"], fields=fields, ending=request["ending"])
         for reply in _answer(source, request["rules"], request["skip"], memory_mb, timeout_s):
             send(replies, reply)
             if reply.get("restart"):
