@@ -60,7 +60,7 @@ class FaissStore:
         Raises:
             CorpusError: it is missing, torn or another kind.
         """
-        index = read_index(folder, faiss.IndexIDMap2, mapped=mapped)
+        index = read_index(folder, faiss.IndexFlat, mapped=mapped)
         store = cls(index.d)
         store._index, store._mapped = index, mapped
         return store

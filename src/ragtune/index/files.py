@@ -32,7 +32,7 @@ def read_index(folder: Path, kind: type, *, mapped: bool = True) -> Any:
 
     Args:
         folder: that it was written to.
-        kind: FAISS's class of it.
+        kind: FAISS's class of it, under the ids.
         mapped: map the file: vectors are read when a search wants them, and shared between processes, and cannot be changed.
 
     Raises:
@@ -48,7 +48,8 @@ def read_index(folder: Path, kind: type, *, mapped: bool = True) -> Any:
         if _digest(path, size) != stored:
             raise CorpusError(f"the index in {folder} is damaged: run 'ragtune index'")
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
-        if not isinstance(index, kind):
+        inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index
+        if not isinstance(inner, kind):
             raise CorpusError(f"the index in {folder} is another kind: run 'ragtune index'")
         return index
     except (OSError, RuntimeError) as error:

@@ -80,8 +80,9 @@ class HnswStore:
         else:
             parameters = faiss.SearchParametersHNSW(efSearch=visits, sel=chosen)  # type: ignore[attr-defined] # its stubs lack it
             scores_qk, places_qk = graph.search(queries_qd, k, params=parameters)
-            if (places_qk[:, : min(k, there)] < 0).any():
-                scores_qk, places_qk = _every(graph, queries_qd, k, chosen)
+            short_q = (places_qk[:, : min(k, there)] < 0).any(axis=1)
+            if short_q.any():
+                scores_qk[short_q], places_qk[short_q] = _every(graph, queries_qd[short_q], k, chosen)
         ids_qk = np.where(places_qk < 0, -1, self._ids_n[places_qk]) if len(self._ids_n) else places_qk
         scores_qk[ids_qk < 0] = -np.inf
         return scores_qk, ids_qk
@@ -97,7 +98,7 @@ class HnswStore:
         Raises:
             CorpusError: it is missing, torn or another kind.
         """
-        index = read_index(folder, faiss.IndexIDMap, mapped=mapped)
+        index = read_index(folder, faiss.IndexHNSW, mapped=mapped)
         store = cls(index.d, visits=visits)
         store._use(index, mapped=mapped)
         return store

@@ -1,7 +1,8 @@
 """Tune an approximate index to a wanted recall, and measure it beside exact search, on vectors that are its own.
 
-What is searched for are vectors of a sample, each left out of its own neighbours. On one half of it the smallest setting is looked for that
-reaches the recall with the lower end of its 95 % interval; what is reported comes from the other half.
+What is searched for are vectors of a sample, turned aside as far as questions lie from their passages, each left out of its own neighbours.
+On one half of them the smallest setting is looked for that reaches the recall with the lower end of its 95 % interval; what is reported
+comes from the other half.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from ragtune.protocols import Float32, Int64, VectorStore
 
 K = 10
 """Neighbours whose recall is measured."""
+_ASIDE = 0.65
+"""Cosine between a vector and what is searched for in its place. Passages are nearer to each other than questions are to them, and a search
+for a passage finds more: with this, recall was as for questions (docs/decisions/0010-index-kinds.md)."""
 _TIMED = 60
 _DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _MOST_VISITS = 1024
@@ -52,7 +56,7 @@ class Sample:
 
     Args:
         queries_qd: what is searched for.
-        own_q: the id of each, which is no neighbour of itself.
+        own_q: the id of the vector that each was made from, which counts as no neighbour.
     """
 
     def __init__(self, queries_qd: Float32, own_q: Int64) -> None:
@@ -60,6 +64,14 @@ class Sample:
         self._scores_qk = np.full((len(own_q), K), -np.inf, np.float32)
         self.ids_qk = np.full((len(own_q), K), -1, np.int64)
         self.exact_seconds = 0.0
+
+    @classmethod
+    def aside(cls, vectors_qd: Float32, own_q: Int64, seed: int = 0) -> Sample:
+        """What lies as far from vectors, each in a random direction, as questions do."""
+        drawn_qd = np.random.default_rng(seed).standard_normal(vectors_qd.shape).astype(np.float32)
+        drawn_qd -= (drawn_qd * vectors_qd).sum(axis=1, keepdims=True) * vectors_qd
+        drawn_qd /= np.linalg.norm(drawn_qd, axis=1, keepdims=True)
+        return cls((_ASIDE * vectors_qd + math.sqrt(1 - _ASIDE**2) * drawn_qd).astype(np.float32), own_q)
 
     def see(self, ids_n: Int64, vectors_nd: Float32) -> None:
         """Take in a block of vectors."""

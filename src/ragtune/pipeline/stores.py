@@ -209,8 +209,8 @@ def _approximate(source: Source, kind: Kind, rows_n: Int64, progress: Progress) 
     lists = lists_for(len(rows_n))
     _, training_nd = source.exact(np.sort(rng.choice(rows_n, min(len(rows_n), _TRAINING * lists), replace=False)))
     store = build.train_store(kind, training_nd, lists, source.exact)
-    own_q, queries_qd = source.exact(np.sort(rng.choice(rows_n, min(len(rows_n), _SAMPLE), replace=False)))
-    sample = Sample(queries_qd, own_q)
+    own_q, vectors_qd = source.exact(np.sort(rng.choice(rows_n, min(len(rows_n), _SAMPLE), replace=False)))
+    sample = Sample.aside(vectors_qd, own_q)
     done = 0
     for ids_n, vectors_nd in source.blocks(rows_n):
         store.add(ids_n, vectors_nd)
