@@ -1,4 +1,4 @@
-"""Which kind of vector index, from how many vectors on? Build, search, recall, size and the cost of a change, each kind beside exact search.
+"""Which kind of vector index, from how many vectors on? Build, search, recall, size and the cost of a change, beside exact search.
 
     RAGTUNE_DATA=/path/to/data OMP_NUM_THREADS=1 python benchmarks/index_kinds.py
 
@@ -70,7 +70,9 @@ def recall(found_qk: Int64, true_qk: Int64) -> float:
     return float(np.mean([len(set(found) & set(true)) / K for found, true in zip(found_qk.tolist(), true_qk.tolist(), strict=True)]))
 
 
-def bench(kind: Kind, vectors_nd: Float32, ids_n: Int64, corpus: Corpus, asked_qd: Float32, truth: dict[float, Any], wanted: float) -> dict[str, Any]:
+def bench(
+    kind: Kind, vectors_nd: Float32, ids_n: Int64, corpus: Corpus, asked_qd: Float32, truth: dict[float, Any], wanted: float
+) -> dict[str, Any]:
     """One kind on one set."""
     rng = np.random.default_rng(0)
     lists = lists_for(len(ids_n))
@@ -200,7 +202,14 @@ def main() -> None:
         machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": faiss.omp_get_max_threads()}
         write_json(
             arguments.output,
-            {"wanted": arguments.recall, "real": len(real_nd), "questions": len(asked_qd), "versions": versions, "machine": machine, "sizes": known},
+            {
+                "wanted": arguments.recall,
+                "real": len(real_nd),
+                "questions": len(asked_qd),
+                "versions": versions,
+                "machine": machine,
+                "sizes": known,
+            },
         )
     shutil.rmtree(arguments.work / "exact.npy", ignore_errors=True)
 

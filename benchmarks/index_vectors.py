@@ -1,4 +1,4 @@
-"""Vectors to measure indexes on: the paragraphs and questions of five public collections, and larger sets made from them by a stated recipe."""
+"""Vectors to measure indexes on: the paragraphs and questions of five public collections, and larger sets that are grown from them."""
 
 from __future__ import annotations
 

@@ -39,14 +39,14 @@ def train_store(kind: Kind, sample_nd: Float32, lists: int, exact: Exact) -> Tun
         kind: other than ``flat``.
         sample_nd: some of the vectors, to which lists and codes are fitted.
         lists: how many, where the kind has any.
-        exact: where exact vectors are read.
+        exact: where exact vectors are read; this store, which is to be tuned, reads each once.
     """
     with extra("faiss"):
         from ragtune.index.hnsw import HnswStore
-        from ragtune.index.ivf import IvfStore
+        from ragtune.index.ivf import IvfStore, remembering
     if kind == "hnsw":
         return HnswStore(sample_nd.shape[1])
-    return IvfStore.train(cast("Codes", kind), sample_nd, lists, exact)
+    return IvfStore.train(cast("Codes", kind), sample_nd, lists, remembering(exact))
 
 
 def load_store(

@@ -20,9 +20,9 @@ from ragtune.protocols import Float32, Int64
 
 Codes = Literal["ivf", "ivf-sq8", "ivf-pq"]
 Exact = Callable[[Int64], tuple[Int64, Float32]]
-"""The exact vectors of ids, with the ids that there are."""
-_LEAST_DEPTH = 10
-"""Where a filter leaves vectors far from the question, codes tell less well between them than between near ones."""
+"""The exact vectors of ids that rise, with those of the ids that there are."""
+_FILTERED = 2
+"""Times as many candidates under a filter: what it leaves may be far from the question, and codes tell less well between far vectors."""
 
 
 class IvfStore:
@@ -54,6 +54,8 @@ class IvfStore:
         codes = {"ivf": "Flat", "ivf-sq8": "SQ8", "ivf-pq": f"PQ{pq_parts(dimension)}x4"}[kind]
         index: Any = faiss.index_factory(dimension, f"IVF{lists},{codes}", faiss.METRIC_INNER_PRODUCT)
         index.cp.min_points_per_centroid = 1  # a warning on stderr, and nothing else
+        if kind == "ivf-pq":
+            index.do_polysemous_training = False  # most of the training's time, for a way of searching that is not used here
         index.train(np.ascontiguousarray(sample_nd, np.float32))
         return cls(index, exact=exact, depth=None if kind == "ivf" else 4)
 
@@ -93,7 +95,7 @@ class IvfStore:
         share = 1.0 if among is None else min(1.0, max(1, len(among)) / max(1, len(self)))
         chosen = None if among is None else faiss.IDSelectorBatch(np.ascontiguousarray(among, np.int64))
         there = len(self) if among is None else min(len(among), len(self))
-        depth = self._depth if among is None or self._depth is None else max(self._depth, _LEAST_DEPTH)
+        depth = self._depth if among is None or self._depth is None else _FILTERED * self._depth
         wanted = k if depth is None else max(k, min(k * depth, there))
         probes = min(self.lists, ceil(self._probes / share))
         scores_qk, ids_qk = self._search(queries_qd, wanted, probes, chosen)
@@ -131,11 +133,12 @@ class IvfStore:
         scores_qk = np.full((len(queries_qd), k), -np.inf, np.float32)
         ids_qk = np.full((len(queries_qd), k), -1, np.int64)
         candidates_n = np.unique(candidates_qc[candidates_qc >= 0])
-        if not len(candidates_n):
+        ids_n, vectors_nd = self._exact(candidates_n) if len(candidates_n) else (candidates_n, queries_qd[:0])
+        if not len(ids_n):
             return scores_qk, ids_qk
-        ids_n, vectors_nd = self._exact(candidates_n)
         for query, candidates_c in enumerate(candidates_qc):
-            places = np.flatnonzero(np.isin(ids_n, candidates_c))
+            places = np.minimum(np.searchsorted(ids_n, candidates_c), len(ids_n) - 1)
+            places = places[ids_n[places] == candidates_c]  # what is gone from the corpus has no vector
             scores_n = vectors_nd[places] @ queries_qd[query]
             order = np.lexsort((ids_n[places], -scores_n))[:k]
             scores_qk[query, : len(order)] = scores_n[order]
@@ -147,4 +150,19 @@ class IvfStore:
             self._index, self._mapped = in_memory(self._index), False
 
 
-__all__ = ["Codes", "Exact", "IvfStore"]
+def remembering(exact: Exact) -> Exact:
+    """Exact vectors that are read once and kept, for as long as many searches for the same are made."""
+    known: dict[int, Float32] = {}
+
+    def read(ids_n: Int64) -> tuple[Int64, Float32]:
+        lacking = [id_ for id_ in ids_n.tolist() if id_ not in known]
+        if lacking:
+            found_n, vectors_nd = exact(np.array(lacking))
+            known.update(zip(found_n.tolist(), vectors_nd, strict=True))
+        there = [id_ for id_ in ids_n.tolist() if id_ in known]
+        return np.array(there, np.int64), np.array([known[id_] for id_ in there], np.float32)
+
+    return read
+
+
+__all__ = ["Codes", "Exact", "IvfStore", "remembering"]
