@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -172,5 +173,6 @@ def _put_in_place(workspace: Workspace, source: Source) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # nobody waits for it
     _order = json.loads(sys.argv[1])
     rebuild_apart(Workspace(Path(_order["project"])), IndexSettings(**_order["index"]), tuple(_order["embedder"]), _order["parent"])
