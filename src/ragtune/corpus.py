@@ -30,6 +30,7 @@ _WORD = re.compile(r"\w+")
 _QUERY_WORDS = 64  # a longer question is searched by its first words
 _BATCH = 500  # values in one IN (...)
 _TEXTS_KEPT = 64
+_MAPPED = 2**31 - 2**16  # bytes, the most that SQLite is commonly built for
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +344,11 @@ class Corpus:
             return ids_n, np.zeros((0, 0), np.float32)
         values = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
         return ids_n, values.reshape(len(found), -1).astype(np.float32)
+
+    def map_file(self) -> None:
+        """Read the file by mapping it from now on: many times faster where single rows are read from all over it, as exact vectors are."""
+        with self._lock, sqlite_errors(self.path):
+            self._db.execute(f"PRAGMA mmap_size = {_MAPPED}").fetchall()
 
     def dimension(self, embedder: str) -> int | None:
         """Length of an embedder's vectors, ``None`` while there are none."""

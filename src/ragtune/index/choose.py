@@ -12,6 +12,8 @@ from typing import Literal
 
 Kind = Literal["flat", "hnsw", "ivf", "ivf-sq8", "ivf-pq"]
 KINDS: tuple[Kind, ...] = ("flat", "hnsw", "ivf", "ivf-sq8", "ivf-pq")
+CODED: tuple[Kind, ...] = ("ivf-sq8", "ivf-pq")
+"""Kinds that hold codes and rank what they find by exact vectors."""
 EXACT_BELOW = 50_000
 """Vectors up to which every one is compared: a search is then a few milliseconds, beside which embedding the question takes longer."""
 CODES_FROM = 10_000
@@ -74,7 +76,7 @@ def choose(
         return chosen("flat", f"{count} are fewer than {EXACT_BELOW:,}, where exact search takes milliseconds, and {fits}")
     if sizes["ivf"] <= limit:
         return chosen("ivf", f"{count} are {EXACT_BELOW:,} or more, so lists are searched in place of all, and exact vectors fit: {fits}")
-    for coded in ("ivf-sq8", "ivf-pq"):
+    for coded in CODED:
         if sizes[coded] <= limit:
             taken = f"exact vectors take {sizes['flat'] / _MIB:,.0f} MiB and {coded} {sizes[coded] / _MIB:,.0f}"
             why = f"index.memory is {memory} MiB, {taken}"
@@ -105,4 +107,4 @@ def pq_parts(dimension: int) -> int:
     return max(parts for parts in range(1, max(1, dimension // 4) + 1) if dimension % parts == 0)
 
 
-__all__ = ["CODES_FROM", "EXACT_BELOW", "KINDS", "Choice", "Kind", "choose", "lists_for", "pq_parts", "size"]
+__all__ = ["CODED", "CODES_FROM", "EXACT_BELOW", "KINDS", "Choice", "Kind", "choose", "lists_for", "pq_parts", "size"]

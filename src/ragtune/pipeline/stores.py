@@ -23,7 +23,7 @@ from ragtune.config import IndexSettings
 from ragtune.corpus import Corpus
 from ragtune.errors import CorpusError
 from ragtune.hosted.failures import other_dimension
-from ragtune.index.choose import CODES_FROM, EXACT_BELOW, KINDS, Choice, Kind, choose, lists_for
+from ragtune.index.choose import CODED, CODES_FROM, EXACT_BELOW, KINDS, Choice, Kind, choose, lists_for
 from ragtune.index.tune import Sample, TunableStore, measure, tune
 from ragtune.progress import Progress
 from ragtune.protocols import Float32, Int64, VectorStore
@@ -128,6 +128,8 @@ def load(source: Source, folder: Path, manifest: Mapping[str, Any], *, mapped: b
     Raises:
         CorpusError: it is missing, torn or another kind.
     """
+    if manifest["kind"] in CODED:
+        source.corpus.map_file()
     return build.load_store(source.settings, folder, manifest["kind"], manifest["parameters"], source.exact, mapped=mapped)
 
 
@@ -207,6 +209,8 @@ def _approximate(source: Source, kind: Kind, rows_n: Int64, progress: Progress) 
     progress.start("index", len(rows_n))
     rng = np.random.default_rng(0)
     lists = lists_for(len(rows_n))
+    if kind in CODED:
+        source.corpus.map_file()
     _, training_nd = source.exact(np.sort(rng.choice(rows_n, min(len(rows_n), _TRAINING * lists), replace=False)))
     store = build.train_store(kind, training_nd, lists, source.exact)
     own_q, vectors_qd = source.exact(np.sort(rng.choice(rows_n, min(len(rows_n), _SAMPLE), replace=False)))
