@@ -15,7 +15,7 @@ KINDS: tuple[Kind, ...] = ("flat", "hnsw", "ivf", "ivf-sq8", "ivf-pq")
 CODED: tuple[Kind, ...] = ("ivf-sq8", "ivf-pq")
 """Kinds that hold codes and rank what they find by exact vectors."""
 EXACT_BELOW = 50_000
-"""Vectors up to which every one is compared: a search is then a few milliseconds, beside which embedding the question takes longer."""
+"""Vectors up to which every one is compared, in about a dozen milliseconds a search."""
 CODES_FROM = 10_000
 """Vectors from which codes can be trained, and there is memory to be saved."""
 _MIB = 2**20
@@ -71,7 +71,7 @@ def choose(
     if recall >= 1:
         return chosen("flat", "index.recall = 1 is reached by exact search alone")
     if vectors < CODES_FROM:
-        return chosen("flat", f"{count} are fewer than {CODES_FROM:,}: exact search is faster than it takes to embed a question")
+        return chosen("flat", f"{count} are fewer than {CODES_FROM:,}: exact search takes about a millisecond")
     if vectors < EXACT_BELOW and sizes["flat"] <= limit:
         return chosen("flat", f"{count} are fewer than {EXACT_BELOW:,}, where exact search takes milliseconds, and {fits}")
     if sizes["ivf"] <= limit:
