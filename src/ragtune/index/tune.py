@@ -40,7 +40,7 @@ class Measured:
         high: upper end.
         n: vectors that were searched for.
         milliseconds: of one search for 10, median, on all cores that FAISS may use.
-        exact_milliseconds: of comparing with every vector, likewise.
+        exact_milliseconds: of comparing with every vector, at best: a block at a time, which the processor's cache may hold.
     """
 
     recall: float
