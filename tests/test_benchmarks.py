@@ -18,6 +18,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 SKIPPED = [
     "highlights.py",
+    "index_kinds.py",
     "lexical.py",
     "lexical_common.py",
     "retrieval_fusion.py",

@@ -313,6 +313,23 @@ def test_a_trial_without_a_success_exits_2_with_the_reasons(run, project: Path):
     assert "no model fits that could be asked now" in err
 
 
+def test_the_index_explains_itself_and_is_built_anew_when_told_to(run, project: Path):
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    code, _, err = run("index", "--explain", "--project", project)
+    assert (code, "there is no index yet: run 'ragtune index'" in err) == (2, True)
+    for stage in ("ingest", "index"):
+        assert run(stage, "--project", project)[0] == 0
+    code, out, _ = run("index", "--explain", "--project", project)
+    assert code == 0
+    assert "flat" in out
+    assert "fewer than 10,000" in " ".join(out.split())
+    told = json.loads(run("index", "--explain", "--json", "--project", project)[1])
+    assert (told["kind"], told["current"], told["due"], told["measured"]) == ("flat", True, None, None)
+    assert json.loads(run("index", "--json", "--project", project)[1])["action"] == "unchanged"
+    assert json.loads(run("index", "--rebuild", "--json", "--project", project)[1])["action"] == "built"
+    assert json.loads(run("index", "--explain", "--json", "--project", project)[1])["built"]["at"] > told["built"]["at"]
+
+
 def test_doctor_works_outside_a_project(run):
     code, out, _ = run("doctor", "--json")
     assert code in (0, 1)

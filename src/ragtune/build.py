@@ -2,7 +2,7 @@
 
 from ragtune.backends.embedding import chunk_tokenizer, embedder, token_counter
 from ragtune.backends.hosted import chat_model, find_key, list_price, metered, price, price_of, server_address, tuned_from, vertex_place
-from ragtune.backends.index import load_store, new_store, open_corpus
+from ragtune.backends.index import load_store, new_store, open_corpus, train_store
 from ragtune.backends.local import engine, extra, model_fingerprint, release_engine, tokenizer, trainer, with_base
 from ragtune.backends.ready import what_is_missing
 from ragtune.backends.reranking import reranker, reranker_fingerprint
@@ -29,6 +29,7 @@ __all__ = [
     "server_address",
     "token_counter",
     "tokenizer",
+    "train_store",
     "trainer",
     "tuned_from",
     "tuning_service",

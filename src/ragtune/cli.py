@@ -199,6 +199,10 @@ def _show_round(made: WatchRound, as_json: bool) -> None:
 
 @app.command()
 def index(
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why the index is of its kind, and what was measured; build nothing.")
+    ] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build the index anew; nothing is embedded twice.")] = False,
     yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
@@ -207,9 +211,13 @@ def index(
 ) -> None:
     """Embed new chunks and bring the vector index up to date.
 
-    Example: ragtune index
+    Example: ragtune index --explain
     """
-    _show(_open(project, settings, quiet=quiet or as_json).index(yes=yes, confirm=_confirm()), as_json, "show_index")
+    opened = _open(project, settings, quiet=quiet or as_json)
+    if explain:
+        _show(opened.explain_index(), as_json, "show_index_explanation")
+    else:
+        _show(opened.index(yes=yes, confirm=_confirm(), rebuild=rebuild), as_json, "show_index")
 
 
 @app.command()

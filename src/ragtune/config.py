@@ -159,6 +159,13 @@ class IndexSettings(Section):
 
     backend: Literal["faiss", "exact"] = "faiss"
     """faiss, or exact (NumPy, the reference)."""
+    kind: Literal["auto", "flat", "hnsw", "ivf", "ivf-sq8", "ivf-pq"] = "auto"
+    """flat compares with every vector, hnsw is a graph, ivf is lists, which may hold codes of 8 bits (sq8) or one (pq) a dimension; auto
+    chooses by number and memory."""
+    recall: float = Field(0.98, gt=0, le=1)
+    """Share of the ten exact neighbours that a kind which is not exact is tuned to find; 1 is exact search."""
+    memory: int | None = Field(None, ge=1)
+    """MiB that the index may take, for auto; unset: no limit."""
 
 
 class RetrieveSettings(Section):

@@ -24,6 +24,7 @@ from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
     ExampleView,
+    IndexExplanation,
     IndexResult,
     IngestResult,
     ModelResult,
@@ -165,15 +166,21 @@ class Project:
         with self.workspace.lock("purge"):
             return undo_purge(self.workspace, sources)
 
-    def index(self, *, yes: bool = False, confirm: Confirm | None = None) -> IndexResult:
-        """Embed new chunks and bring the vector index up to date.
+    def index(self, *, yes: bool = False, confirm: Confirm | None = None, rebuild: bool = False) -> IndexResult:
+        """Embed new chunks and bring the vector index up to date; ``rebuild`` builds it anew, whatever there is.
 
         What costs money, here as in all that take them, needs ``yes``, or a ``confirm`` that agrees when it is told what it costs.
         """
         from ragtune.pipeline.index import build_index
 
         with self.workspace.lock("index"):
-            return build_index(self.workspace, self.settings, self._progress, yes=yes, confirm=confirm)
+            return build_index(self.workspace, self.settings, self._progress, yes=yes, confirm=confirm, rebuild=rebuild)
+
+    def explain_index(self) -> IndexExplanation:
+        """Why the index is of the kind that it is, and what was measured of it; nothing is built or changed."""
+        from ragtune.pipeline.rebuild import explain
+
+        return explain(self.workspace, self.settings.index)
 
     def search(
         self,

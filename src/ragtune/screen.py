@@ -25,6 +25,7 @@ from ragtune.pipeline.records import (
     EvaluationResult,
     ExampleView,
     Forecast,
+    IndexExplanation,
     IndexResult,
     IngestResult,
     ModelResult,
@@ -202,6 +203,33 @@ def show_round(made: WatchRound) -> None:
 def show_index(result: IndexResult) -> None:
     """What the index holds."""
     out.print(f"{result.embedded} chunks embedded, {result.vectors} vectors in the index ({result.action}, {result.seconds:.1f} s)")
+
+
+def show_index_explanation(told: IndexExplanation) -> None:
+    """Kind, reason, what was measured, what other kinds would take, and what would have another chosen."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+
+    def line(name: str, text: str) -> None:
+        table.add_row(Text(name, style="dim"), Text(text))
+
+    line("vectors", f"{told.vectors:,} of {told.dimension} dimensions, by {told.embedder}")
+    line("kind", f"{told.kind}, {told.bytes / 2**20:,.1f} MiB on disk")
+    line("why", told.why)
+    if told.parameters:
+        line("searches", ", ".join(f"{name} {value}" for name, value in told.parameters.items()))
+    if told.measured:
+        found = told.measured
+        line("recall@10", f"{found['recall']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of exact search, n = {found['n']}")
+        line("speed", f"{found['milliseconds']:.2f} ms a search, comparing with all {found['exact_milliseconds']:.2f} ms")
+    line("sizes", ", ".join(f"{kind} {size / 2**20:,.1f} MiB" for kind, size in told.sizes.items()))
+    built = told.built
+    line("built", f"{built['at'][:16]} UTC, of {built['vectors']:,} vectors in {built['seconds']:.1f} s; {told.changed:,} changed since")
+    line("last", told.action if told.current else f"{told.action}; older than the corpus or its settings: run 'ragtune index'")
+    if told.due:
+        line("due", f"it will be built anew: {told.due}")
+    for number, change in enumerate(told.otherwise):
+        line("" if number else "otherwise", change)
+    out.print(table)
 
 
 def show_hits(hits: Sequence[SearchHit]) -> None:

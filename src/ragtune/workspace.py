@@ -83,6 +83,11 @@ class Workspace:
         return self.folder / "index"
 
     @property
+    def next_index(self) -> Path:
+        """An index that was built in the background and waits to take the other's place."""
+        return self.folder / "index.next"
+
+    @property
     def ingested(self) -> Path:
         """What the last ingest counted, and with which settings."""
         return self.folder / "ingest.json"
@@ -186,14 +191,14 @@ class Workspace:
             lock.release()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when what was written there is whole and on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
@@ -204,6 +209,12 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -365,5 +365,6 @@ def test_a_page_stands_in_the_report_under_its_host_and_beside_its_copy(served: 
     asked = len(served.asked)
     preview = opened.preview("calder")
     assert "Calder" in preview.text
-    assert preview.path and Path(preview.path).is_relative_to(opened.workspace.web)
+    assert preview.path
+    assert Path(preview.path).is_relative_to(opened.workspace.web)
     assert len(served.asked) == asked, "looking fetches nothing"

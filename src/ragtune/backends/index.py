@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ragtune.backends.local import extra
-from ragtune.config import Settings
+from ragtune.config import IndexSettings
 from ragtune.errors import CorpusError
 from ragtune.workspace import Workspace
 
 if TYPE_CHECKING:
     from ragtune.corpus import Corpus
-    from ragtune.protocols import VectorStore
+    from ragtune.index.choose import Kind
+    from ragtune.index.ivf import Codes, Exact
+    from ragtune.index.tune import TunableStore
+    from ragtune.protocols import Float32, VectorStore
 
 
-def new_store(settings: Settings, dimension: int) -> VectorStore:
+def new_store(settings: IndexSettings, dimension: int) -> VectorStore:
     """An empty vector store."""
-    match settings.index.backend:
+    match settings.backend:
         case "faiss":
             with extra("faiss"):
                 from ragtune.index.faiss import FaissStore
@@ -28,21 +32,61 @@ def new_store(settings: Settings, dimension: int) -> VectorStore:
             return ExactStore(dimension)
 
 
-def load_store(settings: Settings, folder: Path) -> VectorStore:
+def train_store(kind: Kind, sample_nd: Float32, lists: int, exact: Exact) -> TunableStore:
+    """An empty store of a kind that is not exact.
+
+    Args:
+        kind: other than ``flat``.
+        sample_nd: some of the vectors, to which lists and codes are fitted.
+        lists: how many, where the kind has any.
+        exact: where exact vectors are read; this store, which is to be tuned, reads each once.
+    """
+    with extra("faiss"):
+        from ragtune.index.hnsw import HnswStore
+        from ragtune.index.ivf import IvfStore, remembering
+    if kind == "hnsw":
+        return HnswStore(sample_nd.shape[1])
+    return IvfStore.train(cast("Codes", kind), sample_nd, lists, remembering(exact))
+
+
+def load_store(
+    settings: IndexSettings,
+    folder: Path,
+    kind: Kind = "flat",
+    parameters: Mapping[str, int] | None = None,
+    exact: Exact | None = None,
+    *,
+    mapped: bool = True,
+) -> VectorStore:
     """A store as it was saved.
+
+    Args:
+        settings: backend is read.
+        folder: that it was saved into.
+        kind: that it is.
+        parameters: that it was tuned to, of kinds that are not exact.
+        exact: where exact vectors are read, for kinds that hold codes.
+        mapped: read the file when a search wants it; otherwise all of it now, to be changed.
 
     Raises:
         CorpusError: it is missing or torn; it can be made again from the corpus.
     """
-    match settings.index.backend:
-        case "faiss":
-            with extra("faiss"):
-                from ragtune.index.faiss import FaissStore
-            return FaissStore.load(folder)
-        case "exact":
-            from ragtune.index.exact import ExactStore
+    if settings.backend == "exact":
+        from ragtune.index.exact import ExactStore
 
-            return ExactStore.load(folder)
+        return ExactStore.load(folder)
+    with extra("faiss"):
+        from ragtune.index.faiss import FaissStore
+        from ragtune.index.hnsw import HnswStore
+        from ragtune.index.ivf import IvfStore
+    store: VectorStore
+    if kind == "flat":
+        store = FaissStore.load(folder, mapped=mapped)
+    elif kind == "hnsw":
+        store = HnswStore.load(folder, **(parameters or {}), mapped=mapped)
+    else:
+        store = IvfStore.load(folder, **(parameters or {}), exact=exact, mapped=mapped)
+    return store
 
 
 def open_corpus(workspace: Workspace, *, create: bool = False) -> Corpus:

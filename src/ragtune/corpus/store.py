@@ -28,6 +28,7 @@ from ragtune.sqlite import forget_pages
 from ragtune.types import JSON, Chunk, Document, Reason, Where
 
 _TEXTS_KEPT = 64
+_MAPPED = 2**31 - 2**16  # bytes, the most that SQLite is commonly built for
 
 
 class Corpus:
@@ -336,6 +337,11 @@ class Corpus:
         """Rows ``[n]``, rising, and vectors ``[n, d]`` of all chunks, or of some; chunks without a vector are left out."""
         with self._snapshot() as db:
             return vectors.read(db, embedder, rows)
+
+    def map_file(self) -> None:
+        """Read the file by mapping it from now on: many times faster where single rows are read from all over it, as exact vectors are."""
+        with self._lock, sqlite_errors(self.path):
+            self._db.execute(f"PRAGMA mmap_size = {_MAPPED}").fetchall()
 
     def dimension(self, embedder: str) -> int | None:
         """Length of an embedder's vectors, ``None`` while there are none."""

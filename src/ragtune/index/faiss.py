@@ -1,19 +1,15 @@
-"""Search with FAISS: a flat inner-product index under corpus rows as ids."""
+"""Exact search with FAISS: a flat inner-product index under corpus rows as ids."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 
-from ragtune.errors import CorpusError
+from ragtune.index.files import FILE, in_memory, read_index, write_index
 from ragtune.protocols import Float32, Int64
-from ragtune.workspace import write_bytes
-
-FILE = "vectors.faiss"
 
 
 class FaissStore:
@@ -25,6 +21,7 @@ class FaissStore:
 
     def __init__(self, dimension: int) -> None:
         self._index: Any = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
+        self._mapped = False
 
     def __len__(self) -> int:
         """How many vectors it holds."""
@@ -33,11 +30,13 @@ class FaissStore:
     def add(self, ids_n: Int64, vectors_nd: Float32) -> None:
         """Add vectors under new ids."""
         if len(ids_n):
+            self._change()
             self._index.add_with_ids(np.ascontiguousarray(vectors_nd, np.float32), np.ascontiguousarray(ids_n, np.int64))
 
     def remove(self, ids_n: Int64) -> None:
         """Remove ids; unknown ones are passed over."""
         if len(ids_n):
+            self._change()
             self._index.remove_ids(np.ascontiguousarray(ids_n, np.int64))
 
     def search(self, queries_qd: Float32, k: int, *, among: Int64 | None = None) -> tuple[Float32, Int64]:
@@ -51,25 +50,24 @@ class FaissStore:
         return scores_qk, ids_qk
 
     def save(self, folder: Path) -> None:
-        """Write the index atomically, in FAISS's own format, followed by its SHA-256, which FAISS's reader passes over."""
-        data = faiss.serialize_index(self._index).tobytes()
-        write_bytes(folder / FILE, data + hashlib.sha256(data).digest())
+        """Write the index atomically, in FAISS's own format."""
+        write_index(self._index, folder)
 
     @classmethod
-    def load(cls, folder: Path) -> FaissStore:
-        """Read what :meth:`save` wrote.
+    def load(cls, folder: Path, *, mapped: bool = True) -> FaissStore:
+        """Read what :meth:`save` wrote; mapped, it is copied into memory when it is first changed.
 
         Raises:
-            CorpusError: it is missing or torn.
+            CorpusError: it is missing, torn or another kind.
         """
-        try:
-            data = (folder / FILE).read_bytes()
-            # FAISS trusts sizes in what it reads, so a damaged file could make it take any amount of memory: check before.
-            if hashlib.sha256(data[:-32]).digest() != data[-32:]:
-                raise CorpusError(f"the index in {folder} is damaged: run 'ragtune index'")
-            index = faiss.deserialize_index(np.frombuffer(data[:-32], dtype=np.uint8))
-        except (OSError, RuntimeError) as error:
-            raise CorpusError(f"the index in {folder} cannot be read ({str(error).splitlines()[0]}): run 'ragtune index'") from None
+        index = read_index(folder, faiss.IndexFlat, mapped=mapped)
         store = cls(index.d)
-        store._index = index
+        store._index, store._mapped = index, mapped
         return store
+
+    def _change(self) -> None:
+        if self._mapped:
+            self._index, self._mapped = in_memory(self._index), False
+
+
+__all__ = ["FILE", "FaissStore"]

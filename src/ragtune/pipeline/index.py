@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import numpy as np
 
 from ragtune import build
 from ragtune.config import Settings
@@ -17,17 +13,18 @@ from ragtune.errors import CorpusError, SpendingCapError
 from ragtune.hosted.failures import other_dimension
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate
+from ragtune.pipeline.rebuild import bring_up, start_rebuild
 from ragtune.pipeline.records import IndexResult, SearchHit
 from ragtune.pipeline.serving import ServingRetriever
+from ragtune.pipeline.stores import Source, flat, load_current, read_manifest
 from ragtune.pipeline.threshold import load_threshold
 from ragtune.progress import Progress
 from ragtune.protocols import Embedder, Int64, VectorStore
 from ragtune.types import Usage, Where
-from ragtune.workspace import Workspace, write_json
+from ragtune.workspace import Workspace
 
 _BATCH = 256
 _WINDOW = 8192  # texts held at once
-_MANIFEST = "manifest.json"
 _OLD = "the index is older than the corpus: run 'ragtune index'"
 
 
@@ -39,6 +36,7 @@ def build_index(
     quiet: bool = False,
     yes: bool = False,
     confirm: Confirm | None = None,
+    rebuild: bool = False,
 ) -> IndexResult:
     """Embed what has no vector yet, then patch the index, or build it anew where it is missing, torn or of another embedder.
 
@@ -51,6 +49,7 @@ def build_index(
         quiet: where nothing is to be embedded, say nothing.
         yes: spend what a hosted embedder costs, up to ``chat.max_cost``.
         confirm: asked before money is spent, where ``yes`` was not said.
+        rebuild: build the index anew, whatever there is.
 
     Raises:
         CorpusError: nothing was ingested yet.
@@ -65,14 +64,18 @@ def build_index(
             bill = index_bill(workspace, settings, corpus)
             agree_to([bill] if bill.tokens else [], settings, yes=yes, confirm=confirm, progress=progress)
         embedded = _embed(corpus, embedder, progress)
-        manifest = _read_manifest(workspace)
+        manifest = read_manifest(workspace.index)
         if manifest is None or manifest.get("generation") != corpus.generation:
             corpus.collect_vectors()  # before the index is written, or a run that is killed in between would leave them for good
-        store, action = _bring_up(workspace, settings, corpus, embedder)
-        generation = corpus.generation
-    result = IndexResult(embedded, len(store), generation, action, round(time.monotonic() - started, 3))
+        source = _source(settings, corpus, embedder)
+        made, due = bring_up(workspace, source, progress, rebuild=rebuild)
+        if due is not None:
+            start_rebuild(workspace, source, made["build"])
+            progress.note(f"the index serves as it is; a new one is built in the background, since {due}")
+    seconds = round(time.monotonic() - started, 3)
+    result = IndexResult(embedded, made["vectors"], made["generation"], made["action"], seconds, made["kind"], due)
     if not quiet or embedded:
-        progress.finish("index", f"{embedded} chunks embedded, {len(store)} vectors ({action})")
+        progress.finish("index", f"{embedded} chunks embedded, {result.vectors} vectors ({result.action})")
     return result
 
 
@@ -115,15 +118,13 @@ def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embe
     Raises:
         CorpusError: chunks have no vectors yet.
     """
-    manifest = _read_manifest(workspace)
-    if manifest and _of(manifest, settings, corpus, embedder) and manifest["generation"] == corpus.generation:
-        try:
-            return build.load_store(settings, workspace.index)
-        except CorpusError:
-            pass
+    source = _source(settings, corpus, embedder)
+    store = load_current(source, workspace.index)
+    if store is not None:
+        return store
     if corpus.lacks_vectors(embedder.fingerprint):
         raise CorpusError(_OLD)
-    return _from_corpus(settings, corpus, embedder)
+    return flat(source)
 
 
 @contextlib.contextmanager
@@ -190,66 +191,5 @@ def _windows(corpus: Corpus, rows_n: Int64) -> Iterator[list[tuple[str, str]]]:
         yield corpus.embedding_texts(rows_n[start : start + _WINDOW])
 
 
-def _bring_up(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> tuple[VectorStore, str]:
-    manifest = _read_manifest(workspace)
-    generation = corpus.generation
-    if manifest and _of(manifest, settings, corpus, embedder):
-        try:
-            store = build.load_store(settings, workspace.index)
-            changes = corpus.changes(manifest["generation"])
-            if manifest["generation"] == generation:
-                return store, "unchanged"
-            touched = np.array(sorted(changes), dtype=np.int64)
-            added = [row for row, is_added in changes.items() if is_added]
-            store.remove(touched)
-            store.add(*corpus.vectors(embedder.fingerprint, added))
-            if len(store) == corpus.stats().chunks:
-                _save(workspace, settings, store, corpus, embedder, generation)
-                return store, f"patched: {len(added)} added, {len(changes) - len(added)} removed"
-        except CorpusError:
-            pass  # torn or gone: it is made again below
-    store = _from_corpus(settings, corpus, embedder)
-    _save(workspace, settings, store, corpus, embedder, generation)
-    return store, "built"
-
-
-def _from_corpus(settings: Settings, corpus: Corpus, embedder: Embedder) -> VectorStore:
-    store = build.new_store(settings, embedder.dimension)
-    ids, vectors_nd = corpus.vectors(embedder.fingerprint)
-    if len(ids):
-        if vectors_nd.shape[1] != embedder.dimension:
-            raise CorpusError(other_dimension(embedder.name, embedder.dimension, vectors_nd.shape[1]))
-        store.add(ids, vectors_nd)
-    return store
-
-
-def _save(workspace: Workspace, settings: Settings, store: VectorStore, corpus: Corpus, embedder: Embedder, generation: int) -> None:
-    # The manifest goes first and comes last: between, the files belong to no generation and are made again.
-    (workspace.index / _MANIFEST).unlink(missing_ok=True)
-    store.save(workspace.index)
-    write_json(
-        workspace.index / _MANIFEST,
-        {
-            "corpus": corpus.identity,
-            "generation": generation,
-            "backend": settings.index.backend,
-            "embedder": embedder.fingerprint,
-            "name": embedder.name,
-            "dimension": embedder.dimension,
-            "vectors": len(store),
-        },
-    )
-
-
-def _read_manifest(workspace: Workspace) -> dict[str, Any] | None:
-    try:
-        manifest: dict[str, Any] = json.loads((workspace.index / _MANIFEST).read_text(encoding="utf-8"))
-        return manifest
-    except (OSError, ValueError):
-        return None
-
-
-def _of(manifest: dict[str, Any], settings: Settings, corpus: Corpus, embedder: Embedder) -> bool:
-    """Whether the files are this corpus's (not one that was removed and made again), this embedder's and this backend's."""
-    found = (manifest.get("corpus"), manifest.get("backend"), manifest.get("embedder"), manifest.get("dimension"))
-    return found == (corpus.identity, settings.index.backend, embedder.fingerprint, embedder.dimension)
+def _source(settings: Settings, corpus: Corpus, embedder: Embedder) -> Source:
+    return Source(corpus, settings.index, embedder.fingerprint, embedder.name, embedder.dimension)

@@ -25,6 +25,7 @@ from ragtune.pipeline.index import build_index
 from ragtune.pipeline.ingest import dedupe
 from ragtune.pipeline.purged import Entry, read_purged, write_purged
 from ragtune.pipeline.records import Held, PurgeResult
+from ragtune.pipeline.stores import forget
 from ragtune.progress import Progress
 from ragtune.redact import BLANK, Forgotten
 from ragtune.types import Reason
@@ -80,8 +81,7 @@ def purge(
         corpus.remove_documents(gone)
         corpus.remove_files(files)
         # Gone from the answers at once, though the next lines may take a while: the index files belong to no generation any more.
-        for path in workspace.index.glob("*"):
-            path.unlink()
+        forget(workspace)
         for path in workspace.reports.glob("*"):  # after the corpus: one that is being made meanwhile looks whether the corpus is as it was
             path.unlink()
         dedupe(workspace, corpus, settings)

@@ -75,13 +75,54 @@ class PurgeResult:
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """What an index run did: chunks embedded anew, vectors in the index, and how it came to be."""
+    """What an index run did: chunks embedded anew, vectors in the index, how it came to be, and why it is being built anew, if it is."""
 
     embedded: int
     vectors: int
     generation: int
     action: str
     seconds: float
+    kind: str = "flat"
+    rebuilding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexExplanation:
+    """Why the index is as it is.
+
+    Args:
+        vectors: in it.
+        dimension: of each.
+        embedder: that made them.
+        kind: of the index.
+        why: it is that one.
+        parameters: how much a search reads, as it was tuned.
+        measured: recall and milliseconds beside exact search, by :class:`ragtune.index.tune.Measured`'s names; ``None`` of exact search.
+        sizes: bytes that each kind takes for so many vectors.
+        bytes: of its files.
+        action: how it was last brought up to date.
+        built: when, of how many vectors and in how many seconds it was last built whole.
+        changed: vectors that came or went since then.
+        current: whether it is of the corpus and the settings as they are now.
+        due: why it should be built anew, where it should.
+        otherwise: what would have another kind chosen.
+    """
+
+    vectors: int
+    dimension: int
+    embedder: str
+    kind: str
+    why: str
+    parameters: Mapping[str, int]
+    measured: Mapping[str, float] | None
+    sizes: Mapping[str, int]
+    bytes: int
+    action: str
+    built: Mapping[str, Any]
+    changed: int
+    current: bool
+    due: str | None
+    otherwise: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
