@@ -1,0 +1,151 @@
+"""``evaluate``, ``report``, ``ask`` and ``run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragtune.cli.app import (
+    AccessOption,
+    JsonOption,
+    ProjectOption,
+    QuietOption,
+    SetOption,
+    SourceOption,
+    SpendAllOption,
+    TypeOption,
+    YesOption,
+    app,
+    asker,
+    open_project,
+    print_json,
+    show,
+)
+from ragtune.errors import ConfigError
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str | None, typer.Option("--model", help="The tuned model; default: the newest.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the evaluation; default: made from its inputs.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="test (each reading is counted) or validation; default: test, with --retrieval validation."),
+    ] = None,
+    retrieval: Annotated[
+        bool, typer.Option("--retrieval", help="Measure retrieval alone, as it is set now: by kind and source, with every miss.")
+    ] = False,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="With --retrieval: whose questions; default: the newest.", show_default=False)
+    ] = None,
+    calibrate: Annotated[
+        float | None,
+        typer.Option(
+            "--calibrate",
+            min=0.01,
+            max=1,
+            help="With --retrieval: choose the score below which nothing counts as found, for this precision above it.",
+            show_default=False,
+        ),
+    ] = None,
+    weigh: Annotated[
+        bool, typer.Option("--weigh", help="With --retrieval: compare weights of dense beside lexical search on your questions.")
+    ] = False,
+    yes: YesOption = False,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Ask base and tuned model the held-out questions and compare their answers.
+
+    Example: ragtune evaluate --split validation
+    """
+    opened = open_project(project, settings, quiet=quiet or as_json)
+    if retrieval:
+        if model or name:
+            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out --model and --name")
+        if weigh:
+            if split or calibrate is not None:
+                raise ConfigError("--weigh chooses on training and measures on validation questions: leave out --split and --calibrate")
+            show(opened.weigh_retrieval(dataset=dataset), as_json, "show_weights")
+            return
+        measured = opened.evaluate_retrieval(dataset=dataset, split=split or "validation", precision=calibrate)
+        show(measured, as_json, "show_retrieval")
+        return
+    if dataset or weigh or calibrate is not None:
+        raise ConfigError("--dataset, --calibrate and --weigh are about retrieval alone: say --retrieval too")
+    show(opened.evaluate(model=model, name=name, split=split or "test", yes=yes, confirm=asker()), as_json, "show_report")
+
+
+@app.command()
+def report(
+    evaluation: Annotated[str | None, typer.Argument(help="The evaluation; default: the newest.")] = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an evaluation again, and where its report.html is.
+
+    Example: ragtune report
+    """
+    show(open_project(project, None, quiet=True).report(evaluation), as_json, "show_report")
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A tuned model, `base`, or `provider:model`; default: the newest tuned model, else the base."),
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, help="Passages to show; default: what a tuned model was tuned with, else retrieve.k.")
+    ] = None,
+    access: AccessOption = None,
+    source: SourceOption = None,
+    media_type: TypeOption = None,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question from the documents, with numbered citations that were checked word for word.
+
+    Example: ragtune ask "How long is the crossing?"
+    """
+    opened = open_project(project, settings, quiet=True)
+    pieces = opened.ask(question, model=model, k=k, access=access, source=source, media_type=media_type)
+    if as_json:
+        print_json(list(pieces)[-1])
+        return
+    from ragtune import screen
+
+    screen.show_answer(pieces)
+
+
+@app.command()
+def run(
+    documents: Annotated[list[str] | None, typer.Option("--documents", "-d", help="Files, folders and web addresses to ingest.")] = None,
+    questions: Annotated[list[Path] | None, typer.Option("--questions", help="Question files or folders.")] = None,
+    test: Annotated[list[Path] | None, typer.Option("--test", help="Question files that are the whole test split.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget", help="Wall time for the whole run, e.g. 20m, 1h30m or 20 (minutes): training and test questions are sampled to fit."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only predict how long each stage will take.")] = False,
+    yes: SpendAllOption = False,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Do everything: ingest, index, dataset, train, evaluate, report. What is unchanged is skipped; a killed run goes on.
+
+    Example: ragtune run --documents handbook --questions questions.jsonl
+    """
+    opened = open_project(project, settings, quiet=quiet or as_json, create=True)
+    result = opened.run(documents or (), questions or (), test=test or (), budget=budget, dry_run=dry_run, yes=yes, confirm=asker())
+    show(result, as_json, "show_run")
