@@ -150,6 +150,31 @@ class RetrieveSettings(Section):
     """provider:model that writes three other wordings of a question, which are searched for too; unset: the question alone."""
 
 
+class RetrieverSettings(Section):
+    """Tuning the retriever: ``ragtune train --retriever``."""
+
+    loss: Literal["distill", "infonce"] = "distill"
+    """What the embedder learns: the cross-encoder's scores of a whole list, or which chunk of a step's lists answers a question."""
+    max_questions: int | None = Field(1200, ge=1)
+    """Training questions used, a seeded sample; unset: all."""
+    passages: int = Field(8, ge=3)
+    """Chunks that are shown with a question: one that answers it, and others that are found for it."""
+    epochs: int = Field(1, ge=1)
+    """Times that each question is shown."""
+    learning_rate: float = Field(3e-5, gt=0)
+    """Peak, of the embedder."""
+    reranker_learning_rate: float = Field(1e-4, gt=0)
+    """Peak, of the cross-encoder, whose last layer is new."""
+    keep: float = Field(0.5, ge=0, lt=1)
+    """Share of the weights before tuning in the embedder that is kept: their mean forgets less of what is not in the questions."""
+    folds: int = Field(2, ge=2)
+    """Parts of the questions; for each a retriever is tuned on the others, and finds its training passages and part of the proof."""
+    rerank: bool = True
+    """Adopt the cross-encoder too, where it ranks better; each search then waits for it to read retrieve.rerank_candidates chunks."""
+    seed: int = 0
+    """Seed of samples, order and new weights."""
+
+
 class DatasetSettings(Section):
     """Questions to examples."""
 
@@ -317,6 +342,7 @@ class Settings(BaseSettings):
     embed: EmbedSettings = EmbedSettings()
     index: IndexSettings = IndexSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
+    retriever: RetrieverSettings = RetrieverSettings()
     dataset: DatasetSettings = DatasetSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()

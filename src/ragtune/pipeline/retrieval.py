@@ -22,8 +22,8 @@ from ragtune.evaluate.retrieval_report import (
     misses,
     retrieval_rows,
 )
+from ragtune.pipeline.crossfit import open_cross_fitted
 from ragtune.pipeline.evaluate import count_reading
-from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.records import RetrievalResult
 from ragtune.pipeline.threshold import load_threshold, store_threshold, threshold_key
 from ragtune.progress import Progress
@@ -109,10 +109,10 @@ def evaluate_retrieval(
 def _ask(workspace: Workspace, settings: Settings, examples: Sequence[Example], progress: Progress) -> tuple[list[Retrieved], list[str]]:
     """Each question with what is found, and the ids of those whose evidence has moved or gone."""
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        stale = [example.id for example in examples if not _stands(corpus, example)]
+        stale = [example.id for example in examples if not stands(corpus, example)]
     current = [example for example in examples if example.id not in set(stale)]
     progress.start("evaluate")
-    with open_retriever(workspace, settings) as retriever:
+    with open_cross_fitted(workspace, settings, [(e.question, e.group, e.split) for e in current], progress) as retriever:
         rankings = retriever.retrieve([example.question for example in current], MOST) if current else []
         asked = []
         for example, hits in zip(current, rankings, strict=True):
@@ -133,7 +133,8 @@ def _ask(workspace: Workspace, settings: Settings, examples: Sequence[Example], 
     return asked, stale
 
 
-def _stands(corpus: Corpus, example: Example) -> bool:
+def stands(corpus: Corpus, example: Example) -> bool:
+    """Whether a question's evidence is where its dataset found it."""
     try:
         return all(corpus.document(gold.document).text[gold.start : gold.end] == gold.text for gold in example.evidence)
     except CorpusError:
