@@ -1,6 +1,6 @@
 """Settings to objects: what :mod:`ragtune.backends` makes, in one place for all who need it."""
 
-from ragtune.backends.adopted import Adopted, adopted, read_adoption, reranker_name
+from ragtune.backends.adopted import Adopted, Reranking, adopted, read_adoption, reranking
 from ragtune.backends.embedding import chunk_tokenizer, embedder, token_counter
 from ragtune.backends.hosted import chat_model, find_key, list_price, metered, price, price_of, server_address, tuned_from, vertex_place
 from ragtune.backends.index import load_store, new_store, open_corpus
@@ -11,6 +11,7 @@ from ragtune.backends.tuning import tuning_service
 
 __all__ = [
     "Adopted",
+    "Reranking",
     "adopted",
     "chat_model",
     "chunk_tokenizer",
@@ -31,7 +32,7 @@ __all__ = [
     "release_engine",
     "reranker",
     "reranker_fingerprint",
-    "reranker_name",
+    "reranking",
     "server_address",
     "token_counter",
     "tokenizer",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ragtune import Project, build
+from ragtune import Project
 from tiny_project import write_project, write_sources
 
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")

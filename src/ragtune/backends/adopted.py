@@ -17,12 +17,13 @@ EMBEDDER, RERANKER, FOLDS = "embedder", "reranker", "folds"
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A tuned retriever in force; of its two models one may be left out, where it was not better."""
+    """A tuned retriever in force; of its two models one may be left out, where it was not better. ``weight`` is the reranker's."""
 
     name: str
     folder: Path
     with_embedder: bool
     with_reranker: bool
+    weight: float
 
     @property
     def embedder(self) -> Path | None:
@@ -36,7 +37,7 @@ class Adopted:
 
     def fold(self, number: int) -> Adopted:
         """The retriever that was tuned without the questions of a fold."""
-        return Adopted(self.name, self.folder / FOLDS / str(number), self.with_embedder, self.with_reranker)
+        return Adopted(self.name, self.folder / FOLDS / str(number), self.with_embedder, self.with_reranker, self.weight)
 
 
 def read_adoption(workspace: Workspace) -> dict[str, Any] | None:
@@ -63,14 +64,24 @@ def adopted(workspace: Workspace, settings: Settings) -> Adopted | None:
     record = read_adoption(workspace)
     if record is None or [record["embed_model"], record["dimensions"]] != [settings.embed.model, settings.embed.dimensions]:
         return None
-    found = Adopted(record["name"], workspace.artifact("retrievers", record["name"]), record["embedder"], record["reranker"])
+    folder = workspace.artifact("retrievers", record["name"])
+    found = Adopted(record["name"], folder, record["embedder"], record["reranker"], record["rerank_weight"])
     missing = [path for path in (found.embedder, found.reranker) if path and not path.is_dir()]
     if missing:
         raise ProjectError(f"the tuned retriever {found.name} lacks {missing[0]}: run 'ragtune train --retriever' again, or with --undo")
     return found
 
 
-def reranker_name(workspace: Workspace, settings: Settings) -> str | None:
-    """The cross-encoder that serves: the setting's, else a tuned one, else none."""
-    tuned = adopted(workspace, settings)
-    return settings.retrieve.reranker or (str(tuned.reranker) if tuned and tuned.reranker else None)
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """A cross-encoder's name or folder, and the share of its score in the ranking."""
+
+    name: str
+    weight: float
+
+
+def reranking(settings: Settings, tuned: Adopted | None) -> Reranking | None:
+    """The cross-encoder that serves: the setting's, else the tuned one, else none."""
+    if settings.retrieve.reranker:
+        return Reranking(settings.retrieve.reranker, settings.retrieve.rerank_weight)
+    return Reranking(str(tuned.reranker), tuned.weight) if tuned and tuned.reranker else None

@@ -86,6 +86,26 @@ def ranking_lists(mined: Sequence[Mined], held_out: Sequence[Evidence], *, size:
     return lists
 
 
+def fold_lists(
+    mined: Sequence[Mined], held_out: Sequence[Evidence], fold_of: Mapping[str, int], *, size: int, seed: int
+) -> dict[int | None, list[RankingList]]:
+    """The lists of all questions under ``None``, and of each fold those of the questions outside it, whose evidence is held out too.
+
+    Args:
+        mined: of all training questions.
+        held_out: evidence of questions that are not trained on at all.
+        fold_of: by document group the fold that it is left out of.
+        size: texts in a list, at most.
+        seed: of the samples.
+    """
+    lists: dict[int | None, list[RankingList]] = {None: ranking_lists(mined, held_out, size=size, seed=seed)}
+    for fold in sorted(set(fold_of.values())):
+        inside = [each for each in mined if fold_of[each.example.group] != fold]
+        outside = [gold for each in mined if fold_of[each.example.group] == fold for gold in each.example.evidence]
+        lists[fold] = ranking_lists(inside, [*held_out, *outside], size=size, seed=seed)
+    return lists
+
+
 def assign_folds(examples: Sequence[Example], folds: int, seed: int) -> dict[str, int]:
     """By document group the fold that it is left out of: as many questions in each as can be, the largest groups first."""
     sizes: dict[str, int] = {}

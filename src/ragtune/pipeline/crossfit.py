@@ -98,8 +98,8 @@ def _of_fold(workspace: Workspace, settings: Settings, corpus: Corpus, fold: Ado
     else:
         embedder = build.local_embedder(str(fold.embedder), settings.embed.batch_size, settings.embed.dimensions)
         embed_missing(corpus, embedder, progress)
-    reranker = settings.retrieve.reranker or (str(fold.reranker) if fold.reranker else None)
-    return ServingRetriever(workspace, settings, corpus, embedder, current_store(workspace, settings, corpus, embedder), reranker=reranker)
+    store = current_store(workspace, settings, corpus, embedder)
+    return ServingRetriever(workspace, settings, corpus, embedder, store, reranking=build.reranking(settings, fold))
 
 
 def _hash(question: str) -> str:

@@ -140,7 +140,8 @@ def open_retriever(workspace: Workspace, settings: Settings, where: Where | None
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         made = build.embedder(workspace, settings)
         store = current_store(workspace, settings, corpus, made)
-        yield ServingRetriever(workspace, settings, corpus, made, store, where, reranker=build.reranker_name(workspace, settings))
+        reranking = build.reranking(settings, build.adopted(workspace, settings))
+        yield ServingRetriever(workspace, settings, corpus, made, store, where, reranking=reranking)
 
 
 def search(workspace: Workspace, settings: Settings, text: str, k: int, where: Where | None = None) -> list[SearchHit]:

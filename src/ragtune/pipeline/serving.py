@@ -43,7 +43,7 @@ class ServingRetriever:
         embedder: of the store's vectors.
         store: over the corpus's rows.
         where: which documents may be found.
-        reranker: name or folder of the cross-encoder that ranks the first chunks anew.
+        reranking: the cross-encoder that ranks the first chunks anew.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ServingRetriever:
         store: VectorStore,
         where: Where | None = None,
         *,
-        reranker: str | None,
+        reranking: build.Reranking | None,
     ) -> None:
         retrieve = settings.retrieve
         candidates = retrieve.candidates
@@ -71,8 +71,9 @@ class ServingRetriever:
         if retrieve.rewrite is not None:
             chat = build.chat_model(workspace, settings, retrieve.rewrite)
             made = MultiQueryRetriever(made, lambda question: reword(chat, question), candidates)
-        if reranker is not None:
-            made = RerankingRetriever(made, build.reranker(reranker, settings.model.device), retrieve.rerank_candidates)
+        if reranking is not None:
+            reranker = build.reranker(reranking.name, settings.model.device)
+            made = RerankingRetriever(made, reranker, retrieve.rerank_candidates, reranking.weight)
         if retrieve.mmr is not None:
 
             def vectors_of(rows: Sequence[int]) -> dict[int, Float32]:
@@ -109,8 +110,10 @@ def retrieve_key(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     """What decides a ranking, for a stage's key; the reranker counts by its weights."""
     own = settings.retrieve
     read = own.model_dump(mode="json", include=_FIRST) | own.model_dump(mode="json", exclude=_FIRST, exclude_defaults=True)
-    reranker = build.reranker_name(workspace, settings)
-    if reranker is None:
-        read.pop("rerank_candidates", None)
+    reranking = build.reranking(settings, build.adopted(workspace, settings))
+    for name in ("rerank_candidates", "rerank_weight"):
+        read.pop(name, None)
+    if reranking is None:
         return read
-    return read | {"reranker": build.reranker_fingerprint(reranker), "rerank_candidates": own.rerank_candidates}
+    read |= {"reranker": build.reranker_fingerprint(reranking.name), "rerank_candidates": own.rerank_candidates}
+    return read if reranking.weight == 1 else read | {"rerank_weight": reranking.weight}

@@ -19,7 +19,7 @@ from ragtune.backends.adopted import EMBEDDER, FOLDS, RERANKER
 from ragtune.config import Settings
 from ragtune.corpus import Corpus
 from ragtune.dataset.draws import draw
-from ragtune.dataset.rankings import Mined, assign_folds, mine, ranking_lists
+from ragtune.dataset.rankings import Mined, assign_folds, fold_lists, mine
 from ragtune.dataset.store import read_dataset
 from ragtune.errors import ConfigError, ProjectError, TrainError
 from ragtune.evaluate.intervals import bootstrap, paired_difference
@@ -131,6 +131,7 @@ def _adopt(workspace: Workspace, settings: Settings, manifest: Manifest, progres
             "dimensions": settings.embed.dimensions,
             EMBEDDER: EMBEDDER in parts,
             RERANKER: RERANKER in parts,
+            "rerank_weight": manifest.settings["retriever"]["rerank_weight"],
             "since": now(),
         },
     )
@@ -181,13 +182,11 @@ class _Work:
         own = self.settings.retriever
         mined = self._mine(train)
         fold_of = assign_folds([each.example for each in mined], own.folds, own.seed)
-        lists: dict[int | None, list[RankingList]] = {None: ranking_lists(mined, held_out, size=own.passages, seed=own.seed)}
-        for fold in range(own.folds):
-            inside = [each for each in mined if fold_of[each.example.group] != fold]
-            outside = [gold for each in mined if fold_of[each.example.group] == fold for gold in each.example.evidence]
-            lists[fold] = ranking_lists(inside, [*held_out, *outside], size=own.passages, seed=own.seed)
-        if not all(lists.values()):
-            raise TrainError("all questions belong to one document group, and none can be left out to prove anything: add documents")
+        lists = fold_lists(mined, held_out, fold_of, size=own.passages, seed=own.seed)
+        if len(lists) <= own.folds or not all(lists.values()):
+            raise TrainError(
+                f"the questions are of fewer than {own.folds} document groups, or nothing else is found for them: add documents"
+            )
         write_folds(self.folder, {each.example.question: fold_of[each.example.group] for each in mined}, fold_of, own.folds)
         self._forecast(lists)
         bar = _Bar(self.progress, 2 * own.epochs * sum(map(len, lists.values())))
@@ -205,8 +204,8 @@ class _Work:
         embedder: Embedder = build.local_embedder(model, embed.batch_size, embed.dimensions)
         embed_missing(self.corpus, embedder, self.progress)
         store = current_store(self.workspace, settings, self.corpus, embedder)
-        reranker = str(self._of(fold) / RERANKER) if reranked else None
-        return ServingRetriever(self.workspace, settings, self.corpus, embedder, store, reranker=reranker)
+        reranking = build.Reranking(str(self._of(fold) / RERANKER), settings.retriever.rerank_weight) if reranked else None
+        return ServingRetriever(self.workspace, settings, self.corpus, embedder, store, reranking=reranking)
 
     def _of(self, fold: int | None) -> Path:
         return self.folder if fold is None else self.folder / FOLDS / str(fold)
