@@ -44,6 +44,7 @@ from ragtune.retrieve.rerank import RerankingRetriever
 from ragtune.train.rankers import RankerRun, Recipe, teacher_scores, train_embedder, train_reranker
 from ragtune.types import Chunk, Example, Span
 from ragtune.workspace import library_versions, write_json
+from retrieval_fusion import CachedScores
 
 BASE = "all-minilm-l6-v2"
 CUTS = (1, 5, 10, 20)
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1200, help="training questions")
     parser.add_argument("--rerank-weight", type=float, nargs="+", default=[1.0, 0.3])
     parser.add_argument("--candidates", type=int, default=20, help="chunks that the cross-encoder reads")
+    parser.add_argument("--losses", nargs="+", default=["distill", "infonce"], help="how embedders are tuned")
     parser.add_argument("--only-reranker", action="store_true", help="stop when the cross-encoder is there")
     arguments = parser.parse_args()
     if "RAGTUNE_DATA" not in os.environ:
@@ -167,13 +169,13 @@ def run(corpus: Corpus, data: Any, arguments: argparse.Namespace) -> dict[str, A
         seconds["reranker"] = train_reranker(base, lists, work / "reranker", recipe, teller("cross-encoder")).seconds
     if arguments.only_reranker:
         return None
-    for loss in ("distill", "infonce"):
+    for loss in arguments.losses:
         if not (work / loss).is_dir():
             scores = teacher_scores(work / "reranker", lists) if loss == "distill" else None
             seconds[loss] = train_embedder(base, lists, scores, work / loss, Recipe(own.learning_rate, tokens=TOKENS), teller(loss)).seconds
-    models = {"untuned": base} | {loss: work / loss for loss in ("distill", "infonce")}
-    models |= {f"{loss}, soup": soup(base, work / loss, own.keep, work / f"{loss}-soup") for loss in ("distill", "infonce")}
-    reranker = CrossEncoderReranker(work / "reranker", fingerprint=fingerprint(work / "reranker"))
+    models = {"untuned": base} | {loss: work / loss for loss in arguments.losses}
+    models |= {f"{loss}, soup": soup(base, work / loss, own.keep, work / f"{loss}-soup") for loss in arguments.losses}
+    reranker = CachedScores(CrossEncoderReranker(work / "reranker", fingerprint=fingerprint(work / "reranker")))
     made: dict[str, Retriever] = {}
     reference: dict[str, str] = {}
     for name, model in models.items():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import shutil
 import time
@@ -194,13 +195,17 @@ def _load(make: Callable[[], Any], base: Path | str) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither bars nor the warning that a layer is new, which is meant."""
+    """Neither bars nor warnings that a layer is new and an embedder becomes a cross-encoder, which is meant."""
     bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    library = logging.getLogger("sentence_transformers")
+    before = library.level
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    library.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        library.setLevel(before)
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
