@@ -107,8 +107,6 @@ def compare(collection: Collection, embedder: CachedQueries, path: Path, reranke
         for weight in WEIGHTS:
             name = "re-ranked" if weight == 1 else f"re-ranked, weight {weight:g}"
             arms[name] = RerankingRetriever(arms["hybrid"], made, candidates, weight)
-                arms["hybrid"], made, candidates, weight
-            )
     runs = {name: search(retriever, collection.queries) for name, retriever in arms.items()}
     values = {name: measure(collection.queries, run) for name, run in runs.items()}
     exact = measure(collection.queries, by_sentence_transformers(corpus, collection.queries))
