@@ -130,10 +130,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/squadshifts"), help="as squadshifts.py leaves it")
     parser.add_argument("--work", type=Path, default=Path("build/tune_retriever"), help="keeps models")
     parser.add_argument("--questions", type=int, default=1200, help="training questions")
-    parser.add_argument("--rerank-weight", type=float, nargs="+", default=[1.0, 0.3])
+    parser.add_argument("--rerank-weight", type=float, nargs="*", default=[1.0, 0.3], help="shares of the cross-encoder's score")
     parser.add_argument("--candidates", type=int, default=20, help="chunks that the cross-encoder reads")
     parser.add_argument("--losses", nargs="+", default=["distill", "infonce"], help="how embedders are tuned")
     parser.add_argument("--only-reranker", action="store_true", help="stop when the cross-encoder is there")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results/tune_retriever.json")
     arguments = parser.parse_args()
     if "RAGTUNE_DATA" not in os.environ:
         print("skipped: set RAGTUNE_DATA to the folder that holds squadshifts_new_wiki, and run squadshifts.py --only-dataset")
@@ -143,7 +144,7 @@ def main() -> None:
     with contextlib.closing(build.open_corpus(project.workspace)) as corpus:
         report = run(corpus, data, arguments)
     if report is not None:
-        write_json(Path(__file__).parent / "results/tune_retriever.json", report)
+        write_json(arguments.output, report)
         for split in ("validation", "test", "test, new documents"):
             print(f"\n{split}: {report[split]['questions']} questions, {report[split]['articles']} articles\n{table(report[split])}")
 

@@ -215,7 +215,7 @@ class Project:
 
     def undo_retriever(self) -> RetrieverResult:
         """Let the retriever that the settings name serve again."""
-        from ragtune.pipeline.train_retriever import undo_retriever
+        from ragtune.pipeline.adopt_retriever import undo_retriever
 
         with self.workspace.lock("train"):
             return undo_retriever(self.workspace, self.settings, self._progress)

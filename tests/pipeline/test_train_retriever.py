@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from tiny_project import write_project, write_sources
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
 
-from ragtune.pipeline import train_retriever as stage
+from ragtune.pipeline import adopt_retriever
 from ragtune.train import rankers
 
 QUICK = ["retriever.passages=4", "retrieve.dense_weight=1.0", "retrieve.candidates=20", "retriever.loss=infonce"]
@@ -94,6 +96,17 @@ def test_what_is_no_better_is_not_adopted_and_changes_nothing(ready, tmp_path):
     assert found(project) == before
 
 
+def test_vectors_of_what_does_not_serve_are_not_kept(ready, adopted, tmp_path):
+    def sets(project: Path) -> int:
+        with contextlib.closing(sqlite3.connect(Workspace(project).corpus)) as db:
+            return int(db.execute("SELECT count(DISTINCT embedder) FROM vectors").fetchone()[0])
+
+    project = copy(ready, tmp_path)
+    Project(project, overrides=NO_BETTER).train_retriever()
+    assert sets(project) == sets(ready) == 1
+    assert sets(adopted) == 4  # the base's, the tuned one's, and those of two folds
+
+
 def test_tuning_again_with_nothing_changed_trains_nothing_even_from_a_newer_dataset(adopted, tmp_path, monkeypatch):
     project = copy(adopted, tmp_path)
     opened = Project(project, overrides=BETTER)
@@ -139,7 +152,7 @@ def test_a_question_that_was_tuned_on_is_asked_of_its_fold_in_whatever_split_it_
 def test_killed_before_the_swap_the_old_retriever_serves_and_the_next_run_goes_on(ready, tmp_path, monkeypatch):
     project = copy(ready, tmp_path)
     before = found(project)
-    write = stage.write_json
+    write = adopt_retriever.write_json
 
     def dies(path: Path, value: object) -> None:
         if path == Workspace(project).adopted:
@@ -147,7 +160,7 @@ def test_killed_before_the_swap_the_old_retriever_serves_and_the_next_run_goes_o
         write(path, value)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage, "write_json", dies)
+        patched.setattr(adopt_retriever, "write_json", dies)
         with pytest.raises(Killed):
             Project(project, overrides=BETTER).train_retriever()
     assert found(project) == before
@@ -233,6 +246,7 @@ def test_a_cross_encoder_that_ranks_better_is_adopted_unless_that_is_switched_of
     print(made.figures["differences"])
     assert made.adopted == ("reranker",)
     assert Project(project, overrides=[*settings, "retriever.rerank=false"]).train_retriever().adopted == ()
+    assert not Workspace(project).adopted.exists()
 
 
 def test_too_few_questions_are_an_error_that_says_how_many_are_needed(ready, tmp_path):

@@ -77,11 +77,16 @@ def evaluate_retrieval(
     if not known:
         raise EvaluationError(f"the documents of every {split} question have changed: run 'ragtune dataset' again")
     threshold = choose_threshold(asked, k, precision) if precision is not None else load_threshold(workspace, settings)
+    tuned = build.adopted(workspace, settings)
     report = RetrievalReport(
         split=split,
         dataset=manifest.name,
         k=k,
-        settings={**settings.retrieve.model_dump(mode="json"), "embedder": settings.embed.model},
+        settings={
+            **settings.retrieve.model_dump(mode="json"),
+            "embedder": settings.embed.model,
+            **({"tuned": tuned.name} if tuned else {}),
+        },
         overall=rows({each.example.id: ("all",) for each in known})[0],
         kinds=rows({each.example.id: (each.example.kind or NO_KIND,) for each in known}),
         sources=tuple(

@@ -21,11 +21,12 @@ from ragtune.corpus import Corpus
 from ragtune.dataset.draws import draw
 from ragtune.dataset.rankings import Mined, assign_folds, fold_lists, mine
 from ragtune.dataset.store import read_dataset
-from ragtune.errors import ConfigError, ProjectError, TrainError
+from ragtune.errors import ConfigError, TrainError
 from ragtune.evaluate.intervals import bootstrap, paired_difference
 from ragtune.evaluate.retrieval import retrieval_metrics
 from ragtune.hosted.providers import is_hosted
 from ragtune.models.pull import resolve
+from ragtune.pipeline.adopt_retriever import STAGE, adopt
 from ragtune.pipeline.crossfit import write_folds
 from ragtune.pipeline.dataset import corpus_hash
 from ragtune.pipeline.index import build_index, current_store, embed_missing
@@ -36,10 +37,9 @@ from ragtune.pipeline.train import claim
 from ragtune.progress import Progress
 from ragtune.protocols import Embedder
 from ragtune.types import Chunk, Evidence, Example, RankingList, Span
-from ragtune.workspace import Manifest, Workspace, library_versions, now, stage_key, write_json, write_manifest
+from ragtune.workspace import Manifest, Workspace, library_versions, now, stage_key, write_manifest
 
 VERSION = 1
-STAGE = "retriever"
 DEPTH = 30
 """Ranks that negatives are drawn from."""
 DECIDING = 300
@@ -91,58 +91,8 @@ def train_retriever(workspace: Workspace, settings: Settings, dataset: str | Non
             write_manifest(folder, manifest)
         else:
             progress.note(f"retriever: unchanged, {manifest.name} is as these inputs make it")
-    adopted = _adopt(workspace, settings, manifest, progress)
+    adopted = adopt(workspace, settings, manifest, progress)
     return RetrieverResult(manifest.name, str(workspace.artifact("retrievers", manifest.name)), made, adopted, manifest.figures)
-
-
-def undo_retriever(workspace: Workspace, settings: Settings, progress: Progress) -> RetrieverResult:
-    """Let the retriever that the settings name serve again; the tuned one stays in its folder.
-
-    Raises:
-        ProjectError: none is in force.
-    """
-    if not workspace.adopted.is_file():
-        raise ProjectError("no tuned retriever is in force: there is nothing to undo")
-    with contextlib.suppress(ProjectError):
-        record = build.read_adoption(workspace)
-    _embed(workspace, settings, settings.embed.model, progress)
-    workspace.adopted.unlink()
-    build_index(workspace, settings, progress, quiet=True)
-    was = (record or {}).get("name", "")
-    progress.finish(STAGE, f"{was} no longer serves, {settings.embed.model} does: run 'ragtune dataset' to retrieve with it again")
-    return RetrieverResult(was, str(workspace.artifact("retrievers", was)) if was else "", False, ())
-
-
-def _adopt(workspace: Workspace, settings: Settings, manifest: Manifest, progress: Progress) -> tuple[str, ...]:
-    parts = tuple(
-        part for part in (EMBEDDER, RERANKER) if manifest.figures["better"][part] and (part == EMBEDDER or settings.retriever.rerank)
-    )
-    if not parts:
-        progress.finish(STAGE, f"{manifest.name} is not clearly better, and is not adopted: retrieval stays as it was")
-        return ()
-    folder = workspace.artifact("retrievers", manifest.name)
-    if EMBEDDER in parts:  # the old one serves until every vector is there
-        _embed(workspace, settings, str(folder / EMBEDDER), progress)
-    write_json(
-        workspace.adopted,
-        {
-            "name": manifest.name,
-            "embed_model": settings.embed.model,
-            "dimensions": settings.embed.dimensions,
-            EMBEDDER: EMBEDDER in parts,
-            RERANKER: RERANKER in parts,
-            "rerank_weight": manifest.settings["retriever"]["rerank_weight"],
-            "since": now(),
-        },
-    )
-    build_index(workspace, settings, progress, quiet=True)
-    progress.finish(STAGE, f"{' and '.join(parts)} of {manifest.name} serve from now on: run 'ragtune run' to train on what they find")
-    return parts
-
-
-def _embed(workspace: Workspace, settings: Settings, model: str, progress: Progress) -> None:
-    with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        embed_missing(corpus, build.local_embedder(model, settings.embed.batch_size, settings.embed.dimensions), progress)
 
 
 def _sample(examples: Sequence[Example], most: int | None, seed: int) -> list[Example]:
@@ -193,19 +143,29 @@ class _Work:
         seconds = sum(self._tune(fold, each, bar) for fold, each in lists.items())
         figures = self._measure(validation, mined, fold_of)
         counts = {"questions": len(mined), "lists": len(lists[None]), "texts": sum(len(each.texts) for each in lists[None])}
-        return {**figures, **counts, "false_negatives": sum(each.false for each in mined), "seconds": round(seconds, 1)}, seconds
+        embedders = [self._embedder(fold).fingerprint for fold in (None, *range(own.folds))]
+        return {
+            **figures,
+            **counts,
+            "embedders": embedders,
+            "false_negatives": sum(each.false for each in mined),
+            "seconds": round(seconds, 1),
+        }, seconds
 
     def _retriever(self, fold: int | None, *, tuned: bool, reranked: bool = False) -> ServingRetriever:
         """Hybrid search alone, untuned or tuned, with the cross-encoder or without."""
         plain = self.settings.retrieve.model_copy(update={"reranker": None, "rewrite": None, "mmr": None, "expand": "none"})
         settings = self.settings.model_copy(update={"retrieve": plain})
         embed = settings.embed
-        model = str(self._of(fold) / EMBEDDER) if tuned else embed.model
-        embedder: Embedder = build.local_embedder(model, embed.batch_size, embed.dimensions)
+        embedder = self._embedder(fold) if tuned else build.local_embedder(embed.model, embed.batch_size, embed.dimensions)
         embed_missing(self.corpus, embedder, self.progress)
         store = current_store(self.workspace, settings, self.corpus, embedder)
         reranking = build.Reranking(str(self._of(fold) / RERANKER), settings.retriever.rerank_weight) if reranked else None
         return ServingRetriever(self.workspace, settings, self.corpus, embedder, store, reranking=reranking)
+
+    def _embedder(self, fold: int | None) -> Embedder:
+        embed = self.settings.embed
+        return build.local_embedder(str(self._of(fold) / EMBEDDER), embed.batch_size, embed.dimensions)
 
     def _of(self, fold: int | None) -> Path:
         return self.folder if fold is None else self.folder / FOLDS / str(fold)
