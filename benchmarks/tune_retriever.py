@@ -189,7 +189,7 @@ def run(corpus: Corpus, data: Any, arguments: argparse.Namespace) -> dict[str, A
         made[arm] = RerankingRetriever(made["hybrid, untuned"], reranker, arguments.candidates, weight=weight)
         reference[arm] = "hybrid, untuned"
     report: dict[str, Any] = {
-        "settings": {name: str(value) for name, value in vars(arguments).items()} | own.model_dump(mode="json"),
+        "settings": {name: value for name, value in vars(arguments).items() if not isinstance(value, Path)} | own.model_dump(mode="json"),
         "versions": library_versions(),
         "cpus": os.cpu_count(),
         "counts": counts,
