@@ -34,7 +34,7 @@ from ragtune.embed.sentence_transformers import SentenceTransformersEmbedder
 from ragtune.evaluate.intervals import bootstrap
 from ragtune.index.faiss import FaissStore
 from ragtune.models.pull import resolve
-from ragtune.protocols import Float32
+from ragtune.protocols import Float32, Reranker
 from ragtune.retrieve.hybrid import HybridRetriever
 from ragtune.types import Chunk, Document, Estimate, Hit
 from ragtune.workspace import library_versions
@@ -105,6 +105,20 @@ class CachedQueries:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         self._known.update(zip(new, self._embed(new), strict=True))
         return np.stack([self._known[text] for text in texts])
+
+
+class CachedScores:
+    """A reranker that reads each pair once, since arms that weigh it differently read the same ones."""
+
+    def __init__(self, reranker: Reranker) -> None:
+        self.name, self.fingerprint, self._score = reranker.name, reranker.fingerprint, reranker.score
+        self._known: dict[tuple[str, str], float] = {}
+
+    def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        """A score for each text."""
+        new = [text for text in dict.fromkeys(texts) if (question, text) not in self._known]
+        self._known.update(((question, text), score) for text, score in zip(new, self._score(question, new), strict=True))
+        return [self._known[question, text] for text in texts]
 
 
 def squadshifts(data: Path, limit: int) -> Collection:

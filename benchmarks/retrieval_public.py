@@ -1,14 +1,14 @@
 """nDCG@10 and recall@100 on Cranfield and DBpedia-Entity: dense, lexical, hybrid, hybrid weighed on other queries, and re-ranked.
 
-    RAGTUNE_DATA=/path/to/data python benchmarks/train_reranker.py
+    RAGTUNE_DATA=/path/to/data python benchmarks/squadshifts.py --only-dataset
+    RAGTUNE_DATA=/path/to/data python benchmarks/tune_retriever.py --only-reranker
     RAGTUNE_DATA=/path/to/data python benchmarks/retrieval_public.py
 
-writes ``benchmarks/results/retrieval_public.json``; without ``build/reranker`` nothing is re-ranked. Two checks come with it: dense search
-beside sentence-transformers' own exact one over vectors that it made itself, and ragtune's own measures beside ir-measures', on relevance
-without grades. DBpedia is a subset of 5,000 entities. The
-default weight comes from squadshifts; "weighed" takes, for each fifth of the queries, the weight that is best on the other four, as
-``ragtune evaluate --retrieval --weigh`` chooses one, over twenty ways to cut fifths.
-Intervals are 95 %, from resampling queries; differences are paired.
+writes ``benchmarks/results/retrieval_public.json``; without ``build/tune_retriever/reranker`` nothing is re-ranked. Two checks come with
+it: dense search beside sentence-transformers' own exact one over vectors that it made itself, and ragtune's own measures beside
+ir-measures', on relevance without grades. DBpedia is a subset of 5,000 entities. The default weight comes from squadshifts; "weighed"
+takes, for each fifth of the queries, the weight that is best on the other four, as ``ragtune evaluate --retrieval --weigh`` chooses one,
+over twenty ways to cut fifths. Intervals are 95 %, from resampling queries; differences are paired.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import ir_measures
 import numpy as np
 from sentence_transformers import SentenceTransformer, util
 
-from ragtune.config import RetrieveSettings
+from ragtune.config import RetrieverSettings, RetrieveSettings
 from ragtune.corpus import Corpus, embedding_text
 from ragtune.embed.sentence_transformers import SentenceTransformersEmbedder
 from ragtune.evaluate.intervals import bootstrap
@@ -41,12 +41,14 @@ from ragtune.retrieve.hybrid import HybridRetriever
 from ragtune.retrieve.rerank import RerankingRetriever
 from ragtune.types import Evidence, Span
 from ragtune.workspace import library_versions, write_json
-from retrieval_fusion import CachedQueries, Collection, Query, cranfield, dbpedia, index
+from retrieval_fusion import CachedQueries, CachedScores, Collection, Query, cranfield, dbpedia, index
 
 DEPTH = 100
 FOLDS, CUTS = 5, 20
 """Parts of the queries that a weight is chosen without, and ways to cut them."""
 MODEL = "all-minilm-l6-v2"
+SHARES = (1.0, RetrieverSettings().rerank_weight)
+"""Shares of the cross-encoder's score in the ranking: it alone, and what serves where it was tuned."""
 MEASURES = {"ndcg@10": ir_measures.nDCG @ 10, "recall@100": ir_measures.R @ 100}
 Run = list[list[str]]
 """For each query the documents found, best first."""
@@ -128,8 +130,10 @@ def compare(collection: Collection, embedder: CachedQueries, path: Path, reranke
     if reranker.is_dir():
         from ragtune.retrieve.cross_encoder import CrossEncoderReranker
 
-        made = CrossEncoderReranker(reranker, fingerprint=fingerprint(reranker))
-        arms["re-ranked"] = RerankingRetriever(arms["hybrid"], made, candidates)
+        made = CachedScores(CrossEncoderReranker(reranker, fingerprint=fingerprint(reranker)))
+        for weight in SHARES:
+            name = "re-ranked" if weight == 1 else f"re-ranked, weight {weight:g}"
+            arms[name] = RerankingRetriever(arms["hybrid"], made, candidates, weight)
     runs = {name: search(retriever, collection.queries) for name, retriever in arms.items()}
     values = {name: measure(collection.queries, run) for name, run in runs.items()}
     by_weight = {w: HybridRetriever(corpus, embedder, store, fusion=defaults.fusion, dense_weight=w) for w in WEIGHTS}
@@ -172,7 +176,7 @@ def table(name: str, result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reranker", type=Path, default=Path("build/reranker"), help="as train_reranker.py leaves it")
+    parser.add_argument("--reranker", type=Path, default=Path("build/tune_retriever/reranker"), help="as tune_retriever.py leaves it")
     parser.add_argument("--candidates", type=int, default=RetrieveSettings().rerank_candidates, help="documents that it reads")
     parser.add_argument(
         "--work", type=Path, default=Path(tempfile.gettempdir()) / "ragtune-retrieval-public", help="where vectors are kept"

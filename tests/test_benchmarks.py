@@ -24,7 +24,7 @@ SKIPPED = [
     "retrieval_fusion.py",
     "retrieval_public.py",
     "squadshifts.py",
-    "train_reranker.py",
+    "tune_retriever.py",
     "training_speed.py",
 ]
 

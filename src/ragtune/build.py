@@ -1,14 +1,18 @@
 """Settings to objects: what :mod:`ragtune.backends` makes, in one place for all who need it."""
 
+from ragtune.backends.adopted import Adopted, Reranking, adopted, read_adoption, reranking
 from ragtune.backends.embedding import chunk_tokenizer, embedder, token_counter
 from ragtune.backends.hosted import chat_model, find_key, list_price, metered, price, price_of, server_address, tuned_from, vertex_place
 from ragtune.backends.index import load_store, new_store, open_corpus, train_store
-from ragtune.backends.local import engine, extra, model_fingerprint, release_engine, tokenizer, trainer, with_base
+from ragtune.backends.local import engine, extra, local_embedder, model_fingerprint, release_engine, tokenizer, trainer, with_base
 from ragtune.backends.ready import what_is_missing
 from ragtune.backends.reranking import reranker, reranker_fingerprint
 from ragtune.backends.tuning import tuning_service
 
 __all__ = [
+    "Adopted",
+    "Reranking",
+    "adopted",
     "chat_model",
     "chunk_tokenizer",
     "embedder",
@@ -17,15 +21,18 @@ __all__ = [
     "find_key",
     "list_price",
     "load_store",
+    "local_embedder",
     "metered",
     "model_fingerprint",
     "new_store",
     "open_corpus",
     "price",
     "price_of",
+    "read_adoption",
     "release_engine",
     "reranker",
     "reranker_fingerprint",
+    "reranking",
     "server_address",
     "token_counter",
     "tokenizer",

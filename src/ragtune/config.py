@@ -184,12 +184,41 @@ class RetrieveSettings(Section):
     chunks anew; unset: as they are fused."""
     rerank_candidates: int = Field(30, ge=1)
     """Chunks that the reranker reads."""
+    rerank_weight: float = Field(1.0, gt=0, le=1)
+    """Share of the reranker's score in the new ranking, the rest being the score that a chunk was found with; 1 is the reranker alone."""
     mmr: float | None = Field(None, ge=0, le=1)
     """Weight of relevance against novelty in maximal marginal relevance: 1 is relevance alone; unset: no such choice is made."""
     expand: Literal["none", "neighbours", "section"] = "none"
     """What is shown of a chunk's surroundings: nothing, the chunk before and after it, or its section, of long ones a part."""
     rewrite: str | None = None
     """provider:model that writes three other wordings of a question, which are searched for too; unset: the question alone."""
+
+
+class RetrieverSettings(Section):
+    """Tuning the retriever: ``ragtune train --retriever``."""
+
+    loss: Literal["distill", "infonce"] = "distill"
+    """What the embedder learns: the cross-encoder's scores of a whole list, or which chunk of a step's lists answers a question."""
+    max_questions: int | None = Field(1200, ge=1)
+    """Training questions used, a seeded sample; unset: all."""
+    passages: int = Field(6, ge=3)
+    """Chunks that are shown with a question: one that answers it, and others that are found for it."""
+    epochs: int = Field(1, ge=1)
+    """Times that each question is shown."""
+    learning_rate: float = Field(3e-5, gt=0)
+    """Peak, of the embedder."""
+    reranker_learning_rate: float = Field(1e-4, gt=0)
+    """Peak, of the cross-encoder, whose last layer is new."""
+    keep: float = Field(0.5, ge=0, lt=1)
+    """Share of the weights before tuning in the embedder that is kept: their mean forgets less of what is not in the questions."""
+    folds: int = Field(2, ge=2)
+    """Parts of the questions; for each a retriever is tuned on the others, and finds its training passages and part of the proof."""
+    rerank: bool = True
+    """Adopt the cross-encoder too, where it ranks better; each search then waits for it to read retrieve.rerank_candidates chunks."""
+    rerank_weight: float = Field(0.3, gt=0, le=1)
+    """What retrieve.rerank_weight is while the cross-encoder that was tuned here serves: it has seen few questions, and helps in part."""
+    seed: int = 0
+    """Seed of samples, order and new weights."""
 
 
 class DatasetSettings(Section):
@@ -360,6 +389,7 @@ class Settings(BaseSettings):
     embed: EmbedSettings = EmbedSettings()
     index: IndexSettings = IndexSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
+    retriever: RetrieverSettings = RetrieverSettings()
     dataset: DatasetSettings = DatasetSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()

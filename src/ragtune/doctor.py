@@ -16,7 +16,7 @@ import psutil
 
 from ragtune import build
 from ragtune.config import Settings, present_keys
-from ragtune.errors import ModelError
+from ragtune.errors import ModelError, ProjectError
 from ragtune.hosted.providers import is_hosted, split_name
 from ragtune.models import catalog
 from ragtune.models.pull import resolve
@@ -50,7 +50,7 @@ def run_checks(project: Path, settings: Settings) -> list[Check]:
     own = _models(settings)
     checks = [_python(), _cores(), _memory(), _disk(project), _gpu(), *_packages()]
     models = (_model(name, own.get(name, ""), project, settings) for name in dict.fromkeys([*own, *catalog.CATALOG]))
-    return [*checks, *models, *_keys(project, list(own)), _project(project)]
+    return [*checks, *models, *_retriever(project, settings), *_keys(project, list(own)), _project(project)]
 
 
 def _models(settings: Settings) -> dict[str, str]:
@@ -144,6 +144,22 @@ def _lacking(folder: Path, weights: tuple[str, ...]) -> str:
     if not any(file.stat().st_size for pattern in weights for file in folder.rglob(pattern)):
         return f"weights ({' or '.join(weights)})"
     return ""
+
+
+def _retriever(project: Path, settings: Settings) -> list[Check]:
+    """Whether a tuned retriever serves."""
+    workspace = Workspace(project)
+    try:
+        record, tuned = build.read_adoption(workspace), build.adopted(workspace, settings)
+    except ProjectError as error:
+        return [Check("Retriever", "problem", str(error))]
+    if record is None:
+        return []
+    if tuned is None:
+        found = f"{record['name']} was tuned of {record['embed_model']}, and does not serve with embed.model = {settings.embed.model}"
+        return [Check("Retriever", "note", found, "ragtune train --retriever, or with --undo")]
+    parts = " and ".join(part for part, there in (("embedder", tuned.embedder), ("reranker", tuned.reranker)) if there)
+    return [Check("Retriever", "ok", f"tuned: {parts} of {tuned.name}")]
 
 
 def _keys(project: Path, models: Sequence[str]) -> list[Check]:

@@ -30,6 +30,7 @@ from ragtune.pipeline.records import (
     ModelResult,
     PurgeResult,
     RetrievalResult,
+    RetrieverResult,
     RunResult,
     SearchHit,
     SynthesisResult,
@@ -251,6 +252,20 @@ class Project:
             return train(
                 self.workspace, self.settings, dataset, name, self._progress, without_context=without_context, yes=yes, confirm=confirm
             )
+
+    def train_retriever(self, *, dataset: str | None = None, name: str | None = None) -> RetrieverResult:
+        """Tune embedder and cross-encoder on a dataset's training questions; what proves better is adopted. A killed run goes on."""
+        from ragtune.pipeline.train_retriever import train_retriever
+
+        with self.workspace.lock("train"):
+            return train_retriever(self.workspace, self.settings, dataset, name, self._progress)
+
+    def undo_retriever(self) -> RetrieverResult:
+        """Let the retriever that the settings name serve again."""
+        from ragtune.pipeline.adopt_retriever import undo_retriever
+
+        with self.workspace.lock("train"):
+            return undo_retriever(self.workspace, self.settings, self._progress)
 
     def plan_tuning(self, *, dataset: str | None = None, name: str | None = None, without_context: bool = False) -> TuningPlan:
         """What tuning a hosted model would send and cost; nothing is spent.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from ragtune.pipeline.records import (
     ModelResult,
     PurgeResult,
     RetrievalResult,
+    RetrieverResult,
     RunResult,
     SearchHit,
     SynthesisResult,
@@ -402,6 +403,29 @@ def show_model(result: ModelResult) -> None:
     for name, value in _flat(result.figures):
         table.add_row(Text(name, style="dim"), Text(value))
     out.print(table)
+
+
+def show_retriever(result: RetrieverResult) -> None:
+    """How a retriever ranks before and after it was tuned, and what of it serves."""
+    before_and_after = result.figures.get("measured", {})
+    if before_and_after:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("")
+        names = list(next(iter(before_and_after.values())))
+        for name in names:
+            table.add_column(name)
+        for arm, measured in before_and_after.items():
+            table.add_row(arm, *(_estimate(measured[name]) for name in names))
+        for arm, measured in result.figures["differences"].items():
+            table.add_row(arm, *(_estimate(measured[name], "+") for name in names), style="dim")
+        out.print(table)
+    serves = f"its {' and '.join(result.adopted)} serve now" if result.adopted else "it does not serve"
+    out.print(f"retriever {result.name}{'' if result.made else ' (unchanged)'}: {serves} ({result.folder})", soft_wrap=True)
+
+
+def _estimate(value: Mapping[str, Any], sign: str = "") -> str:
+    bounds = "" if value["low"] is None else f" [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+    return f"{value['value']:{sign}.3f}{bounds}"
 
 
 def show_report(result: EvaluationResult) -> None:

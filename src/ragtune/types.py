@@ -216,6 +216,14 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class RankingList:
+    """What a retriever is tuned on: a question, and texts as they are embedded, of which the first answers it and the others do not."""
+
+    question: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Branch:
     """One question and the completion to learn, under a context."""
 

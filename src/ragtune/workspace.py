@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from ragtune.errors import LockedError, ProjectError
 
 FOLDER = ".ragtune"
-Kind = Literal["datasets", "models", "evaluations"]
+Kind = Literal["datasets", "models", "evaluations", "retrievers"]
 _NAME = re.compile(r"\w[\w.-]{0,99}")
 RECORDED_PACKAGES = ("ragtune", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
 
@@ -35,7 +35,7 @@ class Manifest:
     """What an artifact was made from and by.
 
     Args:
-        kind: datasets, models or evaluations.
+        kind: datasets, models, evaluations or retrievers.
         name: the artifact's folder.
         key: hash of the stage's version, the settings it reads and its inputs' content; equal keys mean equal artifacts.
         inputs: content hashes, e.g. ``{"corpus": ..., "questions": ...}``, or names and keys of other artifacts.
@@ -123,6 +123,11 @@ class Workspace:
         return self.folder / "embeddings.db"
 
     @property
+    def adopted(self) -> Path:
+        """Which tuned retriever is in force, while one is."""
+        return self.folder / "retriever.json"
+
+    @property
     def generations(self) -> Path:
         """What models wrote for which prompt, so that no answer is generated twice."""
         return self.folder / "generations.db"
@@ -154,7 +159,7 @@ class Workspace:
         for manifest in manifests:
             if manifest.name == name:
                 return manifest
-        command = {"datasets": "dataset", "models": "train", "evaluations": "evaluate"}[kind]
+        command = {"datasets": "dataset", "models": "train", "evaluations": "evaluate", "retrievers": "train --retriever"}[kind]
         known = ", ".join(manifest.name for manifest in manifests) or "none"
         raise ProjectError(
             f"there is no finished {kind[:-1]}{f' named {name}' if name else ''} (there are: {known}): run 'ragtune {command}'"

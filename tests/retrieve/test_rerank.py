@@ -164,3 +164,14 @@ def test_a_cross_encoder_scores_pairs_as_the_library_does(tiny_embedder: Path, t
     )
     with pytest.raises(ModelError, match="3 classes"):
         build.reranker(str(tmp_path / "three"), "cpu")
+
+
+def test_a_rerankers_score_is_weighed_against_what_a_chunk_was_found_with(corpus):
+    # Both scores fall or rise evenly, so the larger share decides, and chunks behind those that were read come after them.
+    for weight, expected in ((0.3, [1, 2, 3, 4, 5]), (0.7, [4, 3, 2, 1, 5]), (1.0, [4, 3, 2, 1, 5])):
+        (hits,) = RerankingRetriever(Fixed(corpus), LastFirst(), 4, weight).retrieve(["?"], 5)
+        assert [int(hit.chunk.id[1:]) for hit in hits] == expected
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    (hits,) = RerankingRetriever(Fixed(corpus), LastFirst(), 4, 0.3).retrieve(["?"], 4)
+    # z-scores of four even steps are ±1.341641 and ±0.447214; they oppose each other, so .7 − .3 of them is left.
+    assert [hit.score for hit in hits] == pytest.approx([0.536656, 0.178885, -0.178885, -0.536656], abs=1e-6)

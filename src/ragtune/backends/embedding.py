@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ragtune.backends.adopted import adopted
 from ragtune.backends.hosted import find_key, price_of, rate_limit, server_address
 from ragtune.backends.local import extra, local_embedder
 from ragtune.config import Settings
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 
 def embedder(workspace: Workspace, settings: Settings, *, asks: bool = True) -> Embedder:
-    """The embedder; a local one is loaded once a process, a hosted one has the project's ledger, cap, limits and patience around it.
+    """The embedder that serves.
+
+    A local one, or what was tuned of it, is loaded once a process; a hosted one has the project's ledger, cap, limits and patience.
 
     Args:
         workspace: of the project.
@@ -35,7 +38,10 @@ def embedder(workspace: Workspace, settings: Settings, *, asks: bool = True) -> 
     """
     provider, model = split_name(settings.embed.model)
     if provider.protocol == "local":
-        return local_embedder(model, settings.embed.batch_size, settings.embed.dimensions)
+        tuned = adopted(workspace, settings)
+        return local_embedder(
+            str(tuned.embedder) if tuned and tuned.embedder else model, settings.embed.batch_size, settings.embed.dimensions
+        )
     return _hosted_embedder(workspace, settings, provider, model, asks=asks)
 
 

@@ -110,6 +110,10 @@ def train(
     without_context: Annotated[
         bool, typer.Option("--without-context", help="Train the `dsf` control: the same answers, no passages.")
     ] = False,
+    retriever: Annotated[
+        bool, typer.Option("--retriever", help="Tune embedder and cross-encoder instead, and adopt what proves better.")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="With --retriever: let the untuned one serve again.")] = False,
     yes: SpendAllOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Hosted models: write and check the files, say the cost, spend nothing.")
@@ -122,8 +126,18 @@ def train(
     """Tune the base model: with LoRA on this machine, or where `model.base` is hosted as a job at its vendor. A killed run goes on.
 
     Example: ragtune train --set train.epochs=2
+
+    Example: ragtune train --retriever
     """
     opened = open_project(project, settings, quiet=quiet or as_json)
+    if undo and not retriever:
+        raise ConfigError("--undo is about a tuned retriever: say --retriever too")
+    if retriever:
+        if without_context or dry_run or (undo and (dataset or name)):
+            raise ConfigError("--retriever takes --dataset and --name, or --undo alone")
+        tuned = opened.undo_retriever() if undo else opened.train_retriever(dataset=dataset, name=name)
+        show(tuned, as_json, "show_retriever")
+        return
     if dry_run:
         plan = opened.plan_tuning(dataset=dataset, name=name, without_context=without_context)
         show(plan, as_json, "show_plan")

@@ -349,6 +349,11 @@ class Corpus:
             found = db.execute("SELECT length(vector) / 4 FROM vectors WHERE embedder = ? LIMIT 1", (embedder,)).fetchone()
         return int(found[0]) if found else None
 
+    def drop_vectors(self, embedder: str) -> int:
+        """Remove the vectors of an embedder; how many there were."""
+        with self._transaction() as db:
+            return db.execute("DELETE FROM vectors WHERE embedder = ?", (embedder,)).rowcount
+
     def collect_vectors(self) -> int:
         """Remove vectors that no chunk refers to; how many there were."""
         with self._transaction() as db:

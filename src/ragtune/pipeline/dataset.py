@@ -24,7 +24,8 @@ from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError, QuestionError
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.consent import Confirm, agree_to
-from ragtune.pipeline.index import build_index, open_retriever, questions_bill
+from ragtune.pipeline.crossfit import open_cross_fitted
+from ragtune.pipeline.index import build_index, questions_bill
 from ragtune.pipeline.records import DatasetResult, ExampleView
 from ragtune.pipeline.serving import retrieve_key
 from ragtune.pipeline.train import sample_training, training_groups
@@ -91,7 +92,7 @@ def build_dataset(
         shutil.rmtree(folder, ignore_errors=True)
         progress.start("dataset")
         anchored = anchor(raw, {document.source: document for document in corpus.all_documents()}, corpus.copies())
-        built, figures = _build(workspace, settings, corpus, raw, anchored)
+        built, figures = _build(workspace, settings, corpus, raw, anchored, progress)
         write_dataset(folder, built.examples, built.passages)
     figures["left_out"] = [asdict(reason) for reason in (*anchored.stale, *anchored.unread, *built.problems)]
     manifest = Manifest("datasets", name, key, inputs, read, figures, now(), round(time.monotonic() - started, 3), library_versions())
@@ -187,7 +188,7 @@ def _key(
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     read = {
         "dataset": settings.dataset.model_dump(mode="json"),
-        "retrieve": retrieve_key(settings.retrieve),
+        "retrieve": retrieve_key(workspace, settings),
         "embed": settings.embed.model,
         "near_duplicates": settings.prepare.near_duplicates,
         "prompt": PROMPT_VERSION,
@@ -199,6 +200,9 @@ def _key(
         "questions": _hashes(files),
         "test_questions": _hashes(test_files),
     }
+    tuned = build.adopted(workspace, settings)
+    if tuned is not None:  # whose folds find the training questions' passages
+        inputs["retriever"] = tuned.name
     return stage_key("dataset", VERSION, read, inputs), read, inputs
 
 
@@ -223,7 +227,7 @@ def corpus_hash(corpus: Corpus) -> str:
 
 
 def _build(
-    workspace: Workspace, settings: Settings, corpus: Corpus, raw: Sequence[RawQuestion], anchored: AnchorReport
+    workspace: Workspace, settings: Settings, corpus: Corpus, raw: Sequence[RawQuestion], anchored: AnchorReport, progress: Progress
 ) -> tuple[Built, dict[str, Any]]:
     chunks: dict[str, list[Chunk]] = {}
     for chunk in corpus.all_chunks():
@@ -237,7 +241,8 @@ def _build(
         validation_fraction=settings.dataset.validation_share,
         new_document_fraction=settings.dataset.new_documents_share,
     )
-    with open_retriever(workspace, settings) as retriever:
+    asked = [(each.question, splits.assignments[each.id].group, splits.assignments[each.id].split) for each in anchored.questions]
+    with open_cross_fitted(workspace, settings, asked, progress) as retriever:
         built = build_examples(
             anchored.questions,
             splits,
@@ -257,6 +262,7 @@ def _build(
         # A handful of validation questions says little about recall; training questions are retrieved in just the same way.
         measured = recall["validation"] if len(by.get("validation", [])) >= 30 else recall["train"]
         p = 1.0 if measured is None else round(measured, 3)
+    retrieved_by = {e.id: f"fold {fold}" for e in built.examples if (fold := retriever.fold_of.get(e.question)) is not None}
     audited = audit(built.examples, seed=settings.dataset.seed, p=p)
     figures = {
         "questions": {split: len(by.get(split, [])) for split in ("train", "validation", "test")},
@@ -272,6 +278,7 @@ def _build(
             "nearest": [[each.test, each.train, each.similarity] for each in audited.nearest],
             "counts": dict(audited.counts),
         },
+        **({"retrieved_by": retrieved_by} if retrieved_by else {}),
         "stale": len(anchored.stale),
         "unread": {question.id: question.needs for question in raw if question.id in {reason.source for reason in anchored.unread}},
     }
@@ -306,7 +313,7 @@ def _result(workspace: Workspace, manifest: Manifest, made: bool) -> DatasetResu
 
 
 def _brief(figures: Mapping[str, Any]) -> dict[str, Any]:
-    brief = {name: value for name, value in figures.items() if name not in ("audit", "left_out", "unread")}
+    brief = {name: value for name, value in figures.items() if name not in ("audit", "left_out", "unread", "retrieved_by")}
     brief["near_identical_test_questions"] = figures["audit"]["near_identical_test_questions"]
     brief["left_out"] = len(figures["left_out"])
     return brief

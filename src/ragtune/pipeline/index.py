@@ -63,7 +63,7 @@ def build_index(
         if is_hosted(settings.embed.model):
             bill = index_bill(workspace, settings, corpus)
             agree_to([bill] if bill.tokens else [], settings, yes=yes, confirm=confirm, progress=progress)
-        embedded = _embed(corpus, embedder, progress)
+        embedded = embed_missing(corpus, embedder, progress)
         manifest = read_manifest(workspace.index)
         if manifest is None or manifest.get("generation") != corpus.generation:
             corpus.collect_vectors()  # before the index is written, or a run that is killed in between would leave them for good
@@ -141,7 +141,9 @@ def open_retriever(workspace: Workspace, settings: Settings, where: Where | None
     """
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         made = build.embedder(workspace, settings)
-        yield ServingRetriever(workspace, settings, corpus, made, current_store(workspace, settings, corpus, made), where)
+        store = current_store(workspace, settings, corpus, made)
+        reranking = build.reranking(settings, build.adopted(workspace, settings))
+        yield ServingRetriever(workspace, settings, corpus, made, store, where, reranking=reranking)
 
 
 def search(workspace: Workspace, settings: Settings, text: str, k: int, where: Where | None = None) -> list[SearchHit]:
@@ -164,7 +166,8 @@ def search(workspace: Workspace, settings: Settings, text: str, k: int, where: W
     ]
 
 
-def _embed(corpus: Corpus, embedder: Embedder, progress: Progress) -> int:
+def embed_missing(corpus: Corpus, embedder: Embedder, progress: Progress) -> int:
+    """Embed the chunks that have no vector of this embedder yet, batch by batch; how many there were."""
     rows_n = corpus.missing_rows(embedder.fingerprint)
     if not len(rows_n):
         return 0

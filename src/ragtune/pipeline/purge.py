@@ -212,7 +212,8 @@ def _blank(workspace: Workspace, forgotten: Forgotten, held: Held) -> bool:
 def _tuned(workspace: Workspace, held: Sequence[Held]) -> tuple[str, ...]:
     """Models that were tuned on datasets that hold the text."""
     datasets = {Path(each.path).parent.name for each in held if f"{workspace.folder.name}/datasets/" in each.path}
-    return tuple(manifest.name for manifest in workspace.manifests("models") if manifest.inputs.get("dataset") in datasets)
+    made = [*workspace.manifests("models"), *workspace.manifests("retrievers")]
+    return tuple(manifest.name for manifest in made if manifest.inputs.get("dataset") in datasets)
 
 
 def _remember(workspace: Workspace, corpus: Corpus, files: set[str], documents: set[str]) -> None:

@@ -275,6 +275,25 @@ class ModelResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RetrieverResult:
+    """A tuned retriever, or of an undoing the one that was in force.
+
+    Args:
+        name: of its folder.
+        folder: of its models.
+        made: in this run.
+        adopted: which of its parts are in force now: ``embedder``, ``reranker``.
+        figures: before and after, differences with their intervals, and what it was tuned on.
+    """
+
+    name: str
+    folder: str
+    made: bool
+    adopted: tuple[str, ...]
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class TuningPlan:
     """What a hosted tuning job would be sent and cost; ``dollars`` is ``None`` where no price is known.
 

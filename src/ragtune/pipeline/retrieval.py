@@ -22,8 +22,8 @@ from ragtune.evaluate.retrieval_report import (
     misses,
     retrieval_rows,
 )
+from ragtune.pipeline.crossfit import open_cross_fitted
 from ragtune.pipeline.evaluate import count_reading
-from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.records import RetrievalResult
 from ragtune.pipeline.threshold import load_threshold, store_threshold, threshold_key
 from ragtune.progress import Progress
@@ -77,11 +77,16 @@ def evaluate_retrieval(
     if not known:
         raise EvaluationError(f"the documents of every {split} question have changed: run 'ragtune dataset' again")
     threshold = choose_threshold(asked, k, precision) if precision is not None else load_threshold(workspace, settings)
+    tuned = build.adopted(workspace, settings)
     report = RetrievalReport(
         split=split,
         dataset=manifest.name,
         k=k,
-        settings={**settings.retrieve.model_dump(mode="json"), "embedder": settings.embed.model},
+        settings={
+            **settings.retrieve.model_dump(mode="json"),
+            "embedder": settings.embed.model,
+            **({"tuned": tuned.name} if tuned else {}),
+        },
         overall=rows({each.example.id: ("all",) for each in known})[0],
         kinds=rows({each.example.id: (each.example.kind or NO_KIND,) for each in known}),
         sources=tuple(
@@ -112,7 +117,7 @@ def _ask(workspace: Workspace, settings: Settings, examples: Sequence[Example], 
         stale = [example.id for example in examples if not stands(corpus, example)]
     current = [example for example in examples if example.id not in set(stale)]
     progress.start("evaluate")
-    with open_retriever(workspace, settings) as retriever:
+    with open_cross_fitted(workspace, settings, [(e.question, e.group, e.split) for e in current], progress) as retriever:
         rankings = retriever.retrieve([example.question for example in current], MOST) if current else []
         asked = []
         for example, hits in zip(current, rankings, strict=True):

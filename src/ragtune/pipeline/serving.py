@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ragtune import build
-from ragtune.config import RetrieveSettings, Settings
+from ragtune.config import Settings
 from ragtune.corpus import Corpus
 from ragtune.protocols import ChatModel, Embedder, Float32, Retriever, VectorStore
 from ragtune.retrieve.expand import ExpandingRetriever, Expansion
@@ -43,10 +43,19 @@ class ServingRetriever:
         embedder: of the store's vectors.
         store: over the corpus's rows.
         where: which documents may be found.
+        reranking: the cross-encoder that ranks the first chunks anew.
     """
 
     def __init__(
-        self, workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder, store: VectorStore, where: Where | None = None
+        self,
+        workspace: Workspace,
+        settings: Settings,
+        corpus: Corpus,
+        embedder: Embedder,
+        store: VectorStore,
+        where: Where | None = None,
+        *,
+        reranking: build.Reranking | None,
     ) -> None:
         retrieve = settings.retrieve
         candidates = retrieve.candidates
@@ -62,8 +71,9 @@ class ServingRetriever:
         if retrieve.rewrite is not None:
             chat = build.chat_model(workspace, settings, retrieve.rewrite)
             made = MultiQueryRetriever(made, lambda question: reword(chat, question), candidates)
-        if retrieve.reranker is not None:
-            made = RerankingRetriever(made, build.reranker(retrieve.reranker, settings.model.device), retrieve.rerank_candidates)
+        if reranking is not None:
+            reranker = build.reranker(reranking.name, settings.model.device)
+            made = RerankingRetriever(made, reranker, retrieve.rerank_candidates, reranking.weight)
         if retrieve.mmr is not None:
 
             def vectors_of(rows: Sequence[int]) -> dict[int, Float32]:
@@ -96,10 +106,14 @@ def reword(chat: ChatModel, question: str) -> list[str]:
     return [line for line in lines if line][:WORDINGS]
 
 
-def retrieve_key(settings: RetrieveSettings) -> dict[str, Any]:
+def retrieve_key(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     """What decides a ranking, for a stage's key; the reranker counts by its weights."""
-    read = settings.model_dump(mode="json", include=_FIRST) | settings.model_dump(mode="json", exclude=_FIRST, exclude_defaults=True)
-    if settings.reranker is None:
-        read.pop("rerank_candidates", None)
+    own = settings.retrieve
+    read = own.model_dump(mode="json", include=_FIRST) | own.model_dump(mode="json", exclude=_FIRST, exclude_defaults=True)
+    reranking = build.reranking(settings, build.adopted(workspace, settings))
+    for name in ("rerank_candidates", "rerank_weight"):
+        read.pop(name, None)
+    if reranking is None:
         return read
-    return read | {"reranker": build.reranker_fingerprint(settings.reranker), "rerank_candidates": settings.rerank_candidates}
+    read |= {"reranker": build.reranker_fingerprint(reranking.name), "rerank_candidates": own.rerank_candidates}
+    return read if reranking.weight == 1 else read | {"rerank_weight": reranking.weight}

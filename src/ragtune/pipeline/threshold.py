@@ -17,7 +17,7 @@ VERSION = 1
 
 def threshold_key(workspace: Workspace, settings: Settings) -> str:
     """Of what decides a score: a threshold that was chosen for other scores is none."""
-    return stage_key("threshold", VERSION, retrieve_key(settings.retrieve), build.embedder(workspace, settings).fingerprint)
+    return stage_key("threshold", VERSION, retrieve_key(workspace, settings), build.embedder(workspace, settings).fingerprint)
 
 
 def store_threshold(workspace: Workspace, settings: Settings, threshold: Threshold) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ragtune import build
 from ragtune.config import Settings
@@ -185,11 +185,11 @@ def validation_groups(data: Dataset, source: Manifest, without_context: bool) ->
     return served_contexts(chosen, data.passages, k=source.settings["retrieve"]["k"])
 
 
-def claim(workspace: Workspace, name: str, key: str) -> Path:
+def claim(workspace: Workspace, name: str, key: str, kind: Literal["models", "retrievers"] = "models") -> Path:
     """The folder of an unfinished model; what other inputs left in it is an error, what the same left is gone on with."""
-    output = workspace.artifact("models", name)
+    output = workspace.artifact(kind, name)
     if read_manifest(output) is not None:
-        raise ProjectError(f"a model named {name} exists and was made from other inputs: choose another --name")
+        raise ProjectError(f"a {kind[:-1]} named {name} exists and was made from other inputs: choose another --name")
     claim = output / "key.json"
     if claim.is_file() and key not in claim.read_text(encoding="utf-8"):
         raise ProjectError(f"{output} holds an unfinished run of other inputs: choose another --name, or remove that folder")

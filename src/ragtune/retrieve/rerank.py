@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragtune.corpus import embedding_text
 from ragtune.protocols import Float32, Reranker, Retriever
 from ragtune.types import Hit
+
+Float64 = NDArray[np.float64]
 
 
 class RerankingRetriever:
@@ -19,12 +22,15 @@ class RerankingRetriever:
         inner: finds the candidates.
         reranker: scores them.
         candidates: how many are read; those behind them keep their order.
+        weight: share of the reranker's score, in (0, 1]; the rest is the score that a chunk was found with, both as z-scores over the
+            chunks that are read. 1 is the reranker's score alone, as it is.
     """
 
-    def __init__(self, inner: Retriever, reranker: Reranker, candidates: int = 30) -> None:
+    def __init__(self, inner: Retriever, reranker: Reranker, candidates: int = 30, weight: float = 1.0) -> None:
         self._inner = inner
         self._reranker = reranker
         self._candidates = candidates
+        self._weight = weight
 
     def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
         """For each question its ``k`` best chunks."""
@@ -34,10 +40,19 @@ class RerankingRetriever:
     def _rerank(self, question: str, hits: Sequence[Hit]) -> list[Hit]:
         read, rest = hits[: self._candidates], hits[self._candidates :]
         scores = self._reranker.score(question, [embedding_text(hit.chunk) for hit in read])
+        if self._weight < 1 and read:
+            own_n, found_n = _standardised(scores), _standardised([hit.score for hit in read])
+            scores = [round(float(score), 6) for score in self._weight * own_n + (1 - self._weight) * found_n]
         order = sorted(range(len(read)), key=lambda i: (-scores[i], i))
         ranked = [Hit(read[i].chunk, scores[i], rank) for rank, i in enumerate(order, start=1)]
         # Those that were not read go on below the lowest score, as far apart as they were.
         return ranked + [replace(hit, score=min(scores) - (read[-1].score - hit.score)) for hit in rest]
+
+
+def _standardised(scores: Sequence[float]) -> Float64:
+    values_n: Float64 = np.asarray(scores, dtype=np.float64)
+    values_n = values_n - values_n.mean()
+    return np.divide(values_n, float(values_n.std()) or 1.0)
 
 
 class DiverseRetriever:

@@ -1,0 +1,264 @@
+"""Tuning the retriever end to end, with a tiny embedder that is real in every part."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ragtune import Project
+from ragtune.cli import app
+from ragtune.dataset.store import read_dataset
+from ragtune.errors import ConfigError, ProjectError, TrainError
+from ragtune.pipeline.crossfit import CrossFitted, open_cross_fitted
+from ragtune.progress import Silent
+from ragtune.workspace import Workspace
+from tiny_project import write_project, write_sources
+
+pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+pytest.importorskip("faiss", reason="faiss is not installed")
+
+from ragtune.pipeline import adopt_retriever
+from ragtune.train import rankers
+
+QUICK = ["retriever.passages=4", "retrieve.dense_weight=1.0", "retrieve.candidates=20", "retriever.loss=infonce"]
+BETTER = [*QUICK, "retriever.learning_rate=0.003", "retriever.epochs=8", "retriever.keep=0", "retriever.rerank=false"]
+NO_BETTER = [*QUICK, "retriever.learning_rate=1e-9", "retriever.reranker_learning_rate=1e-9"]
+QUESTION = "Who built the chapel of Kelby?"
+
+
+class Killed(BaseException):
+    """As a kill would, it passes everything by."""
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory, tiny_chat, tiny_embedder) -> Path:
+    """A project with 96 questions, ingested, indexed and with a dataset."""
+    folder = tmp_path_factory.mktemp("retriever")
+    sources = write_sources(folder / "sources", places=12, facts=8)
+    project = write_project(folder / "project", sources, tiny_chat, tiny_embedder)
+    opened = Project(project, overrides=BETTER)
+    opened.ingest()
+    opened.index()
+    opened.dataset()
+    return project
+
+
+@pytest.fixture(scope="module")
+def adopted(ready, tmp_path_factory) -> Path:
+    """The same with a tuned embedder in force."""
+    project = tmp_path_factory.mktemp("adopted") / "project"
+    shutil.copytree(ready, project)
+    assert Project(project, overrides=BETTER).train_retriever().adopted == ("embedder",)
+    return project
+
+
+def copy(project: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(project, tmp_path / "copy"))
+
+
+def found(project: Path, settings: list[str] = BETTER) -> list[tuple[float, str, int]]:
+    return [(hit.score, hit.source, hit.start) for hit in Project(project, overrides=settings).search(QUESTION, 5)]
+
+
+def test_what_is_better_on_questions_that_it_was_not_tuned_on_is_adopted(ready, adopted):
+    (manifest,) = Workspace(adopted).manifests("retrievers")
+    figures = manifest.figures
+    assert figures["differences"]["tuned − untuned"]["ndcg@10"]["low"] > 0
+    assert figures["decided_on"]["cross_fitted"] == figures["questions"] > 20
+    assert figures["decided_on"]["validation"] > 0
+    assert {"corpus", "base", "questions", "dataset"} <= manifest.inputs.keys()
+    assert found(adopted) != found(ready)
+    assert [check.found for check in Project(adopted).doctor() if check.name == "Retriever"] == [f"tuned: embedder of {manifest.name}"]
+
+
+def test_a_tuned_embedder_shares_the_chunks_and_serves_from_an_index_of_its_own(adopted):
+    opened = Project(adopted, overrides=BETTER)
+    assert opened.ingest().read == ()
+    assert opened.index().action == "unchanged"
+
+
+def test_what_is_no_better_is_not_adopted_and_changes_nothing(ready, tmp_path):
+    project = copy(ready, tmp_path)
+    before = found(project)
+    options = [option for setting in NO_BETTER for option in ("--set", setting)]
+    done = CliRunner().invoke(app, ["train", "--retriever", "--project", str(project), "--json", *options])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["adopted"] == []
+    assert result["figures"]["better"] == {"embedder": False, "reranker": False}
+    assert not Workspace(project).adopted.exists()
+    assert found(project) == before
+
+
+def test_vectors_of_what_does_not_serve_are_not_kept(ready, adopted, tmp_path):
+    def sets(project: Path) -> int:
+        with contextlib.closing(sqlite3.connect(Workspace(project).corpus)) as db:
+            return int(db.execute("SELECT count(DISTINCT embedder) FROM vectors").fetchone()[0])
+
+    project = copy(ready, tmp_path)
+    Project(project, overrides=NO_BETTER).train_retriever()
+    assert sets(project) == sets(ready) == 1
+    assert sets(adopted) == 4  # the base's, the tuned one's, and those of two folds
+
+
+def test_tuning_again_with_nothing_changed_trains_nothing_even_from_a_newer_dataset(adopted, tmp_path, monkeypatch):
+    project = copy(adopted, tmp_path)
+    opened = Project(project, overrides=BETTER)
+    assert opened.dataset().made
+    monkeypatch.setattr(rankers, "_fit", None)
+    again = opened.train_retriever()
+    assert (again.made, again.adopted) == (False, ("embedder",))
+    assert not opened.dataset().made
+
+
+def test_training_questions_get_the_passages_that_a_fold_without_them_finds(adopted, tmp_path):
+    project = copy(adopted, tmp_path)
+    opened = Project(project, overrides=BETTER)
+    made = opened.dataset()
+    manifest = opened.workspace.find("datasets", made.name)
+    data = read_dataset(Path(made.folder))
+    retrieved_by = manifest.figures["retrieved_by"]
+    assert {example.id for example in data.train} == set(retrieved_by)
+    assert len({example.group for example in data.train}) > 2
+    for group in {example.group for example in data.train}:
+        assert len({retrieved_by[example.id] for example in data.train if example.group == group}) == 1
+    example = next(each for each in data.train if each.oracles)
+    asked = [(each.question, each.group, each.split) for each in data.train]
+    with open_cross_fitted(opened.workspace, opened.settings, asked, Silent()) as retriever:
+        assert isinstance(retriever, CrossFitted)
+        fold = retriever.folds[int(retrieved_by[example.id].removeprefix("fold "))]
+        own = [hit.chunk.id for hit in fold.retrieve([example.question], 20)[0]]
+        serving = [hit.chunk.id for hit in retriever.serving.retrieve([example.question], 20)[0]]
+    kept = [candidate.passage for candidate in example.candidates]
+    assert kept == own
+    assert kept != serving
+
+
+def test_a_question_that_was_tuned_on_is_asked_of_its_fold_in_whatever_split_it_is_now(adopted):
+    opened = Project(adopted, overrides=BETTER)
+    data = read_dataset(opened.workspace.artifact("datasets", opened.workspace.find("datasets", None).name))
+    example = next(each for each in data.train if each.oracles)
+    asked = [(example.question, example.group, "test"), ("Is this new?", "a.md", "test"), ("And this?", "a.md", "train")]
+    with open_cross_fitted(opened.workspace, opened.settings, asked, Silent()) as retriever:
+        assert set(retriever.fold_of) == {example.question, "And this?"}
+
+
+def test_killed_before_the_swap_the_old_retriever_serves_and_the_next_run_goes_on(ready, tmp_path, monkeypatch):
+    project = copy(ready, tmp_path)
+    before = found(project)
+    write = adopt_retriever.write_json
+
+    def dies(path: Path, value: object) -> None:
+        if path == Workspace(project).adopted:
+            raise Killed
+        write(path, value)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(adopt_retriever, "write_json", dies)
+        with pytest.raises(Killed):
+            Project(project, overrides=BETTER).train_retriever()
+    assert found(project) == before
+    monkeypatch.setattr(rankers, "_fit", None)  # nothing is trained again
+    assert Project(project, overrides=BETTER).train_retriever().adopted == ("embedder",)
+    assert found(project) != before
+
+
+def test_killed_right_after_the_swap_the_new_retriever_serves_whole(ready, adopted, tmp_path):
+    project = copy(adopted, tmp_path)
+    shutil.rmtree(Workspace(project).index)
+    shutil.copytree(Workspace(ready).index, Workspace(project).index)  # the index of the old embedder is still there
+    assert found(project) == found(adopted)
+    Project(project, overrides=BETTER).index()
+    assert found(project) == found(adopted)
+
+
+def test_killed_between_two_models_it_trains_only_what_is_missing(ready, tmp_path, monkeypatch):
+    project = copy(ready, tmp_path)
+    trained: list[str] = []
+    fit = rankers._fit
+
+    def counts(network, lists, loss_of, output, recipe, on_step):
+        if len(trained) == 3:
+            raise Killed
+        trained.append(str(output.relative_to(project)))
+        return fit(network, lists, loss_of, output, recipe, on_step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rankers, "_fit", counts)
+        with pytest.raises(Killed):
+            Project(project, overrides=BETTER).train_retriever()
+    first = list(trained)
+    trained.clear()
+    monkeypatch.setattr(rankers, "_fit", lambda *all_: trained.append(str(all_[3].relative_to(project))) or fit(*all_))
+    assert Project(project, overrides=BETTER).train_retriever().adopted == ("embedder",)
+    assert len(first) == len(trained) == 3
+    assert not set(first) & set(trained)
+
+
+def test_undoing_lets_the_old_retriever_serve_and_tuning_again_brings_the_new_one_back(ready, adopted, tmp_path):
+    project = copy(adopted, tmp_path)
+    Project(project, overrides=BETTER).undo_retriever()
+    assert found(project) == found(ready)
+    with pytest.raises(ProjectError, match="nothing to undo"):
+        Project(project, overrides=BETTER).undo_retriever()
+    assert Project(project, overrides=BETTER).train_retriever().adopted == ("embedder",)
+    assert found(project) == found(adopted)
+
+
+def test_another_embedder_in_the_settings_takes_the_tuned_one_out_of_force(adopted, tiny_embedder, tmp_path):
+    other = shutil.copytree(tiny_embedder, tmp_path / "other")
+    checks = Project(adopted, overrides=[f"embed.model={other}"]).doctor()
+    (check,) = [check for check in checks if check.name == "Retriever"]
+    assert check.state == "note"
+    assert "does not serve" in check.found
+
+
+def test_an_adopted_retriever_whose_folder_is_gone_is_an_error_that_says_what_to_do(adopted, tmp_path):
+    project = copy(adopted, tmp_path)
+    shutil.rmtree(Workspace(project).folder / "retrievers")
+    with pytest.raises(ProjectError, match="--undo"):
+        found(project)
+    Project(project, overrides=BETTER).undo_retriever()
+    assert found(project)
+
+
+def test_a_changed_document_is_found_by_the_tuned_retriever(adopted, tmp_path):
+    project = copy(adopted, tmp_path)
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "new.md").write_text("# New\n\nThe chapel was painted by heron willow.\n", encoding="utf-8")
+    opened = Project(project, overrides=BETTER)
+    opened.ingest([documents])
+    assert opened.index().embedded == 1
+    assert opened.search("Who painted the chapel?", 1)[0].source == "new.md"
+
+
+def test_a_cross_encoder_that_ranks_better_is_adopted_unless_that_is_switched_off(ready, tmp_path):
+    project = copy(ready, tmp_path)
+    settings = [*QUICK, "retriever.learning_rate=1e-9", "retriever.reranker_learning_rate=0.004", "retriever.epochs=20"]
+    made = Project(project, overrides=settings).train_retriever()
+    print(made.figures["differences"])
+    assert made.adopted == ("reranker",)
+    assert Project(project, overrides=[*settings, "retriever.rerank=false"]).train_retriever().adopted == ()
+    assert not Workspace(project).adopted.exists()
+
+
+def test_too_few_questions_are_an_error_that_says_how_many_are_needed(ready, tmp_path):
+    with pytest.raises(TrainError, match="20 are needed"):
+        Project(copy(ready, tmp_path), overrides=["retriever.max_questions=5"]).train_retriever()
+
+
+def test_a_hosted_embedder_cannot_be_tuned(ready):
+    with pytest.raises(ConfigError, match="name a local one"):
+        Project(ready, overrides=["embed.model=openai:text-embedding-3-small"]).train_retriever()
+
+
+@pytest.mark.parametrize("options", [["--undo"], ["--retriever", "--without-context"], ["--retriever", "--undo", "--name", "x"]])
+def test_options_that_do_not_go_together_are_refused(ready, options):
+    assert isinstance(CliRunner().invoke(app, ["train", "--project", str(ready), *options]).exception, ConfigError)
