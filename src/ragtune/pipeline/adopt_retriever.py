@@ -71,7 +71,8 @@ def adopt(workspace: Workspace, settings: Settings, manifest: Manifest, progress
 
 def _forget_vectors(workspace: Workspace) -> None:
     """Of tuned embedders that do not serve: they can be made again, and each set is as large as the index."""
-    serving = (build.read_adoption(workspace) or {}).get("name")
+    record = build.read_adoption(workspace) or {}
+    serving = record.get("name") if record.get(EMBEDDER) else None
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         for manifest in workspace.manifests("retrievers"):
             if manifest.name != serving:
