@@ -115,6 +115,12 @@ def test_vectors_of_what_does_not_serve_are_not_kept(ready, adopted, tmp_path):
     Project(project, overrides=NO_BETTER).train_retriever()
     assert sets(project) == sets(ready) == 1
     assert sets(adopted) == 4  # the base's, the tuned one's, and those of two folds
+    project = copy(adopted, tmp_path / "twins")
+    (folder,) = Workspace(project).folder.glob("retrievers/*")
+    twin = Path(shutil.copytree(folder, folder.with_name("twin"))) / "manifest.json"
+    twin.write_text(json.dumps({**json.loads(twin.read_text()), "name": "twin", "key": "another"}), encoding="utf-8")
+    assert Project(project, overrides=BETTER).train_retriever().adopted == ("embedder",)
+    assert sets(project) == 4
     project = copy(adopted, tmp_path / "reranker alone")
     say_better(project, embedder=False, reranker=True)
     assert Project(project, overrides=[*BETTER, "retriever.rerank=true"]).train_retriever().adopted == ("reranker",)

@@ -171,7 +171,8 @@ def _put_in_place(workspace: Workspace, source: Source) -> None:
     while time.monotonic() < until:
         try:
             with workspace.lock("index"):
-                bring_up(workspace, source, Silent())
+                if _adopt(workspace, source):  # else another index was made meanwhile, of another embedder perhaps, and stays
+                    bring_up(workspace, source, Silent())
                 return
         except LockedError:
             time.sleep(0.2)
