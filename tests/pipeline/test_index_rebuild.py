@@ -48,7 +48,7 @@ def add(corpus: Corpus, numbers: Sequence[int]) -> None:
             text = f"text {number}"
             chunk = Chunk(f"c{number}", text, 0, len(text), text, "")
             corpus.put_file(text, "", "", [(Document(text, "", text, "text/plain"), [chunk])])
-    missing = list(corpus.missing_vectors(EMBEDDER))
+    missing = list(corpus.embedding_texts(corpus.missing_rows(EMBEDDER)))
     corpus.put_vectors(EMBEDDER, [key for key, _ in missing], np.array([vector(int(text.split()[1])) for _, text in missing]))
 
 
@@ -185,7 +185,9 @@ def test_an_index_of_another_embedder_that_was_made_meanwhile_stays(corpus: Corp
     made, _ = bring_up(workspace, source, Silent())
     with workspace.lock("train"):
         process = start_rebuild(workspace, source, made["build"])
-        corpus.put_vectors("other", [key for key, _ in corpus.missing_vectors("other")], np.array([vector(n) for n in range(COUNT)]))
+        corpus.put_vectors(
+            "other", [key for key, _ in corpus.embedding_texts(corpus.missing_rows("other"))], np.array([vector(n) for n in range(COUNT)])
+        )
         there, _ = bring_up(workspace, Source(corpus, source.settings, "other", "other", DIMENSION), Silent())
     assert process.wait(timeout=120) == 0, (workspace.folder / "index.next.log").read_text()
     assert read_manifest(workspace.index) == {**there, "bytes": explain(workspace, source.settings).bytes}
