@@ -49,7 +49,7 @@ def corpus_of(vectors_nd: Float32, path: Path) -> tuple[Corpus, Int64]:
         text = " ".join(words)
         chunks = [Chunk(word, "d", 9 * n, 9 * n + 8, word, "") for n, word in enumerate(words)]
         corpus.put_file("f", "", "", [(Document("d", "", text, "text/plain"), chunks)])
-    missing = sorted(corpus.missing_vectors(EMBEDDER), key=lambda each: each[1])
+    missing = sorted(corpus.embedding_texts(corpus.missing_rows(EMBEDDER)), key=lambda each: each[1])
     for start in range(0, len(missing), _BLOCK):
         corpus.put_vectors(EMBEDDER, [key for key, _ in missing[start : start + _BLOCK]], vectors_nd[start : start + _BLOCK])
     return corpus, np.arange(1, len(vectors_nd) + 1, dtype=np.int64)

@@ -164,7 +164,7 @@ def index(collection: Collection, embedder: CachedQueries, path: Path) -> tuple[
     corpus = Corpus(path)
     if not corpus.stats().documents:
         corpus.put_file("collection", "", "", list(_documents(collection)))
-    missing = sorted(corpus.missing_vectors(embedder.fingerprint), key=lambda item: len(item[1]))
+    missing = sorted(corpus.embedding_texts(corpus.missing_rows(embedder.fingerprint)), key=lambda item: len(item[1]))
     for start in range(0, len(missing), 256):
         batch = missing[start : start + 256]
         corpus.put_vectors(embedder.fingerprint, [key for key, _ in batch], embedder.embed_documents([text for _, text in batch]))

@@ -117,14 +117,14 @@ class TestSync:
 
     def test_a_changed_file_keeps_the_rows_and_vectors_of_chunks_that_stay(self, corpus: Corpus) -> None:
         corpus.put_file("a.md", "1", "k", [cut("a.md")])
-        corpus.put_vectors("e", [key for key, _ in corpus.missing_vectors("e")], vectors(3))
+        corpus.put_vectors("e", [key for key, _ in corpus.embedding_texts(corpus.missing_rows("e"))], vectors(3))
         before = rows(corpus)
         corpus.put_file("a.md", "2", "k", [cut("a.md", "A new opening.\n\n" + TEXT.rsplit("\n\n", 1)[0])])
         after = rows(corpus)
         kept = set(before) & set(after)
         assert len(kept) == 2
         assert all(before[text] == after[text] for text in kept)
-        assert [text for _, text in corpus.missing_vectors("e")] == ["A new opening."]
+        assert [text for _, text in corpus.embedding_texts(corpus.missing_rows("e"))] == ["A new opening."]
         for c in corpus.all_chunks():
             assert corpus.document("a.md").text[c.start : c.end] == c.text
 
@@ -248,11 +248,11 @@ class TestVectors:
     def test_equal_texts_are_embedded_once_and_come_back_for_every_row(self, corpus: Corpus) -> None:
         corpus.put_file("a.md", "1", "k", [cut("a.md", "same\n\nother")])
         corpus.put_file("b.md", "1", "k", [cut("b.md", "same", prefix="")])
-        missing = corpus.missing_vectors("e")
+        missing = corpus.embedding_texts(corpus.missing_rows("e"))
         assert [text for _, text in missing] == ["same", "other"]
         made = vectors(2)
         corpus.put_vectors("e", [key for key, _ in missing], made)
-        assert corpus.missing_vectors("e") == []
+        assert corpus.embedding_texts(corpus.missing_rows("e")) == []
         ids, stored = corpus.vectors("e")
         assert list(ids) == [1, 2, 3]
         np.testing.assert_array_equal(stored, made[[0, 1, 0]])
@@ -261,7 +261,7 @@ class TestVectors:
         assert not corpus.lacks_vectors("e")
         corpus.put_file("a.md", "1", "k", [cut("a.md")])
         corpus.put_file("b.md", "1", "k", [cut("b.md")])
-        missing = dict(corpus.missing_vectors("e"))
+        missing = dict(corpus.embedding_texts(corpus.missing_rows("e")))
         assert sorted(missing.values()) == sorted(TEXT.split("\n\n")), "each text once"
         assert len(corpus.missing_rows("e")) == len(missing)
         for left, key in zip((2, 1, 0), missing, strict=True):
@@ -277,14 +277,14 @@ class TestVectors:
 
     def test_vectors_of_another_embedder_do_not_count(self, corpus: Corpus) -> None:
         corpus.put_file("a.md", "1", "k", [cut("a.md")])
-        corpus.put_vectors("one", [key for key, _ in corpus.missing_vectors("one")], vectors(3))
-        assert len(corpus.missing_vectors("two")) == 3
+        corpus.put_vectors("one", [key for key, _ in corpus.embedding_texts(corpus.missing_rows("one"))], vectors(3))
+        assert len(corpus.embedding_texts(corpus.missing_rows("two"))) == 3
         assert corpus.vectors("two")[0].shape == (0,)
 
     def test_some_rows_are_read_in_rising_order_and_without_those_that_are_gone(self, corpus: Corpus) -> None:
         corpus.put_file("t", "1", "k", [cut(f"t#{i}", f"text {i}") for i in range(1200)])
         made = vectors(1200)
-        corpus.put_vectors("e", [key for key, _ in corpus.missing_vectors("e")], made)
+        corpus.put_vectors("e", [key for key, _ in corpus.embedding_texts(corpus.missing_rows("e"))], made)
         ids, stored = corpus.vectors("e", [1100, 3, 99_999])
         assert list(ids) == [3, 1100]
         np.testing.assert_array_equal(stored, made[[2, 1099]])
@@ -292,7 +292,7 @@ class TestVectors:
 
     def test_vectors_without_a_chunk_are_collected(self, corpus: Corpus) -> None:
         corpus.put_file("a.md", "1", "k", [cut("a.md")])
-        corpus.put_vectors("e", [key for key, _ in corpus.missing_vectors("e")], vectors(3))
+        corpus.put_vectors("e", [key for key, _ in corpus.embedding_texts(corpus.missing_rows("e"))], vectors(3))
         corpus.put_file("a.md", "2", "k", [cut("a.md", TEXT.split("\n\n")[0])])
         assert corpus.collect_vectors() == 2
         assert corpus.collect_vectors() == 0
@@ -520,7 +520,7 @@ WRITER = textwrap.dedent(
             chunks = [Chunk(f"{i} {turn} {a}", document.source, a, b, text[a:b]) for a, b in spans]
             documents.append((document, chunks))
         corpus.put_file("t.csv", str(turn), "k", documents)
-        missing = corpus.missing_vectors("e")
+        missing = corpus.embedding_texts(corpus.missing_rows("e"))
         corpus.put_vectors("e", [key for key, _ in missing], np.ones((len(missing), 8), np.float32))
         corpus.collect_vectors()
     """

@@ -179,9 +179,11 @@ class Project:
 
     def explain_index(self) -> IndexExplanation:
         """Why the index is of the kind that it is, and what was measured of it; nothing is built or changed."""
+        from ragtune import build
         from ragtune.pipeline.rebuild import explain
 
-        return explain(self.workspace, self.settings.index)
+        local = not is_hosted(self.settings.embed.model)  # a hosted one's would need its key
+        return explain(self.workspace, self.settings.index, build.embedder(self.workspace, self.settings).fingerprint if local else None)
 
     def search(
         self,

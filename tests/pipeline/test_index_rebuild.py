@@ -48,7 +48,7 @@ def add(corpus: Corpus, numbers: Sequence[int]) -> None:
             text = f"text {number}"
             chunk = Chunk(f"c{number}", text, 0, len(text), text, "")
             corpus.put_file(text, "", "", [(Document(text, "", text, "text/plain"), [chunk])])
-    missing = list(corpus.missing_vectors(EMBEDDER))
+    missing = list(corpus.embedding_texts(corpus.missing_rows(EMBEDDER)))
     corpus.put_vectors(EMBEDDER, [key for key, _ in missing], np.array([vector(int(text.split()[1])) for _, text in missing]))
 
 
@@ -178,6 +178,22 @@ def test_two_rebuildings_do_not_collide(corpus: Corpus, workspace: Workspace) ->
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     assert len(current(source, workspace)) == COUNT
     assert not list(workspace.folder.glob("*.part"))
+
+
+def test_an_index_of_another_embedder_that_was_made_meanwhile_stays(corpus: Corpus, workspace: Workspace) -> None:
+    source = source_of(corpus, kind="ivf", recall=0.9)
+    made, _ = bring_up(workspace, source, Silent())
+    with workspace.lock("train"):
+        process = start_rebuild(workspace, source, made["build"])
+        corpus.put_vectors(
+            "other", [key for key, _ in corpus.embedding_texts(corpus.missing_rows("other"))], np.array([vector(n) for n in range(COUNT)])
+        )
+        there, _ = bring_up(workspace, Source(corpus, source.settings, "other", "other", DIMENSION), Silent())
+    assert process.wait(timeout=120) == 0, (workspace.folder / "index.next.log").read_text()
+    assert read_manifest(workspace.index) == {**there, "bytes": explain(workspace, source.settings).bytes}
+    assert not workspace.next_index.exists()
+    assert not explain(workspace, source.settings, EMBEDDER).current
+    assert explain(workspace, source.settings, "other").current
 
 
 def test_what_was_built_for_an_index_that_is_gone_is_thrown_away(corpus: Corpus, workspace: Workspace) -> None:

@@ -18,7 +18,7 @@ from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, measure_ra
 from ragtune.pipeline.records import RunResult
 from ragtune.protocols import CHECKPOINT
 from ragtune.rag import Answer
-from ragtune.workspace import Workspace, hash_file
+from ragtune.workspace import Workspace, hash_file, write_json
 from tiny_project import PLACES, THINGS, builder, fact, write_project, write_sources
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -580,4 +580,9 @@ def test_longer_passages_and_a_reranker_are_measured(tmp_path, sources, tiny_cha
     rates = measure_rates(opened.workspace, opened.settings)
     assert rates.pairs > 0
     assert measure_rates(opened.workspace, opened.settings) == rates, "it is measured once"
-    assert measure_rates(opened.workspace, Project(project).settings).pairs == 0
+    plain = Project(project)
+    assert measure_rates(opened.workspace, plain.settings).pairs == 0
+    adopted = {"name": "r", "embed_model": plain.settings.embed.model, "dimensions": None}
+    write_json(opened.workspace.adopted, {**adopted, "embedder": False, "reranker": True, "rerank_weight": 0.3})
+    shutil.copytree(tmp_path / "reranker", opened.workspace.artifact("retrievers", "r") / "reranker")
+    assert measure_rates(opened.workspace, plain.settings).pairs > 0, "a tuned one that serves takes time, too"

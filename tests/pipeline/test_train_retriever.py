@@ -6,16 +6,18 @@ import contextlib
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from ragtune import Project
+from ragtune import Project, build
 from ragtune.cli import app
 from ragtune.dataset.store import read_dataset
 from ragtune.errors import ConfigError, ProjectError, TrainError
 from ragtune.pipeline.crossfit import CrossFitted, open_cross_fitted
+from ragtune.pipeline.train_retriever import _held_out
 from ragtune.progress import Silent
 from ragtune.workspace import Workspace
 from tiny_project import write_project, write_sources
@@ -66,6 +68,14 @@ def found(project: Path, settings: list[str] = BETTER) -> list[tuple[float, str,
     return [(hit.score, hit.source, hit.start) for hit in Project(project, overrides=settings).search(QUESTION, 5)]
 
 
+def say_better(project: Path, **better: bool) -> None:
+    """Let the manifest say so, whatever was measured."""
+    path = next(Workspace(project).folder.glob("retrievers/*/manifest.json"))
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["figures"]["better"] = better
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+
+
 def test_what_is_better_on_questions_that_it_was_not_tuned_on_is_adopted(ready, adopted):
     (manifest,) = Workspace(adopted).manifests("retrievers")
     figures = manifest.figures
@@ -105,6 +115,16 @@ def test_vectors_of_what_does_not_serve_are_not_kept(ready, adopted, tmp_path):
     Project(project, overrides=NO_BETTER).train_retriever()
     assert sets(project) == sets(ready) == 1
     assert sets(adopted) == 4  # the base's, the tuned one's, and those of two folds
+    project = copy(adopted, tmp_path / "twins")
+    (folder,) = Workspace(project).folder.glob("retrievers/*")
+    twin = Path(shutil.copytree(folder, folder.with_name("twin"))) / "manifest.json"
+    twin.write_text(json.dumps({**json.loads(twin.read_text()), "name": "twin", "key": "another"}), encoding="utf-8")
+    assert Project(project, overrides=BETTER).train_retriever().adopted == ("embedder",)
+    assert sets(project) == 4
+    project = copy(adopted, tmp_path / "reranker alone")
+    say_better(project, embedder=False, reranker=True)
+    assert Project(project, overrides=[*BETTER, "retriever.rerank=true"]).train_retriever().adopted == ("reranker",)
+    assert sets(project) == 1
 
 
 def test_tuning_again_with_nothing_changed_trains_nothing_even_from_a_newer_dataset(adopted, tmp_path, monkeypatch):
@@ -174,8 +194,10 @@ def test_killed_right_after_the_swap_the_new_retriever_serves_whole(ready, adopt
     shutil.rmtree(Workspace(project).index)
     shutil.copytree(Workspace(ready).index, Workspace(project).index)  # the index of the old embedder is still there
     assert found(project) == found(adopted)
+    assert not Project(project, overrides=BETTER).explain_index().current
     Project(project, overrides=BETTER).index()
     assert found(project) == found(adopted)
+    assert Project(project, overrides=BETTER).explain_index().current
 
 
 def test_killed_between_two_models_it_trains_only_what_is_missing(ready, tmp_path, monkeypatch):
@@ -226,6 +248,71 @@ def test_an_adopted_retriever_whose_folder_is_gone_is_an_error_that_says_what_to
         found(project)
     Project(project, overrides=BETTER).undo_retriever()
     assert found(project)
+
+
+def test_an_adopted_retriever_whose_folder_is_gone_is_made_again(adopted, tmp_path):
+    project = copy(adopted, tmp_path)
+    shutil.rmtree(Workspace(project).folder / "retrievers")
+    again = Project(project, overrides=BETTER).train_retriever()
+    assert (again.made, again.adopted) == (True, ("embedder",))
+    assert found(project) == found(adopted)
+
+
+def test_a_retriever_that_lacks_a_fold_says_so_and_only_that_is_trained_again(adopted, tmp_path, monkeypatch):
+    project = copy(adopted, tmp_path)
+    opened = Project(project, overrides=BETTER)
+    (folds,) = Workspace(project).folder.glob("retrievers/*/folds")
+    shutil.rmtree(folds / "1")
+    with pytest.raises(ProjectError, match="run 'ragtune train --retriever' again"):
+        opened.dataset()
+    trained: list[str] = []
+    fit = rankers._fit
+    monkeypatch.setattr(rankers, "_fit", lambda *all_: trained.append(str(all_[3].relative_to(folds))) or fit(*all_))
+    assert opened.train_retriever().name == folds.parent.name
+    assert trained == ["1/reranker", "1/embedder"]
+    assert opened.dataset().made
+    (folds.parent / "folds.json").unlink()
+    with pytest.raises(ProjectError, match=r"lacks its folds\.json"):
+        opened.evaluate_retrieval()
+
+
+def test_weights_are_chosen_on_training_questions_as_folds_without_them_find(adopted, monkeypatch):
+    from ragtune.pipeline import weigh
+
+    monkeypatch.setattr(weigh, "_FEWEST", 2)
+    opened = Project(adopted, overrides=BETTER)
+    row = next(row for row in opened.weigh_retrieval().weights if row.weight == 1)
+    report = opened.evaluate_retrieval(split="train").report
+    assert row.training == pytest.approx(report.overall.metrics["ndcg@10"].value)
+    monkeypatch.setattr(weigh, "folds_of", lambda *_: ({}, []))
+    assert next(row for row in opened.weigh_retrieval().weights if row.weight == 1).training > row.training + 0.01
+
+
+def test_other_test_questions_make_another_retriever_for_their_evidence_must_not_be_shown_as_wrong(adopted, tmp_path, monkeypatch):
+    project = copy(adopted, tmp_path)
+    path = next(Workspace(project).folder.glob("datasets/*/test.jsonl"))
+    examples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    gold = next(gold for each in examples for gold in each["evidence"])
+    gold |= {"start": gold["start"] + 1, "text": gold["text"][1:]}
+    path.write_text("".join(json.dumps(each) + "\n" for each in examples), encoding="utf-8")
+
+    def dies(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(rankers, "_fit", dies)
+    with pytest.raises(Killed):
+        Project(project, overrides=BETTER).train_retriever()
+
+
+def test_of_a_question_held_out_whose_document_changed_the_whole_document_is_held_out(adopted, tmp_path):
+    project = copy(adopted, tmp_path)
+    opened = Project(project, overrides=BETTER)
+    data = read_dataset(opened.workspace.artifact("datasets", opened.workspace.find("datasets", None).name))
+    example = next(each for each in data.test if each.evidence)
+    with contextlib.closing(build.open_corpus(opened.workspace)) as corpus:
+        assert _held_out(corpus, example) == example.evidence
+        changed = replace(example, evidence=tuple(replace(gold, text="something else") for gold in example.evidence))
+        assert [(gold.document, gold.start) for gold in _held_out(corpus, changed)] == [(example.evidence[0].document, 0)]
 
 
 def test_a_changed_document_is_found_by_the_tuned_retriever(adopted, tmp_path):

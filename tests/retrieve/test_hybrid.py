@@ -62,7 +62,7 @@ def corpus(tmp_path: Path) -> Iterator[Corpus]:
 @pytest.fixture
 def store(corpus: Corpus) -> ExactStore:
     embedder = WordCounts()
-    missing = corpus.missing_vectors(embedder.fingerprint)
+    missing = corpus.embedding_texts(corpus.missing_rows(embedder.fingerprint))
     corpus.put_vectors(embedder.fingerprint, [key for key, _ in missing], embedder.embed_documents([text for _, text in missing]))
     made = ExactStore(embedder.dimension)
     made.add(*corpus.vectors(embedder.fingerprint))

@@ -64,7 +64,7 @@ def test_dense_and_lexical_search_find_what_may_be_found_and_nothing_else(
     corpus: Corpus, make: Callable[[int], VectorStore], weight: float, where: Where | None, expected: set[str]
 ) -> None:
     embedder = WordCounts()
-    missing = corpus.missing_vectors(embedder.fingerprint)
+    missing = corpus.embedding_texts(corpus.missing_rows(embedder.fingerprint))
     corpus.put_vectors(embedder.fingerprint, [key for key, _ in missing], embedder.embed_documents([text for _, text in missing]))
     store = make(embedder.dimension)
     store.add(*corpus.vectors(embedder.fingerprint))

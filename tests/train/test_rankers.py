@@ -71,6 +71,14 @@ def test_infonce_makes_the_answering_text_the_nearest(tiny_embedder, lists, tmp_
     assert margin[1] > margin[0] + 0.02
 
 
+def test_a_chunk_that_answers_two_questions_of_a_step_is_wrong_for_neither(tiny_embedder, lists, tmp_path):
+    same = [RankingList(f"Tell of the {THINGS[0]} of {PLACES[0]}, please.", lists[0].texts), lists[0]]
+    assert rankers._repeated(same, [0, 4]).nonzero().tolist() == [[0, 4], [1, 0]]
+    assert not rankers._repeated(lists[:2], [0, 4]).any()
+    run = train_embedder(tiny_embedder, same, None, tmp_path / "embedder", Recipe(2e-2, epochs=30, batch=2, tokens=64), silent)
+    assert run.loss < 0.5  # below log 2, which two of the same text cannot fall under
+
+
 def test_vectors_of_a_tuned_embedder_are_as_long_as_before_and_of_length_one(tiny_embedder, lists, tmp_path):
     train_embedder(tiny_embedder, lists, None, tmp_path / "embedder", RECIPE, silent)
     before, after = SentenceTransformersEmbedder(tiny_embedder), SentenceTransformersEmbedder(tmp_path / "embedder")

@@ -39,6 +39,16 @@ class Adopted:
         """The retriever that was tuned without the questions of a fold."""
         return Adopted(self.name, self.folder / FOLDS / str(number), self.with_embedder, self.with_reranker, self.weight)
 
+    def check(self) -> None:
+        """Look whether the models that serve are there.
+
+        Raises:
+            ProjectError: one is gone.
+        """
+        for path in (self.embedder, self.reranker):
+            if path and not path.is_dir():
+                raise ProjectError(f"the tuned retriever {self.name} lacks {path}: run 'ragtune train --retriever' again, or with --undo")
+
 
 def read_adoption(workspace: Workspace) -> dict[str, Any] | None:
     """The record as it stands, whether the settings still fit it or not.
@@ -66,9 +76,7 @@ def adopted(workspace: Workspace, settings: Settings) -> Adopted | None:
         return None
     folder = workspace.artifact("retrievers", record["name"])
     found = Adopted(record["name"], folder, record["embedder"], record["reranker"], record["rerank_weight"])
-    missing = [path for path in (found.embedder, found.reranker) if path and not path.is_dir()]
-    if missing:
-        raise ProjectError(f"the tuned retriever {found.name} lacks {missing[0]}: run 'ragtune train --retriever' again, or with --undo")
+    found.check()
     return found
 
 

@@ -320,10 +320,6 @@ class Corpus:
         with self._snapshot() as db:
             return vectors.missing_rows(db, embedder)
 
-    def missing_vectors(self, embedder: str) -> list[tuple[str, str]]:
-        """``(key, text)`` of every text of :meth:`missing_rows`, all at once."""
-        return self.embedding_texts(self.missing_rows(embedder))
-
     def embedding_texts(self, rows: Sequence[int] | Int64) -> list[tuple[str, str]]:
         """``(key, text)`` of chunks as they are embedded; rows that are gone are left out."""
         return [(embedding_key(text), text) for text in map(embedding_text, self.chunks(rows))]

@@ -71,12 +71,15 @@ def adopt(workspace: Workspace, settings: Settings, manifest: Manifest, progress
 
 def _forget_vectors(workspace: Workspace) -> None:
     """Of tuned embedders that do not serve: they can be made again, and each set is as large as the index."""
-    serving = (build.read_adoption(workspace) or {}).get("name")
+    record = build.read_adoption(workspace) or {}
+    kept: set[str] = set()
+    known: set[str] = set()
+    for manifest in workspace.manifests("retrievers"):  # two that differ in the cross-encoder's weight alone have the same embedder
+        serves = record.get(EMBEDDER) and manifest.name == record["name"]
+        (kept if serves else known).update(manifest.figures["embedders"])
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        for manifest in workspace.manifests("retrievers"):
-            if manifest.name != serving:
-                for fingerprint in manifest.figures["embedders"]:
-                    corpus.drop_vectors(fingerprint)
+        for fingerprint in sorted(known - kept):
+            corpus.drop_vectors(fingerprint)
 
 
 def _embed(workspace: Workspace, settings: Settings, model: str, progress: Progress) -> None:

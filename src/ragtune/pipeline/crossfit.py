@@ -19,10 +19,11 @@ from ragtune.build import Adopted
 from ragtune.config import Settings
 from ragtune.corpus import Corpus
 from ragtune.dataset.draws import draw
+from ragtune.errors import ProjectError
 from ragtune.pipeline.index import current_store, embed_missing, open_retriever
 from ragtune.pipeline.serving import ServingRetriever
 from ragtune.progress import Progress
-from ragtune.protocols import Embedder, Retriever
+from ragtune.protocols import Embedder, Retriever, VectorStore
 from ragtune.types import Chunk, Hit, Passage
 from ragtune.workspace import Workspace, write_json
 
@@ -58,18 +59,42 @@ class CrossFitted:
         return self.serving.to_passage(chunk)
 
 
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """What was tuned without some of the questions: its models, and the store of its embedder."""
+
+    tuned: Adopted
+    embedder: Embedder
+    store: VectorStore
+
+
 @contextlib.contextmanager
 def open_cross_fitted(workspace: Workspace, settings: Settings, asked: Asked, progress: Progress) -> Iterator[CrossFitted]:
     """The retriever that serves, with the folds of a tuned one for the questions that need them.
 
     What the folds lack in vectors is embedded.
     """
-    tuned = build.adopted(workspace, settings)
     with open_retriever(workspace, settings) as serving, contextlib.closing(build.open_corpus(workspace)) as corpus:
-        fold_of = _folds_needed(tuned, asked) if tuned else {}
-        count = 1 + max(fold_of.values(), default=-1)
-        folds = [_of_fold(workspace, settings, corpus, tuned.fold(number), progress) for number in range(count)] if tuned else []
-        yield CrossFitted(serving, folds, fold_of)
+        fold_of, folds = folds_of(workspace, settings, corpus, asked, progress)
+        retrievers = [
+            ServingRetriever(workspace, settings, corpus, each.embedder, each.store, reranking=build.reranking(settings, each.tuned))
+            for each in folds
+        ]
+        yield CrossFitted(serving, retrievers, fold_of)
+
+
+def folds_of(
+    workspace: Workspace, settings: Settings, corpus: Corpus, asked: Asked, progress: Progress
+) -> tuple[dict[str, int], list[Fold]]:
+    """The fold that a question is to be asked of, where it is, and the folds; what they lack in vectors is embedded.
+
+    Raises:
+        ProjectError: the tuned retriever in force lacks a fold.
+    """
+    tuned = build.adopted(workspace, settings)
+    fold_of = _folds_needed(tuned, asked) if tuned else {}
+    count = 1 + max(fold_of.values(), default=-1)
+    return fold_of, [_fold(workspace, settings, corpus, tuned.fold(number), progress) for number in range(count)] if tuned else []
 
 
 def write_folds(folder: Path, questions: Mapping[str, int], groups: Mapping[str, int], folds: int) -> None:
@@ -80,7 +105,12 @@ def write_folds(folder: Path, questions: Mapping[str, int], groups: Mapping[str,
 
 
 def _folds_needed(tuned: Adopted, asked: Asked) -> dict[str, int]:
-    known: dict[str, Any] = json.loads((tuned.folder / FILE).read_text(encoding="utf-8"))
+    try:
+        known: dict[str, Any] = json.loads((tuned.folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ProjectError(
+            f"the tuned retriever {tuned.name} lacks its {FILE}: run 'ragtune train --retriever' again, or with --undo"
+        ) from None
     needed = {}
     for question, group, split in asked:
         own = known["questions"].get(_hash(question))
@@ -91,15 +121,15 @@ def _folds_needed(tuned: Adopted, asked: Asked) -> dict[str, int]:
     return needed
 
 
-def _of_fold(workspace: Workspace, settings: Settings, corpus: Corpus, fold: Adopted, progress: Progress) -> ServingRetriever:
+def _fold(workspace: Workspace, settings: Settings, corpus: Corpus, tuned: Adopted, progress: Progress) -> Fold:
+    tuned.check()
     embedder: Embedder
-    if fold.embedder is None:
+    if tuned.embedder is None:
         embedder = build.embedder(workspace, settings)
     else:
-        embedder = build.local_embedder(str(fold.embedder), settings.embed.batch_size, settings.embed.dimensions)
+        embedder = build.local_embedder(str(tuned.embedder), settings.embed.batch_size, settings.embed.dimensions)
         embed_missing(corpus, embedder, progress)
-    store = current_store(workspace, settings, corpus, embedder)
-    return ServingRetriever(workspace, settings, corpus, embedder, store, reranking=build.reranking(settings, fold))
+    return Fold(tuned, embedder, current_store(workspace, settings, corpus, embedder))
 
 
 def _hash(question: str) -> str:

@@ -152,7 +152,7 @@ def measure_rates(workspace: Workspace, settings: Settings) -> Rates:
         "prompt": PROMPT_VERSION,
         **({"concurrency": settings.chat.concurrency} if is_hosted(settings.model.base) else {}),
         **({"expand": settings.retrieve.expand} if settings.retrieve.expand != "none" else {}),
-        **({"reranker": settings.retrieve.reranker} if settings.retrieve.reranker else {}),
+        **({"reranker": reranking.name} if (reranking := _reranker_of(workspace, settings)) else {}),
     }
     key = stage_key("rates", 5, read, _machine())
     path = cache_dir() / "rates.json"
@@ -254,7 +254,8 @@ def _measure(workspace: Workspace, settings: Settings) -> Rates:
     found = [_passage(number, settings.prepare.chunk_size) for number in range(settings.retrieve.k)]
     texts = [passage.text + f" {number}" for number in range(7) for passage in found][:32]
     chunks = _chunks_per_second(embedder, texts) if embedder else HOSTED_CHUNKS
-    pairs = _pairs_per_second(settings, texts) if settings.retrieve.reranker else 0.0
+    reranking = _reranker_of(workspace, settings)
+    pairs = _pairs_per_second(reranking.name, settings.model.device, texts) if reranking else 0.0
     if engine is None:
         return Rates(chunks, HOSTED_ANSWERS, settings.chat.concurrency / HOSTED_CALL_S, load, pairs)
     passages = [_passage(number, int(settings.prepare.chunk_size * SHOWN[settings.retrieve.expand])) for number in range(len(found))]
@@ -282,8 +283,13 @@ def _chunks_per_second(embedder: Embedder, texts: Sequence[str]) -> float:
     return len(texts) / (time.monotonic() - began)
 
 
-def _pairs_per_second(settings: Settings, texts: Sequence[str]) -> float:
-    reranker = build.reranker(settings.retrieve.reranker or "", settings.model.device)
+def _reranker_of(workspace: Workspace, settings: Settings) -> build.Reranking | None:
+    """The cross-encoder that serves."""
+    return build.reranking(settings, build.adopted(workspace, settings))
+
+
+def _pairs_per_second(name: str, device: str | None, texts: Sequence[str]) -> float:
+    reranker = build.reranker(name, device)
     reranker.score("How long is the crossing?", texts[:4])
     began = time.monotonic()
     reranker.score("How long is the crossing?", texts)

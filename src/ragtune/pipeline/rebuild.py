@@ -96,8 +96,13 @@ def rebuild_apart(workspace: Workspace, settings: IndexSettings, embedder: tuple
         _put_in_place(workspace, source)
 
 
-def explain(workspace: Workspace, settings: IndexSettings) -> IndexExplanation:
+def explain(workspace: Workspace, settings: IndexSettings, fingerprint: str | None = None) -> IndexExplanation:
     """Why the index is as it is, from its manifest; nothing is loaded or built.
+
+    Args:
+        workspace: of the project.
+        settings: of the index.
+        fingerprint: of the embedder that serves; ``None`` takes it to be the index's.
 
     Raises:
         CorpusError: there is no index yet.
@@ -106,7 +111,7 @@ def explain(workspace: Workspace, settings: IndexSettings) -> IndexExplanation:
     if manifest is None or manifest.get("format") != stores.FORMAT:
         raise CorpusError("there is no index yet: run 'ragtune index'")
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        source = Source(corpus, settings, manifest["embedder"], manifest["name"], manifest["dimension"])
+        source = Source(corpus, settings, fingerprint or manifest["embedder"], manifest["name"], manifest["dimension"])
         vectors = manifest["vectors"]
         return IndexExplanation(
             vectors,
@@ -166,7 +171,8 @@ def _put_in_place(workspace: Workspace, source: Source) -> None:
     while time.monotonic() < until:
         try:
             with workspace.lock("index"):
-                bring_up(workspace, source, Silent())
+                if _adopt(workspace, source):  # else another index was made meanwhile, of another embedder perhaps, and stays
+                    bring_up(workspace, source, Silent())
                 return
         except LockedError:
             time.sleep(0.2)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ragtune import build
 from ragtune.config import BESIDE, SETTINGS_FILE, Settings, changed_settings, load_settings, render_toml
@@ -93,7 +94,7 @@ def run(
     pages = look_at_pages(workspace, settings, paths, progress, ask=not dry_run)
     found = [*find_sources([path for path in paths if isinstance(path, Path)]), *(pages.sources if pages else [])] if not articles else []
     sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, found, [*files, *held_out])
-    key = _plan_key(settings, paths, sizes, [*files, *held_out], synthesised_file(workspace, settings), budget)
+    key = _plan_key(workspace, settings, paths, sizes, [*files, *held_out], budget)
     kept = _kept_plan(workspace, key)
     plan = kept or _new_plan(workspace, settings, measure_sizes(settings, sizes, asked), budget, progress)
     if dry_run:
@@ -163,13 +164,16 @@ def _text_sizes(workspace: Workspace, settings: Settings, found: Sequence[Source
 
 
 def _plan_key(
-    settings: Settings, paths: Sequence[Path | str], sizes: Sequence[int], files: Sequence[Path], written: Path, budget: str | None
+    workspace: Workspace, settings: Settings, paths: Sequence[Path | str], sizes: Sequence[int], files: Sequence[Path], budget: str | None
 ) -> str:
     """What a plan was made for: it is kept to by a run that was killed and started again, and made anew where there is more to do."""
     # Without the paths in the settings: the first run writes them there, and the second must keep to the first one's plan.
     read = settings.model_dump(mode="json", exclude={"documents", "questions"})
     # And without what a teacher wrote, which the first run did not have.
-    inputs = [[str(path) for path in paths], list(sizes), [hash_file(path) for path in files if path != written]]
+    written = synthesised_file(workspace, settings)
+    inputs: list[Any] = [[str(path) for path in paths], list(sizes), [hash_file(path) for path in files if path != written]]
+    if (tuned := build.adopted(workspace, settings)) is not None:  # a cross-encoder of which takes time
+        inputs.append(tuned.name)
     return stage_key("plan", 2, [read, parse_budget(budget) if budget else None], inputs)
 
 

@@ -7,9 +7,10 @@ of the questions. What serves is said by one small file, written when all vector
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from ragtune.corpus import Corpus
 from ragtune.dataset.draws import draw
 from ragtune.dataset.rankings import Mined, assign_folds, fold_lists, mine
 from ragtune.dataset.store import read_dataset
-from ragtune.errors import ConfigError, TrainError
+from ragtune.errors import ConfigError, ProjectError, TrainError
 from ragtune.evaluate.intervals import bootstrap, paired_difference
 from ragtune.evaluate.retrieval import retrieval_metrics
 from ragtune.hosted.providers import is_hosted
 from ragtune.models.pull import resolve
-from ragtune.pipeline.adopt_retriever import STAGE, adopt
+from ragtune.pipeline.adopt_retriever import STAGE, adopt, undo_retriever
+from ragtune.pipeline.crossfit import FILE as FOLDS_FILE
 from ragtune.pipeline.crossfit import write_folds
 from ragtune.pipeline.dataset import corpus_hash
 from ragtune.pipeline.index import build_index, current_store, embed_missing
@@ -69,6 +71,7 @@ def train_retriever(workspace: Workspace, settings: Settings, dataset: str | Non
     """
     if is_hosted(settings.embed.model):
         raise ConfigError(f"embed.model = {settings.embed.model!r} is hosted and cannot be tuned: name a local one, as all-minilm-l6-v2")
+    _drop_broken(workspace, settings, progress)
     build_index(workspace, settings, progress, quiet=True)
     source = workspace.find("datasets", dataset)
     data = read_dataset(workspace.artifact("datasets", source.name))
@@ -78,13 +81,16 @@ def train_retriever(workspace: Workspace, settings: Settings, dataset: str | Non
         if len(train) < FEWEST:
             raise TrainError(f"{len(train)} training questions of {source.name} have evidence, and {FEWEST} are needed: add questions")
         validation = _sample([each for each in data.validation if each.id in usable], DECIDING, settings.retriever.seed)
-        key, read, inputs = _key(settings, corpus, train, validation)
+        held_out = [gold for each in (*data.validation, *data.test) for gold in _held_out(corpus, each)]
+        key, read, inputs = _key(settings, corpus, train, validation, held_out)
         manifest = workspace.find_key("retrievers", key)
+        if manifest is not None and not _is_whole(found := workspace.artifact("retrievers", manifest.name), settings.retriever.folds):
+            (found / "manifest.json").unlink()  # which makes it an unfinished one, that is gone on with
+            name, manifest = name or manifest.name, None
         made = manifest is None or name not in (None, manifest.name)
         if manifest is None or made:
             name = name or f"retriever-{key[:8]}"
             folder = claim(workspace, name, key, "retrievers")
-            held_out = [gold for each in (*data.validation, *data.test) for gold in each.evidence]
             figures, seconds = _Work(workspace, settings, corpus, folder, progress).run(train, validation, held_out)
             inputs |= {"dataset": source.name}
             manifest = Manifest("retrievers", name, key, inputs, read, figures, now(), round(seconds, 3), library_versions())
@@ -99,8 +105,30 @@ def _sample(examples: Sequence[Example], most: int | None, seed: int) -> list[Ex
     return sorted(sorted(examples, key=lambda each: draw(seed, STAGE, each.id))[:most], key=lambda each: each.id)
 
 
+def _held_out(corpus: Corpus, example: Example) -> Sequence[Evidence]:
+    """A question's evidence; where its document has changed since the dataset was built, all of that document."""
+    if stands(corpus, example):
+        return example.evidence
+    return [replace(gold, start=0, end=sys.maxsize) for gold in example.evidence]
+
+
+def _drop_broken(workspace: Workspace, settings: Settings, progress: Progress) -> None:
+    """What was adopted and lost its models serves no longer, or nothing could be tuned."""
+    try:
+        build.adopted(workspace, settings)
+    except ProjectError as error:
+        progress.note(f"{error.args[0].partition(': run')[0]}: it no longer serves")
+        undo_retriever(workspace, settings, progress)
+
+
+def _is_whole(folder: Path, folds: int) -> bool:
+    """Whether a finished retriever still has all its models."""
+    places = [folder, *(folder / FOLDS / str(fold) for fold in range(folds))]
+    return (folder / FOLDS_FILE).is_file() and all((place / part).is_dir() for place in places for part in (EMBEDDER, RERANKER))
+
+
 def _key(
-    settings: Settings, corpus: Corpus, train: Sequence[Example], validation: Sequence[Example]
+    settings: Settings, corpus: Corpus, train: Sequence[Example], validation: Sequence[Example], held_out: Sequence[Evidence]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Of the questions, not of the dataset: one that is built again with the tuned retriever has other passages and the same questions."""
     read = {
@@ -111,6 +139,7 @@ def _key(
     asked = [[each.id, each.question, each.answers, each.group, [asdict(gold) for gold in each.evidence]] for each in (*train, *validation)]
     inputs = {
         "questions": stage_key("asked", 1, len(train), asked),
+        "held_out": stage_key("held out", 1, None, sorted([gold.document, gold.start, gold.end] for gold in held_out)),
         "corpus": corpus_hash(corpus),
         "base": build.local_embedder(settings.embed.model, settings.embed.batch_size, settings.embed.dimensions).fingerprint,
     }

@@ -13,6 +13,7 @@ from ragtune.dataset.store import read_dataset
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.intervals import paired_difference
 from ragtune.evaluate.retrieval import retrieval_metrics
+from ragtune.pipeline.crossfit import folds_of
 from ragtune.pipeline.index import current_store
 from ragtune.pipeline.records import WeightResult, WeightRow
 from ragtune.pipeline.retrieval import stands
@@ -77,22 +78,29 @@ def weigh_retrieval(workspace: Workspace, settings: Settings, dataset: str | Non
 def _measure(
     workspace: Workspace, settings: Settings, corpus: Corpus, examples: Sequence[Example], weights: Sequence[float], progress: Progress
 ) -> list[list[dict[str, float]]]:
-    """For each weight the metrics of each question."""
+    """For each weight the metrics of each question, by the fold of a tuned retriever that was tuned without it, where there is one."""
     embedder = build.embedder(workspace, settings)
-    store = current_store(workspace, settings, corpus, embedder)
-    retriever = HybridRetriever(corpus, embedder, store, candidates=settings.retrieve.candidates)
+    asked = [(example.question, example.group, example.split) for example in examples]
+    fold_of, folds = folds_of(workspace, settings, corpus, asked, progress)  # a tuned embedder finds what it was tuned on too well
+    stores = {None: (embedder, current_store(workspace, settings, corpus, embedder))} | {
+        number: (fold.embedder, fold.store) for number, fold in enumerate(folds)
+    }
     fuse = FUSIONS[settings.retrieve.fusion]
-    measured: list[list[dict[str, float]]] = [[] for _ in weights]
+    found: dict[int, list[dict[str, float]]] = {}
     progress.start("evaluate", len(examples))
-    for start in range(0, len(examples), _BATCH):
-        some = examples[start : start + _BATCH]
-        for example, (dense, lexical) in zip(some, retriever.rankings([each.question for each in some], 10), strict=True):
-            tops = [_top(fuse(((dense if weight else {}), (lexical if weight < 1 else {})), (weight, 1 - weight))) for weight in weights]
-            spans = {chunk.row: to_passage(chunk).spans for chunk in corpus.chunks(sorted({row for top in tops for row in top}))}
-            for kept, top in zip(measured, tops, strict=True):
-                kept.append(retrieval_metrics(example.evidence, [spans[row] for row in top if row in spans], (10,)))
-        progress.update("evaluate", start + len(some), "questions")
-    return measured
+    for number, (own, store) in stores.items():
+        retriever = HybridRetriever(corpus, own, store, candidates=settings.retrieve.candidates)
+        places = [at for at, example in enumerate(examples) if fold_of.get(example.question) == number]
+        for start in range(0, len(places), _BATCH):
+            some = places[start : start + _BATCH]
+            for at, (dense, lexical) in zip(some, retriever.rankings([examples[at].question for at in some], 10), strict=True):
+                tops = [
+                    _top(fuse(((dense if weight else {}), (lexical if weight < 1 else {})), (weight, 1 - weight))) for weight in weights
+                ]
+                spans = {chunk.row: to_passage(chunk).spans for chunk in corpus.chunks(sorted({row for top in tops for row in top}))}
+                found[at] = [retrieval_metrics(examples[at].evidence, [spans[row] for row in top if row in spans], (10,)) for top in tops]
+            progress.update("evaluate", len(found), "questions")
+    return [[found[at][of] for at in range(len(examples))] for of in range(len(weights))]
 
 
 def _top(scores: Scores) -> list[int]:

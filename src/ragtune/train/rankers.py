@@ -156,6 +156,7 @@ def train_embedder(
         ends = torch.tensor([len(each.texts) for each in some]).cumsum(0).tolist()
         starts = [0, *ends[:-1]]
         if scores is None:
+            similar_qn = similar_qn.masked_fill(_repeated(some, starts), -torch.inf)
             return functional.cross_entropy(similar_qn, torch.tensor(starts))
         losses = []
         for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -183,6 +184,12 @@ def teacher_scores(folder: Path, lists: Sequence[RankingList]) -> list[list[floa
     pairs = [(each.question, text) for each in lists for text in each.texts]
     flat = model.predict(pairs, activation_fn=nn.Identity(), show_progress_bar=False, convert_to_tensor=True)
     return [part.float().tolist() for part in torch.split(flat, [len(each.texts) for each in lists])]
+
+
+def _repeated(some: Sequence[RankingList], starts: Sequence[int]) -> Tensor:
+    """Where ``[q, n]`` a text of another list is the one that answers a question, as where two questions are of one chunk: no negative."""
+    texts = [text for each in some for text in each.texts]
+    return torch.tensor([[text == texts[start] and at != start for at, text in enumerate(texts)] for start in starts])
 
 
 def _load(make: Callable[[], Any], base: Path | str) -> Any:
