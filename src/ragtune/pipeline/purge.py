@@ -193,7 +193,8 @@ def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten, going:
     """Files besides the corpus and the index that hold the text, and do not go with it; question files are the user's own."""
     kept = {workspace.corpus, workspace.purged, *going}
     for path in sorted(workspace.folder.rglob("*")):
-        if path.is_file() and path not in kept and not {workspace.index, workspace.reports} & {*path.parents} and not is_about(path):
+        passed = path in kept or {workspace.index, workspace.reports} & {*path.parents} or is_about(path) or _is_weights(workspace, path)
+        if path.is_file() and not passed:
             places = forgotten.blank_file(path, write=False)
             if places:
                 yield Held(path.relative_to(workspace.project).as_posix(), places)
@@ -201,6 +202,13 @@ def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten, going:
         places = forgotten.blank_file(path, write=False)
         if places:
             yield Held(str(path), places, own=True)
+
+
+def _is_weights(workspace: Workspace, path: Path) -> bool:
+    """Whether a file belongs to a model's weights: it holds no text, and is broken where a word of its settings or vocabulary is blanked."""
+    retrievers = workspace.folder / "retrievers"
+    inside = retrievers in path.parents and len(path.relative_to(retrievers).parts) > 2
+    return inside or path.name == "adapter_config.json"
 
 
 def _blank(workspace: Workspace, forgotten: Forgotten, held: Held) -> bool:
