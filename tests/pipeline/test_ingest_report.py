@@ -82,6 +82,15 @@ def test_the_report_reads_no_file_again_and_can_be_had_when_the_sources_are_gone
     assert "no longer where it was read from" in page(before)
 
 
+def test_the_report_is_of_when_an_ingest_last_changed_something(mixed: Project, sources: Sources) -> None:
+    before = mixed.ingest_report().created
+    mixed.ingest()
+    assert mixed.ingest_report().created == before
+    add(sources, "cafe.txt", "The tea house beside the marsh opens before the ferry leaves in autumn.")
+    mixed.ingest()
+    assert mixed.ingest_report().created > before
+
+
 def test_settings_that_are_others_now_are_named(mixed: Project) -> None:
     other = Project(mixed.path, overrides=["prepare.mojibake=false"])
     assert other.ingest_report().settings_changed == ("exclude", "mojibake")
