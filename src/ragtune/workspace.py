@@ -188,7 +188,9 @@ class Workspace:
                 write_json(who, {"command": command, "pid": os.getpid(), "since": now()})
                 held.callback(who.unlink, missing_ok=True)
             except Timeout:
-                raise LockedError(f"{_holder(who)} is writing to {self.folder}: wait for it to end, or stop it, and run this again") from None
+                raise LockedError(
+                    f"{_holder(who)} is writing to {self.folder}: wait for it to end, or stop it, and run this again"
+                ) from None
             except OSError as error:
                 raise ProjectError(f"{self.folder} cannot be written to ({error.strerror}): choose another --project") from None
             yield

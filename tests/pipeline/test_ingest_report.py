@@ -146,7 +146,12 @@ def test_a_record_is_shown_and_a_unique_ending_is_enough(mixed: Project) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("ardmor.md", r"there is no document 'ardmor.md'.*ardmoor.md"), ("nothing like it", "there is no document"), ("", "there is no document")]
+    ("name", "says"),
+    [
+        ("ardmor.md", r"there is no document 'ardmor.md'.*ardmoor.md"),
+        ("nothing like it", "there is no document"),
+        ("", "there is no document"),
+    ],
 )
 def test_a_name_that_is_none_is_answered_with_near_ones(mixed: Project, name: str, says: str) -> None:
     with pytest.raises(ProjectError, match=says):

@@ -134,7 +134,11 @@ def test_a_row_is_purged_alone_and_stays_out_when_its_table_changes(project: Pro
 def test_a_file_in_an_archive_is_purged_alone_and_stays_out_when_the_archive_changes(project: Project) -> None:
     def pack(**more: str) -> None:
         with zipfile.ZipFile(documents(project) / "packed.zip", "w") as archive:
-            for name, text in {"vault.md": SECRET.replace("Slate", "Hidden"), "other.md": "# Other\n\nThe ferry is late.\n", **more}.items():
+            for name, text in {
+                "vault.md": SECRET.replace("Slate", "Hidden"),
+                "other.md": "# Other\n\nThe ferry is late.\n",
+                **more,
+            }.items():
                 archive.writestr(name, text)
 
     (documents(project) / "secret.md").unlink()

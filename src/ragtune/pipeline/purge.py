@@ -195,8 +195,8 @@ def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten, going:
     """Files besides the corpus and the index that hold the text, and do not go with it; question files are the user's own."""
     kept = {workspace.corpus, workspace.purged, *going}
     for path in sorted(workspace.folder.rglob("*")):
-        passed = path in kept or {workspace.index, workspace.reports} & {*path.parents} or is_about(path) or _is_weights(workspace, path)
-        if path.is_file() and not passed:
+        passed = path in kept or {workspace.index, workspace.reports} & {*path.parents}
+        if path.is_file() and not (passed or is_about(path) or _is_weights(workspace, path)):
             places = forgotten.blank_file(path, write=False)
             if places:
                 yield Held(path.relative_to(workspace.project).as_posix(), places)
