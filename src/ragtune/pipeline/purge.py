@@ -207,7 +207,7 @@ def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten, going:
 
 
 def _is_weights(workspace: Workspace, path: Path) -> bool:
-    """Whether a file belongs to a model's weights: it holds no text, and is broken where a word of its settings or vocabulary is blanked."""
+    """Whether a file is a model's own: it holds no text, and is broken where a word of its settings or vocabulary is blanked."""
     retrievers = workspace.folder / "retrievers"
     inside = retrievers in path.parents and len(path.relative_to(retrievers).parts) > 2
     return inside or path.name == "adapter_config.json"
