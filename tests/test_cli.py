@@ -104,6 +104,7 @@ def test_every_command_has_help(run):
         (["ask", "x", "--project", ".", "--model", "absent"], "absent"),
         (["ingest", "absent", "--project", "."], "absent"),
         (["ingest", "--project", "."], "nothing to ingest"),
+        (["ingest", "", "--project", "."], "write . for that"),
         (["run", "--project", "."], "there are no documents"),
         (["run", "--project", ".", "--documents", "file", "--questions", "absent.jsonl"], "there is no question file"),
         (["run", "--project", ".", "--documents", "file", "--questions", "q.jsonl", "--budget", "soon"], "write it like 20m"),

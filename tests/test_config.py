@@ -108,6 +108,8 @@ def test_an_unknown_name_is_an_error_that_names_the_nearest(tmp_path, monkeypatc
             r"prepare\.chunk_overlap = 96: it must be less than prepare\.chunk_size, which is 96",
         ),
         ("[prepare]\nchunk_overlap = 40\nchunk_size = 32\n", r"less than prepare\.chunk_size, which is 32"),
+        ('[prepare.metadata]\n"hr/*" = {access = 3}\n', r'for "hr/\*" write access as a list of tags'),
+        ('[prepare.metadata]\n"hr/*" = {access = [["hr"]]}\n', r'for "hr/\*" write access as a list of tags'),
         ("[train\n", "ragtune.toml is not valid TOML"),
         ("train = 3\n", "train = 3"),
     ],

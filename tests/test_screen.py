@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from ragtune import screen
+from ragtune import cli, screen
+from ragtune.pipeline.records import SearchHit
 
 
 def test_the_time_left_is_counted_from_where_this_sitting_began(
@@ -44,3 +46,20 @@ def test_a_bar_shows_the_time_left_that_its_stage_told(monkeypatch: pytest.Monke
     progress._bars.refresh()
     progress.finish("train", "done")
     assert "1:06:40" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["red\x1b[31m.md", "title\x1b]0;x\x07.md", "c1\x9b2J.md", "turned\u202efdp.md"])
+def test_names_of_files_steer_no_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    screen.show_hits([SearchHit(1, 1.0, name, "", 0, 4, f"text {name}")])
+    screen.LiveProgress().note(f"skipped {name}")
+    found = capsys.readouterr()
+    for shown in (found.out, found.err):
+        assert "⟨U+" in shown
+        assert not set(shown) & set("\x1b\x07\x9b\u202e")
+
+
+def test_an_error_steers_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["ragtune", "ingest", "gone\x1b[2J.md", "--project", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "gone⟨U+001B⟩[2J.md does not exist" in capsys.readouterr().err

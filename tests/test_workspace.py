@@ -86,6 +86,18 @@ def test_a_workspace_that_cannot_be_made_is_a_project_error(tmp_path):
         pass
 
 
+def test_a_workspace_that_may_only_be_read_is_a_project_error(tmp_path, monkeypatch):
+    def refuse(path: Path, _data: bytes) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_bytes", refuse)  # the file mode does not stop a superuser, who may run this
+        with pytest.raises(ProjectError, match="cannot be written to"), Workspace(tmp_path).lock("ingest"):
+            pass
+    with Workspace(tmp_path).lock("ingest"):
+        pass
+
+
 def test_the_workspace_hides_itself_from_git(tmp_path):
     with Workspace(tmp_path).lock("ingest"):
         pass

@@ -114,6 +114,16 @@ class PrepareSettings(Section):
                 raise PydanticCustomError("language", "write each as its two letters, like en", {})
         return languages
 
+    @field_validator("metadata")
+    @classmethod
+    def _access_is_a_list_of_tags(cls, metadata: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonValue]]:
+        for pattern, given in metadata.items():
+            access = given.get("access", [])
+            tags = [access] if isinstance(access, str) else access
+            if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+                raise PydanticCustomError("access", 'for "{pattern}" write access as a list of tags, like ["hr"]', {"pattern": pattern})
+        return metadata
+
     @field_validator("chunk_overlap")
     @classmethod
     def _overlap_leaves_something_new(cls, overlap: int, known: ValidationInfo) -> int:

@@ -439,6 +439,8 @@ class Project:
 
 def _roots(items: Paths) -> list[Path | str]:
     """Files and folders by their whole paths, web addresses as they are."""
+    if not all(str(item) for item in items):
+        raise ConfigError("one of the sources is an empty text, which would be the folder that you are in: write . for that")
     return [item if isinstance(item, str) and is_address(item) else Path(item).resolve() for item in items]
 
 
@@ -515,6 +517,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):  # which JSON lacks, and metadata of a file may hold
+        return None
     return str(value) if isinstance(value, Path | date) else value
 
 

@@ -10,16 +10,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from ragtune.doctor import Check
 from ragtune.models.choose import Choice
+from ragtune.page import visible
 from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
@@ -48,8 +50,17 @@ if TYPE_CHECKING:
     from ragtune.prepare.preview import Preview
     from ragtune.prepare.report import IngestReport
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+
+class _Console(Console):
+    """Writes out characters that would steer the terminal: names of files, texts of documents and models' answers may hold any."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+out = _Console(highlight=False)
+err = _Console(stderr=True, highlight=False)
 _EVERY_S = 20.0
 _MARKS = {"ok": "[green]✓[/green]", "note": "[yellow]·[/yellow]", "problem": "[red]✗[/red]"}
 

@@ -177,23 +177,23 @@ class Workspace:
             LockedError: another command holds it; the message says which.
             ProjectError: the project cannot be written to.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
-        except OSError as error:
-            raise ProjectError(f"{self.folder} cannot be written to ({error.strerror}): choose another --project") from None
         who = self.folder / "lock.json"
         lock = FileLock(str(self.folder / "lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise LockedError(f"{_holder(who)} is writing to {self.folder}: wait for it to end, or stop it, and run this again") from None
-        try:
-            write_json(who, {"command": command, "pid": os.getpid(), "since": now()})
+        with contextlib.ExitStack() as held:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
+                lock.acquire(timeout=0)
+                held.callback(lock.release)
+                write_json(who, {"command": command, "pid": os.getpid(), "since": now()})
+                held.callback(who.unlink, missing_ok=True)
+            except Timeout:
+                raise LockedError(
+                    f"{_holder(who)} is writing to {self.folder}: wait for it to end, or stop it, and run this again"
+                ) from None
+            except OSError as error:
+                raise ProjectError(f"{self.folder} cannot be written to ({error.strerror}): choose another --project") from None
             yield
-        finally:
-            who.unlink(missing_ok=True)
-            lock.release()
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from ragtune.cli import app
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.pipeline import ingest_report as stage
 from ragtune.prepare.report import IngestReport
+from ragtune.project import to_json
 from tiny_project import Sources
 
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
@@ -81,6 +82,15 @@ def test_the_report_reads_no_file_again_and_can_be_had_when_the_sources_are_gone
     assert "no longer where it was read from" in page(before)
 
 
+def test_the_report_is_of_when_an_ingest_last_changed_something(mixed: Project, sources: Sources) -> None:
+    before = mixed.ingest_report().created
+    mixed.ingest()
+    assert mixed.ingest_report().created == before
+    add(sources, "cafe.txt", "The tea house beside the marsh opens before the ferry leaves in autumn.")
+    mixed.ingest()
+    assert mixed.ingest_report().created > before
+
+
 def test_settings_that_are_others_now_are_named(mixed: Project) -> None:
     other = Project(mixed.path, overrides=["prepare.mojibake=false"])
     assert other.ingest_report().settings_changed == ("exclude", "mojibake")
@@ -136,7 +146,12 @@ def test_a_record_is_shown_and_a_unique_ending_is_enough(mixed: Project) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("ardmor.md", r"there is no document 'ardmor.md'.*ardmoor.md"), ("nothing like it", "there is no document")]
+    ("name", "says"),
+    [
+        ("ardmor.md", r"there is no document 'ardmor.md'.*ardmoor.md"),
+        ("nothing like it", "there is no document"),
+        ("", "there is no document"),
+    ],
 )
 def test_a_name_that_is_none_is_answered_with_near_ones(mixed: Project, name: str, says: str) -> None:
     with pytest.raises(ProjectError, match=says):
@@ -195,6 +210,19 @@ def test_the_terminal_shows_report_and_document_without_control_characters(mixed
 def test_paths_are_refused_where_nothing_is_read(mixed: Project) -> None:
     result = CliRunner().invoke(app, ["ingest", "--project", str(mixed.path), "--document", "cafe.txt", "docs"])
     assert isinstance(result.exception, ConfigError)
+
+
+def test_an_empty_name_is_a_name_and_syncs_nothing(mixed: Project) -> None:
+    result = CliRunner().invoke(app, ["ingest", "--project", str(mixed.path), "--document", ""])
+    assert isinstance(result.exception, ProjectError)
+    assert "there is no document ''" in str(result.exception)
+
+
+def test_numbers_that_json_lacks_are_null(mixed: Project, tmp_path: Path) -> None:
+    (tmp_path / "odd.jsonl").write_text('{"text": "Slate heron.", "depth": NaN, "height": -Infinity}\n', encoding="utf-8")
+    mixed.ingest([tmp_path / "odd.jsonl"])
+    written = to_json(mixed.preview("odd.jsonl#1"))
+    assert json.loads(written, parse_constant=pytest.fail)["metadata"] == {"depth": None, "height": None}
 
 
 def test_the_record_is_plain_json(mixed: Project) -> None:

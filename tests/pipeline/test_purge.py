@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -128,6 +129,32 @@ def test_a_row_is_purged_alone_and_stays_out_when_its_table_changes(project: Pro
     assert project.ingest().documents == 11
     project.undo_purge(["staff.csv#1"])
     assert project.ingest().documents == 12
+
+
+def test_a_file_in_an_archive_is_purged_alone_and_stays_out_when_the_archive_changes(project: Project) -> None:
+    def pack(**more: str) -> None:
+        with zipfile.ZipFile(documents(project) / "packed.zip", "w") as archive:
+            for name, text in {
+                "vault.md": SECRET.replace("Slate", "Hidden"),
+                "other.md": "# Other\n\nThe ferry is late.\n",
+                **more,
+            }.items():
+                archive.writestr(name, text)
+
+    (documents(project) / "secret.md").unlink()
+    pack()
+    project.ingest()
+    result = project.purge(["packed.zip/vault.md"], redact=True)
+    assert (result.purged, result.documents) == (("packed.zip/vault.md",), 1)
+    pack(third="# Third\n\nThe marsh is wet.\n")
+    project.ingest()
+    project.index()
+    assert holding(project.workspace.folder) == {}
+    assert project.search("Is the ferry late?", 1)[0].source == "packed.zip/other.md"
+    project.undo_purge(["packed.zip/vault.md"])
+    project.ingest()
+    project.index()
+    assert project.search("Who sealed the vault of Quillmoor?", 1)[0].source == "packed.zip/vault.md"
 
 
 def test_a_copy_goes_with_it_and_one_that_is_nearly_the_same_is_named_and_comes_back(project: Project) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -324,6 +325,22 @@ def test_a_changed_document_is_found_by_the_tuned_retriever(adopted, tmp_path):
     opened.ingest([documents])
     assert opened.index().embedded == 1
     assert opened.search("Who painted the chapel?", 1)[0].source == "new.md"
+
+
+def test_a_purge_leaves_the_files_of_a_tuned_retriever_as_they_are(adopted, tmp_path):
+    project = copy(adopted, tmp_path)
+    tuned = next((project / ".ragtune" / "retrievers").iterdir())
+    files = {path: path.read_bytes() for path in tuned.rglob("*") if path.is_file()}
+    words = {word for path in tuned.glob("embedder/*.json") for word in re.findall("[a-z]{4,}", path.read_text(encoding="utf-8").lower())}
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "models.md").write_text(f"# Settings\n\n{' '.join(sorted(words))}.\n", encoding="utf-8")
+    (documents / "stays.md").write_text("# Other\n\nThe ferry is late.\n", encoding="utf-8")
+    opened = Project(project, overrides=BETTER)
+    opened.ingest([documents])
+    opened.purge(["models.md"], redact=True)
+    assert {path: path.read_bytes() for path in files} == files
+    assert [hit.source for hit in opened.search("When does it leave?", 1)] == ["stays.md"]
 
 
 def test_a_cross_encoder_that_ranks_better_is_adopted_unless_that_is_switched_off(ready, tmp_path):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
-from ragtune.prepare import find_duplicates, near_pairs
+from ragtune.prepare import Text, duplicates_among, near_pairs, sketch
+from ragtune.prepare.dedupe import Duplicate
 from ragtune.types import Document
 
 
@@ -15,6 +17,11 @@ def words(n: int, seed: int) -> list[str]:
 
 def document(source: str, text: list[str], media_type: str = "text/markdown") -> Document:
     return Document(source, source, " ".join(text), media_type)
+
+
+def find_duplicates(documents: Sequence[Document], threshold: float = 0.9) -> list[Duplicate]:
+    texts = [Text(each.source, each.media_type, each.text, sketch(each.text)) for each in documents]
+    return duplicates_among(texts, {each.source: each.text for each in documents}.__getitem__, threshold)
 
 
 def test_equal_texts_keep_the_one_that_sorts_first() -> None:

@@ -25,8 +25,11 @@ def main() -> None:
         app()
     except RagtuneError as error:
         from rich.console import Console
+        from rich.text import Text
 
-        Console(stderr=True).print(f"[red]error:[/red] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        from ragtune.page import visible
+
+        Console(stderr=True).print(Text.assemble(("error:", "red"), " ", visible(str(error))), soft_wrap=True)
         sys.exit(2)
     except SystemExit as stopped:
         if stopped.code == 130:  # typer's for Ctrl-C
@@ -47,9 +50,3 @@ def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,  # noqa: ARG001 - its callback prints it
 ) -> None:
     return
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -58,17 +58,17 @@ def ingest(
 
     Example: ragtune ingest ~/handbook https://example.org/sitemap.xml --report
     """
-    if paths and (document or not sync):
+    if paths and (document is not None or not sync):
         raise ConfigError("--document and --no-sync show what was ingested before: leave out the paths")
     if yes and not watch:
         raise ConfigError("--yes is about the embedding that --watch does: an ingest alone costs nothing")
-    if watch and (report or document or not sync):
+    if watch and (report or document is not None or not sync):
         raise ConfigError("--watch goes on until Ctrl-C: leave out --report, --no-sync and --document, and run them beside it")
-    opened = open_project(project, settings, quiet=quiet or as_json, create=not document)
+    opened = open_project(project, settings, quiet=quiet or as_json, create=document is None)
     if watch:
         for made in opened.watch(paths or (), yes=yes, confirm=asker()):
             _show_round(made, as_json)
-    elif document:
+    elif document is not None:
         show(opened.preview(document), as_json, "show_preview")
     elif report or not sync:
         if sync:

@@ -367,7 +367,8 @@ def _write_counts(workspace: Workspace, settings: Settings, result: IngestResult
         before = json.loads(workspace.ingested.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         before = {}
-    if {**before, "created": None} != {**manifest, "created": None}:
+    changed = result.read or result.removed or result.retagged
+    if changed or {**before, "created": None} != {**manifest, "created": None}:
         write_json(workspace.ingested, {**manifest, "created": now()})
 
 

@@ -109,7 +109,8 @@ def undo_purge(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
             raise ProjectError(f"{name} was not purged (these were: {known})")
     if workspace.corpus.is_file():
         with contextlib.closing(build.open_corpus(workspace)) as corpus:
-            corpus.forget_keys(name.partition("#")[0] for name in names)  # of which single rows were purged
+            parts = tuple(f"{file}{mark}" for file in corpus.files() for mark in "#/")
+            corpus.forget_keys(part[:-1] for part in parts if any(name.startswith(part) for name in names))  # a part of which was purged
     write_purged(workspace, entries.values())
     return tuple(sorted(names))
 
@@ -130,7 +131,8 @@ def _find(workspace: Workspace, corpus: Corpus, names: Sequence[str]) -> tuple[s
         if not fitting:
             raise ProjectError(f"there is no source {name!r} in the corpus, or several end so: 'ragtune search' shows their names")
         found = next(other for other in fitting[0] if other == name or (name not in fitting[0] and other.endswith(f"/{name}")))
-        (documents if "#" in found and found not in states else files).add(found)
+        part = found not in states and ("#" in found or fitting[0] is known)  # a row, or what lies in an archive or a mail
+        (documents if part else files).add(found)
     hashes = {states[name].hash for name in files if name in states}
     return files | {name for name, state in states.items() if state.hash in hashes}, documents
 
@@ -193,7 +195,8 @@ def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten, going:
     """Files besides the corpus and the index that hold the text, and do not go with it; question files are the user's own."""
     kept = {workspace.corpus, workspace.purged, *going}
     for path in sorted(workspace.folder.rglob("*")):
-        if path.is_file() and path not in kept and not {workspace.index, workspace.reports} & {*path.parents} and not is_about(path):
+        passed = path in kept or {workspace.index, workspace.reports} & {*path.parents}
+        if path.is_file() and not (passed or is_about(path) or _is_weights(workspace, path)):
             places = forgotten.blank_file(path, write=False)
             if places:
                 yield Held(path.relative_to(workspace.project).as_posix(), places)
@@ -201,6 +204,13 @@ def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten, going:
         places = forgotten.blank_file(path, write=False)
         if places:
             yield Held(str(path), places, own=True)
+
+
+def _is_weights(workspace: Workspace, path: Path) -> bool:
+    """Whether a file is a model's own: it holds no text, and is broken where a word of its settings or vocabulary is blanked."""
+    retrievers = workspace.folder / "retrievers"
+    inside = retrievers in path.parents and len(path.relative_to(retrievers).parts) > 2
+    return inside or path.name == "adapter_config.json"
 
 
 def _blank(workspace: Workspace, forgotten: Forgotten, held: Held) -> bool:

@@ -2,7 +2,7 @@
 
 from ragtune.prepare.chunk import chunk_document
 from ragtune.prepare.clean import RULES, Rule, clean_document
-from ragtune.prepare.dedupe import Duplicate, Text, duplicates_among, find_duplicates, near_pairs, sketch, sketch_version
+from ragtune.prepare.dedupe import Text, duplicates_among, near_pairs, sketch, sketch_version
 from ragtune.prepare.filter import Filters, filter_sources
 from ragtune.prepare.given import given_metadata, unused_rules
 from ragtune.prepare.isolate import ReadResult, read_sources
@@ -12,7 +12,6 @@ from ragtune.prepare.sources import Fields, Source, Unreadable, find_sources
 
 __all__ = [
     "RULES",
-    "Duplicate",
     "Fields",
     "Filters",
     "ReadResult",
@@ -25,7 +24,6 @@ __all__ = [
     "clean_document",
     "duplicates_among",
     "filter_sources",
-    "find_duplicates",
     "find_sources",
     "given_metadata",
     "holds_records",

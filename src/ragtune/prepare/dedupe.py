@@ -81,17 +81,6 @@ def sketch(text: str) -> bytes:
     return b"".join(hashlib.blake2b(band.tobytes(), digest_size=8).digest() for band in rows)
 
 
-def find_duplicates(documents: Sequence[Document], threshold: float = 0.9) -> list[Duplicate]:
-    """Find the documents to leave out so that no text is there twice; see :func:`duplicates_among`.
-
-    Args:
-        documents: of distinct sources.
-        threshold: as there.
-    """
-    texts, text_of = _compared(documents)
-    return duplicates_among(texts, text_of, threshold)
-
-
 def duplicates_among(texts: Sequence[Text], text_of: Callable[[str], str], threshold: float = 0.9) -> list[Duplicate]:
     """Find the documents to leave out so that no text is there twice.
 
@@ -127,7 +116,7 @@ def near_pairs(documents: Sequence[Document], threshold: float = 0.9) -> list[tu
 
     Args:
         documents: of distinct sources, those that are left out not among them.
-        threshold: from which similarity, as :func:`find_duplicates` was told; with less than 1 it left no two that are nearly the same,
+        threshold: from which similarity, as :func:`duplicates_among` was told; with less than 1 it left no two that are nearly the same,
             but rows and records.
     """
     if threshold < 1 and not any(document.media_type in _ROWS for document in documents):
