@@ -294,6 +294,21 @@ def test_where_nothing_reaches_the_recall_all_are_compared_and_it_is_said(
     )
 
 
+def test_lists_that_would_nearly_all_be_read_are_not_chosen_but_may_be_asked_for(
+    corpus: Corpus, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ragtune.index import choose
+
+    monkeypatch.setattr(choose, "CODES_FROM", 500)
+    monkeypatch.setattr(choose, "EXACT_BELOW", 1000)
+    monkeypatch.setattr(stores, "_MOST_READ", 0.0)
+    made, _ = bring_up(workspace, source_of(corpus, recall=0.9), Silent())
+    assert made["kind"] == "flat"
+    assert "lists, which saves no time, so every vector is compared" in made["why"]
+    assert bring_up(workspace, source_of(corpus, recall=0.9), Silent())[0]["action"] == "unchanged"
+    assert bring_up(workspace, source_of(corpus, kind="ivf", recall=0.9), Silent())[0]["kind"] == "ivf"
+
+
 def test_the_index_explains_itself(corpus: Corpus, workspace: Workspace) -> None:
     source = source_of(corpus, recall=0.9)
     bring_up(workspace, source, Silent())

@@ -63,11 +63,7 @@ def choose(
             )
         return chosen(kind, f"index.kind asks for {kind}")
     limit = math.inf if memory is None else memory * _MIB
-    fits = (
-        f"{sizes['flat'] / _MIB:,.0f} MiB fit"
-        if memory is None
-        else f"{sizes['flat'] / _MIB:,.0f} MiB fit into index.memory = {memory} MiB"
-    )
+    fits = f"their {sizes['flat'] / _MIB:,.0f} MiB fit into {'memory' if memory is None else f'index.memory = {memory} MiB'}"
     if recall >= 1:
         return chosen("flat", "index.recall = 1 is reached by exact search alone")
     if vectors < CODES_FROM:
@@ -75,7 +71,7 @@ def choose(
     if vectors < EXACT_BELOW and sizes["flat"] <= limit:
         return chosen("flat", f"{count} are fewer than {EXACT_BELOW:,}, where exact search takes milliseconds, and {fits}")
     if sizes["ivf"] <= limit:
-        return chosen("ivf", f"{count} are {EXACT_BELOW:,} or more, so lists are searched in place of all, and exact vectors fit: {fits}")
+        return chosen("ivf", f"{count} are {EXACT_BELOW:,} or more, so lists are searched in place of all, and {fits}")
     for coded in CODED:
         if sizes[coded] <= limit:
             taken = f"exact vectors take {sizes['flat'] / _MIB:,.0f} MiB and {coded} {sizes[coded] / _MIB:,.0f}"
