@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ragtune import cli, screen
-from ragtune.pipeline.records import SearchHit
+from ragtune.pipeline.records import RetrieverResult, SearchHit
 
 
 def test_the_time_left_is_counted_from_where_this_sitting_began(
@@ -63,3 +63,33 @@ def test_an_error_steers_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit):
         cli.main()
     assert "gone⟨U+001B⟩[2J.md does not exist" in capsys.readouterr().err
+
+
+def measured_retriever(*, better: dict[str, bool], adopted: tuple[str, ...] = ()) -> RetrieverResult:
+    names = ("recall@3", "recall@10", "ndcg@10", "mrr")
+    estimate = {"value": 0.5, "low": -0.4, "high": 0.6, "n": 30}
+    arms, differences = ("untuned", "tuned", "untuned, re-ranked"), ("tuned − untuned", "untuned, re-ranked − untuned")
+    figures = {
+        "better": better,
+        "decided_on": {"validation": 12, "cross_fitted": 18, "groups": 7},
+        "measured": {arm: dict.fromkeys(names, estimate) for arm in arms},
+        "differences": {arm: dict.fromkeys(names, estimate) for arm in differences},
+    }
+    return RetrieverResult("retriever-1", "folder", True, adopted, figures)
+
+
+def test_a_tuned_retriever_s_figures_fit_into_80_columns_and_say_how_many_questions_they_rest_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    monkeypatch.setattr(screen, "out", console)
+    screen.show_retriever(measured_retriever(better={"embedder": False, "reranker": False}))
+    lines = console.file.getvalue().splitlines()
+    assert sum(line.startswith(("recall@", "ndcg@10", "mrr")) for line in lines) == 8, "no row is over several lines"
+    assert any(line.count("0.500 [-0.400, 0.600]") == 3 for line in lines)
+    assert any(line.count("+0.500 [-0.400, +0.600]") == 2 for line in lines)
+    assert any(line.startswith("on 12 validation questions and 18 training questions") for line in lines)
+    assert "it does not serve, as no part of it is clearly better on 30 questions; that is usual where there are few" in lines[-1]
+
+
+def test_a_re_ranker_that_is_better_and_not_wanted_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.show_retriever(measured_retriever(better={"embedder": False, "reranker": True}))
+    assert "as only its re-ranker is clearly better and retriever.rerank is false" in capsys.readouterr().out

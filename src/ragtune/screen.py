@@ -417,21 +417,39 @@ def show_model(result: ModelResult) -> None:
 
 
 def show_retriever(result: RetrieverResult) -> None:
-    """How a retriever ranks before and after it was tuned, and what of it serves."""
-    before_and_after = result.figures.get("measured", {})
-    if before_and_after:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("")
-        names = list(next(iter(before_and_after.values())))
-        for name in names:
-            table.add_column(name)
-        for arm, measured in before_and_after.items():
-            table.add_row(arm, *(_estimate(measured[name]) for name in names))
-        for arm, measured in result.figures["differences"].items():
-            table.add_row(arm, *(_estimate(measured[name], "+") for name in names), style="dim")
-        out.print(table)
-    serves = f"its {' and '.join(result.adopted)} serve now" if result.adopted else "it does not serve"
+    """How a retriever ranks before and after it was tuned, on how many questions that was measured, and what of it serves."""
+    figures = result.figures
+    if "measured" in figures:
+        out.print(_by_metric("", figures["measured"]))
+        out.print(_by_metric("difference", figures["differences"], "+"))
+        on = figures["decided_on"]
+        out.print(
+            f"on {on['validation']} validation questions and {on['cross_fitted']} training questions, each of these asked of a retriever "
+            f"that was tuned without it; {on['groups']} groups of documents; intervals are 95 %",
+            style="dim",
+        )
+    serves = f"its {' and '.join(result.adopted)} serve now" if result.adopted else f"it does not serve{_why_not(figures)}"
     out.print(f"retriever {result.name}{'' if result.made else ' (unchanged)'}: {serves} ({result.folder})", soft_wrap=True)
+
+
+def _by_metric(corner: str, arms: Mapping[str, Mapping[str, Mapping[str, Any]]], sign: str = "") -> Table:
+    """A row a metric and a column an arm, which fits into 80 columns with the intervals."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(corner, no_wrap=True)
+    for arm in arms:
+        table.add_column(arm, no_wrap=True)
+    for name in next(iter(arms.values())):
+        table.add_row(name, *(_estimate(measured[name], sign) for measured in arms.values()))
+    return table
+
+
+def _why_not(figures: Mapping[str, Any]) -> str:
+    if "decided_on" not in figures:
+        return ""
+    if any(figures["better"].values()):
+        return ", as only its re-ranker is clearly better and retriever.rerank is false"
+    questions = figures["decided_on"]["validation"] + figures["decided_on"]["cross_fitted"]
+    return f", as no part of it is clearly better on {questions} questions; that is usual where there are few of them"
 
 
 def _estimate(value: Mapping[str, Any], sign: str = "") -> str:
