@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ragtune import cli, screen
-from ragtune.pipeline.records import RetrieverResult, SearchHit
+from ragtune.pipeline.records import IndexResult, RetrieverResult, SearchHit
 
 
 def test_the_time_left_is_counted_from_where_this_sitting_began(
@@ -93,3 +93,18 @@ def test_a_tuned_retriever_s_figures_fit_into_80_columns_and_say_how_many_questi
 def test_a_re_ranker_that_is_better_and_not_wanted_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     screen.show_retriever(measured_retriever(better={"embedder": False, "reranker": True}))
     assert "as only its re-ranker is clearly better and retriever.rerank is false" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("embedded", "said"),
+    [
+        (307, "307 chunks embedded, 350 vectors in the index (43 had theirs, or share it with an equal text): built in 1.0 s"),
+        (350, "350 chunks embedded, 350 vectors in the index: built in 1.0 s"),
+        (0, "0 chunks embedded, 350 vectors in the index: built in 1.0 s"),
+    ],
+)
+def test_vectors_of_chunks_that_were_not_embedded_now_are_accounted_for(
+    embedded: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen.show_index(IndexResult(embedded, 350, 1, "built", 1.0))
+    assert capsys.readouterr().out == f"{said}\n"

@@ -214,7 +214,7 @@ def show_round(made: WatchRound) -> None:
 
 def show_index(result: IndexResult) -> None:
     """What the index holds."""
-    out.print(f"{result.embedded} chunks embedded, {result.vectors} vectors in the index ({result.action}, {result.seconds:.1f} s)")
+    out.print(f"{result.counts}: {result.action} in {result.seconds:.1f} s", soft_wrap=True)
 
 
 def show_index_explanation(told: IndexExplanation) -> None:
@@ -236,11 +236,12 @@ def show_index_explanation(told: IndexExplanation) -> None:
     line("sizes", ", ".join(f"{kind} {size / 2**20:,.1f} MiB" for kind, size in told.sizes.items()))
     built = told.built
     line("built", f"{built['at'][:16]} UTC, of {built['vectors']:,} vectors in {built['seconds']:.1f} s; {told.changed:,} changed since")
-    line("last", told.action if told.current else f"{told.action}; older than the corpus or its settings: run 'ragtune index'")
+    last = told.action.replace("built", "built whole", 1)
+    line("last change", last if told.current else f"{last}; older than the corpus or its settings: run 'ragtune index'")
     if told.due:
         line("due", f"it will be built anew: {told.due}")
     for number, change in enumerate(told.otherwise):
-        line("" if number else "otherwise", change)
+        line("" if number else "other kinds", change)
     out.print(table)
 
 

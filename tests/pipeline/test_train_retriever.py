@@ -106,6 +106,8 @@ def test_a_tuned_embedder_shares_the_chunks_and_serves_from_an_index_of_its_own(
     opened = Project(adopted, overrides=BETTER)
     assert opened.ingest().read == ()
     assert opened.index().action == "unchanged"
+    (manifest,) = opened.workspace.manifests("retrievers")
+    assert opened.explain_index().embedder == f"the embedder of {manifest.name}"
 
 
 def test_what_is_no_better_is_not_adopted_and_changes_nothing(ready, tmp_path):
