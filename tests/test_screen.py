@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from ragtune import cli, screen
+from ragtune.doctor import Check
 from ragtune.pipeline.records import IndexResult, RetrieverResult, SearchHit
 
 
@@ -46,6 +47,28 @@ def test_a_bar_shows_the_time_left_that_its_stage_told(monkeypatch: pytest.Monke
     progress._bars.refresh()
     progress.finish("train", "done")
     assert "1:06:40" in console.file.getvalue()
+
+
+def test_a_bar_says_nothing_of_the_time_left_while_it_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr(screen, "err", console)
+    progress = screen.LiveProgress()
+    progress.start("train", 100)
+    progress.update("train", 50)
+    assert progress._bars is not None
+    progress._bars.refresh()
+    progress.finish("train", "done")
+    assert "50%" in console.file.getvalue()
+    assert "left" not in console.file.getvalue()
+
+
+def test_the_doctor_cuts_no_path_and_breaks_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    monkeypatch.setattr(screen, "out", console)
+    path, command = f"/home/{'deep/' * 20}python", f"ragtune models pull {'long-' * 20}name"
+    screen.show_checks([Check("Python", "ok", path), Check("Model smollm2", "note", "not fetched yet", command)])
+    assert path in console.file.getvalue()
+    assert f"→ {command}\n" in console.file.getvalue()
 
 
 @pytest.mark.parametrize("name", ["red\x1b[31m.md", "title\x1b]0;x\x07.md", "c1\x9b2J.md", "turned\u202efdp.md"])

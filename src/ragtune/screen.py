@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -65,14 +65,14 @@ _EVERY_S = 20.0
 _MARKS = {"ok": "[green]✓[/green]", "note": "[yellow]·[/yellow]", "problem": "[red]✗[/red]"}
 
 
-class _TimeLeft(TimeRemainingColumn):
-    """The stage's own estimate where it has one, else what its rate so far comes to."""
+class _TimeLeft(ProgressColumn):
+    """The stage's own estimate where it has one, else what its rate so far comes to; nothing where neither is known."""
+
+    max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
-        left = task.fields.get("left")
-        if left is None:
-            return super().render(task)
-        return Text(str(timedelta(seconds=round(left))), style="progress.remaining")
+        left = task.time_remaining if task.fields.get("left") is None else task.fields["left"]
+        return Text("" if left is None else f"{timedelta(seconds=round(left))} left", style="progress.remaining")
 
 
 class LiveProgress:
@@ -98,7 +98,6 @@ class LiveProgress:
                 BarColumn(bar_width=28),
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
                 _TimeLeft(),
                 TextColumn("[dim]{task.fields[detail]}"),
                 console=err,
@@ -144,11 +143,12 @@ class LiveProgress:
 
 
 def show_checks(checks: Sequence[Check]) -> None:
-    """The doctor's findings."""
-    table = Table(box=None, show_header=False, pad_edge=False)
+    """The doctor's findings, nothing of them cut or broken: paths and commands are there to be copied."""
+    width = max((len(check.name) for check in checks), default=0)
     for check in checks:
-        table.add_row(_MARKS[check.state], check.name, Text(check.found), Text(f"→ {check.advice}" if check.advice else "", style="dim"))
-    out.print(table)
+        out.print(_MARKS[check.state], Text(f"{check.name:<{width}}  {check.found}"), soft_wrap=True)
+        if check.advice:
+            out.print(Text(f"  {'':<{width}}  → {check.advice}", style="dim"), soft_wrap=True)
 
 
 def show_purge(result: PurgeResult) -> None:
