@@ -30,7 +30,7 @@ def render_retrieval(report: RetrievalReport, created: str) -> str:
 
 def retrieval_table(report: RetrievalReport) -> RenderableType:
     """The same, shortened to what a terminal holds."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("", overflow="fold")
     for name in ("n", *report.overall.metrics):
         table.add_column(name, justify="right", no_wrap=True)
@@ -39,9 +39,10 @@ def retrieval_table(report: RetrievalReport) -> RenderableType:
             table.add_row(Text(title, style="bold"))
         for row in rows:
             table.add_row(Text(row.label), str(row.n), *(f"{estimate.value:.2f}" for estimate in row.metrics.values()))
+    lines: list[RenderableType] = [table]
     if len(report.sources) > SOURCES_SHOWN:
-        table.add_row(Text(_rest(len(report.sources) - SOURCES_SHOWN), style="dim"))
-    lines: list[RenderableType] = [table, *(Text(line) for line in summary(report))]
+        lines.append(Text(_rest(len(report.sources) - SOURCES_SHOWN), style="dim"))
+    lines += [Text(line) for line in summary(report)]
     lines.append(Text(f"{len(report.misses)} misses in the top {report.k}", style="bold"))
     for miss in report.misses[:MISSES_SHOWN]:
         instead = ", ".join(f"{found.rank}. {found.source}[{found.start}:{found.end}]" for found in miss.found) or "nothing"
