@@ -106,10 +106,10 @@ def _command(name: str, command: Any) -> list[str]:
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
     types = typing.get_type_hints(inspect.unwrap(command.callback))
     usage = " ".join([name, *(["[OPTIONS]"] if options else []), *map(_placeholder, arguments)])
-    text, _, example = inspect.cleandoc(command.help or "").partition("Example: ")
+    text, *examples = inspect.cleandoc(command.help or "").split("Example: ")
     lines = [f"## {name}", "", text.strip(), "", "```text", usage, "```", ""]
-    if example:
-        lines += ["Example:", "", "```sh", example.strip(), "```", ""]
+    if examples:
+        lines += ["Examples:" if len(examples) > 1 else "Example:", "", "```sh", *(each.strip() for each in examples), "```", ""]
     if arguments:
         lines += ["| argument | meaning |", "|---|---|"]
         lines += [f"| `{_placeholder(each)}` | {_meaning(each)} |" for each in arguments] + [""]

@@ -323,7 +323,9 @@ def test_the_index_explains_itself_and_is_built_anew_when_told_to(run, project: 
     code, out, _ = run("index", "--explain", "--project", project)
     assert code == 0
     assert "flat" in out
-    assert "fewer than 10,000" in " ".join(out.split())
+    assert "fewer than 50,000, and exact search takes about a millisecond" in " ".join(out.split())
+    assert "from 50,000 vectors on: ivf" in " ".join(out.split())
+    assert "last change built whole" in " ".join(out.split())
     told = json.loads(run("index", "--explain", "--json", "--project", project)[1])
     assert (told["kind"], told["current"], told["due"], told["measured"]) == ("flat", True, None, None)
     assert json.loads(run("index", "--json", "--project", project)[1])["action"] == "unchanged"

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from ragtune import cli, screen
-from ragtune.pipeline.records import SearchHit
+from ragtune.doctor import Check
+from ragtune.pipeline.records import IndexResult, RetrieverResult, SearchHit
 
 
 def test_the_time_left_is_counted_from_where_this_sitting_began(
@@ -48,6 +49,28 @@ def test_a_bar_shows_the_time_left_that_its_stage_told(monkeypatch: pytest.Monke
     assert "1:06:40" in console.file.getvalue()
 
 
+def test_a_bar_says_nothing_of_the_time_left_while_it_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr(screen, "err", console)
+    progress = screen.LiveProgress()
+    progress.start("train", 100)
+    progress.update("train", 50)
+    assert progress._bars is not None
+    progress._bars.refresh()
+    progress.finish("train", "done")
+    assert "50%" in console.file.getvalue()
+    assert "left" not in console.file.getvalue()
+
+
+def test_the_doctor_cuts_no_path_and_breaks_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    monkeypatch.setattr(screen, "out", console)
+    path, command = f"/home/{'deep/' * 20}python", f"ragtune models pull {'long-' * 20}name"
+    screen.show_checks([Check("Python", "ok", path), Check("Model smollm2", "note", "not fetched yet", command)])
+    assert path in console.file.getvalue()
+    assert f"→ {command}\n" in console.file.getvalue()
+
+
 @pytest.mark.parametrize("name", ["red\x1b[31m.md", "title\x1b]0;x\x07.md", "c1\x9b2J.md", "turned\u202efdp.md"])
 def test_names_of_files_steer_no_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     screen.show_hits([SearchHit(1, 1.0, name, "", 0, 4, f"text {name}")])
@@ -63,3 +86,48 @@ def test_an_error_steers_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit):
         cli.main()
     assert "gone⟨U+001B⟩[2J.md does not exist" in capsys.readouterr().err
+
+
+def measured_retriever(*, better: dict[str, bool], adopted: tuple[str, ...] = ()) -> RetrieverResult:
+    names = ("recall@3", "recall@10", "ndcg@10", "mrr")
+    estimate = {"value": 0.5, "low": -0.4, "high": 0.6, "n": 30}
+    arms, differences = ("untuned", "tuned", "untuned, re-ranked"), ("tuned − untuned", "untuned, re-ranked − untuned")
+    figures = {
+        "better": better,
+        "decided_on": {"validation": 12, "cross_fitted": 18, "groups": 7},
+        "measured": {arm: dict.fromkeys(names, estimate) for arm in arms},
+        "differences": {arm: dict.fromkeys(names, estimate) for arm in differences},
+    }
+    return RetrieverResult("retriever-1", "folder", True, adopted, figures)
+
+
+def test_a_tuned_retriever_s_figures_fit_into_80_columns_and_say_how_many_questions_they_rest_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    monkeypatch.setattr(screen, "out", console)
+    screen.show_retriever(measured_retriever(better={"embedder": False, "reranker": False}))
+    lines = console.file.getvalue().splitlines()
+    assert sum(line.startswith(("recall@", "ndcg@10", "mrr")) for line in lines) == 8, "no row is over several lines"
+    assert any(line.count("0.500 [-0.400, 0.600]") == 3 for line in lines)
+    assert any(line.count("+0.500 [-0.400, +0.600]") == 2 for line in lines)
+    assert any(line.startswith("on 12 validation questions and 18 training questions") for line in lines)
+    assert "it does not serve, as no part of it is clearly better on 30 questions; that is usual where there are few" in lines[-1]
+
+
+def test_a_re_ranker_that_is_better_and_not_wanted_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.show_retriever(measured_retriever(better={"embedder": False, "reranker": True}))
+    assert "as only its re-ranker is clearly better and retriever.rerank is false" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("embedded", "said"),
+    [
+        (307, "307 chunks embedded, 350 vectors in the index (43 had theirs, or share it with an equal text): built in 1.0 s"),
+        (350, "350 chunks embedded, 350 vectors in the index: built in 1.0 s"),
+        (0, "0 chunks embedded, 350 vectors in the index: built in 1.0 s"),
+    ],
+)
+def test_vectors_of_chunks_that_were_not_embedded_now_are_accounted_for(
+    embedded: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen.show_index(IndexResult(embedded, 350, 1, "built", 1.0))
+    assert capsys.readouterr().out == f"{said}\n"

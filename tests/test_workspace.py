@@ -171,7 +171,7 @@ def test_the_newest_finished_artifact_is_found_and_unfinished_ones_are_not(tmp_p
 
 
 def test_a_missing_artifact_says_how_to_make_one(tmp_path):
-    with pytest.raises(ProjectError, match=r"no finished dataset \(there are: none\): run 'ragtune dataset'"):
+    with pytest.raises(ProjectError, match="there is no finished dataset: run 'ragtune dataset'"):
         Workspace(tmp_path).find("datasets", None)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -65,14 +65,14 @@ _EVERY_S = 20.0
 _MARKS = {"ok": "[green]✓[/green]", "note": "[yellow]·[/yellow]", "problem": "[red]✗[/red]"}
 
 
-class _TimeLeft(TimeRemainingColumn):
-    """The stage's own estimate where it has one, else what its rate so far comes to."""
+class _TimeLeft(ProgressColumn):
+    """The stage's own estimate where it has one, else what its rate so far comes to; nothing where neither is known."""
+
+    max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
-        left = task.fields.get("left")
-        if left is None:
-            return super().render(task)
-        return Text(str(timedelta(seconds=round(left))), style="progress.remaining")
+        left = task.time_remaining if task.fields.get("left") is None else task.fields["left"]
+        return Text("" if left is None else f"{timedelta(seconds=round(left))} left", style="progress.remaining")
 
 
 class LiveProgress:
@@ -98,7 +98,6 @@ class LiveProgress:
                 BarColumn(bar_width=28),
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
                 _TimeLeft(),
                 TextColumn("[dim]{task.fields[detail]}"),
                 console=err,
@@ -144,11 +143,12 @@ class LiveProgress:
 
 
 def show_checks(checks: Sequence[Check]) -> None:
-    """The doctor's findings."""
-    table = Table(box=None, show_header=False, pad_edge=False)
+    """The doctor's findings, nothing of them cut or broken: paths and commands are there to be copied."""
+    width = max((len(check.name) for check in checks), default=0)
     for check in checks:
-        table.add_row(_MARKS[check.state], check.name, Text(check.found), Text(f"→ {check.advice}" if check.advice else "", style="dim"))
-    out.print(table)
+        out.print(_MARKS[check.state], Text(f"{check.name:<{width}}  {check.found}"), soft_wrap=True)
+        if check.advice:
+            out.print(Text(f"  {'':<{width}}  → {check.advice}", style="dim"), soft_wrap=True)
 
 
 def show_purge(result: PurgeResult) -> None:
@@ -214,7 +214,7 @@ def show_round(made: WatchRound) -> None:
 
 def show_index(result: IndexResult) -> None:
     """What the index holds."""
-    out.print(f"{result.embedded} chunks embedded, {result.vectors} vectors in the index ({result.action}, {result.seconds:.1f} s)")
+    out.print(f"{result.counts}: {result.action} in {result.seconds:.1f} s", soft_wrap=True)
 
 
 def show_index_explanation(told: IndexExplanation) -> None:
@@ -236,11 +236,12 @@ def show_index_explanation(told: IndexExplanation) -> None:
     line("sizes", ", ".join(f"{kind} {size / 2**20:,.1f} MiB" for kind, size in told.sizes.items()))
     built = told.built
     line("built", f"{built['at'][:16]} UTC, of {built['vectors']:,} vectors in {built['seconds']:.1f} s; {told.changed:,} changed since")
-    line("last", told.action if told.current else f"{told.action}; older than the corpus or its settings: run 'ragtune index'")
+    last = told.action.replace("built", "built whole", 1)
+    line("last change", last if told.current else f"{last}; older than the corpus or its settings: run 'ragtune index'")
     if told.due:
         line("due", f"it will be built anew: {told.due}")
     for number, change in enumerate(told.otherwise):
-        line("" if number else "otherwise", change)
+        line("" if number else "other kinds", change)
     out.print(table)
 
 
@@ -417,21 +418,39 @@ def show_model(result: ModelResult) -> None:
 
 
 def show_retriever(result: RetrieverResult) -> None:
-    """How a retriever ranks before and after it was tuned, and what of it serves."""
-    before_and_after = result.figures.get("measured", {})
-    if before_and_after:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("")
-        names = list(next(iter(before_and_after.values())))
-        for name in names:
-            table.add_column(name)
-        for arm, measured in before_and_after.items():
-            table.add_row(arm, *(_estimate(measured[name]) for name in names))
-        for arm, measured in result.figures["differences"].items():
-            table.add_row(arm, *(_estimate(measured[name], "+") for name in names), style="dim")
-        out.print(table)
-    serves = f"its {' and '.join(result.adopted)} serve now" if result.adopted else "it does not serve"
+    """How a retriever ranks before and after it was tuned, on how many questions that was measured, and what of it serves."""
+    figures = result.figures
+    if "measured" in figures:
+        out.print(_by_metric("", figures["measured"]))
+        out.print(_by_metric("difference", figures["differences"], "+"))
+        on = figures["decided_on"]
+        out.print(
+            f"on {on['validation']} validation questions and {on['cross_fitted']} training questions, each of these asked of a retriever "
+            f"that was tuned without it; {on['groups']} groups of documents; intervals are 95 %",
+            style="dim",
+        )
+    serves = f"its {' and '.join(result.adopted)} serve now" if result.adopted else f"it does not serve{_why_not(figures)}"
     out.print(f"retriever {result.name}{'' if result.made else ' (unchanged)'}: {serves} ({result.folder})", soft_wrap=True)
+
+
+def _by_metric(corner: str, arms: Mapping[str, Mapping[str, Mapping[str, Any]]], sign: str = "") -> Table:
+    """A row a metric and a column an arm, which fits into 80 columns with the intervals."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(corner, no_wrap=True)
+    for arm in arms:
+        table.add_column(arm, no_wrap=True)
+    for name in next(iter(arms.values())):
+        table.add_row(name, *(_estimate(measured[name], sign) for measured in arms.values()))
+    return table
+
+
+def _why_not(figures: Mapping[str, Any]) -> str:
+    if "decided_on" not in figures:
+        return ""
+    if any(figures["better"].values()):
+        return ", as only its re-ranker is clearly better and retriever.rerank is false"
+    questions = figures["decided_on"]["validation"] + figures["decided_on"]["cross_fitted"]
+    return f", as no part of it is clearly better on {questions} questions; that is usual where there are few of them"
 
 
 def _estimate(value: Mapping[str, Any], sign: str = "") -> str:

@@ -160,10 +160,8 @@ class Workspace:
             if manifest.name == name:
                 return manifest
         command = {"datasets": "dataset", "models": "train", "evaluations": "evaluate", "retrievers": "train --retriever"}[kind]
-        known = ", ".join(manifest.name for manifest in manifests) or "none"
-        raise ProjectError(
-            f"there is no finished {kind[:-1]}{f' named {name}' if name else ''} (there are: {known}): run 'ragtune {command}'"
-        )
+        known = f" (there are: {', '.join(manifest.name for manifest in manifests)})" if manifests else ""
+        raise ProjectError(f"there is no finished {kind[:-1]}{f' named {name}' if name else ''}{known}: run 'ragtune {command}'")
 
     def find_key(self, kind: Kind, key: str) -> Manifest | None:
         """A finished artifact that was made from just these inputs and settings."""

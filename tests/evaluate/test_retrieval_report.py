@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 from rich.console import Console
 
@@ -67,3 +70,27 @@ def test_page_and_terminal_name_the_miss_and_what_was_served_and_run_nothing_of_
         console.print(retrieval_table(report))
     assert "wanted gold.md[10:14]; found 1. else.md[0:9]" in shown.get()
     assert "1 questions were left out" in shown.get()
+
+
+def test_a_terminal_says_what_the_rows_are_and_how_much_is_left_out() -> None:
+    questions = [asked(f"q{number}", None, 0.25) for number in range(26)]
+    (row,) = retrieval_rows(questions, {each.example.id: ("all questions",) for each in questions}, [3, 10], seed=0)
+    kind, source = replace(row, label="one-hop"), replace(row, label="lines/wind-and-storms-of-the-far-north.md")
+    report = RetrievalReport("validation", "data-1", 3, {}, row, (kind,), (source,) * 15, tuple(misses(questions, 3)))
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(retrieval_table(report))
+    lines = [line.rstrip() for line in shown.get().splitlines()]
+    assert lines.index("by kind") < next(place for place, line in enumerate(lines) if line.startswith("one-hop")) < lines.index("by source")
+    assert "…" not in "".join(lines[: lines.index("by source") + 3]), "no source is cut"
+    assert "lines/wind-and-storms-of-the-far-north.md" in "".join(line.split(" ")[0] for line in lines)
+    assert "… and 3 more, in report.html" in lines
+    assert lines[-1] == "  … and 18 more, in report.html"
+
+
+def test_a_table_s_heading_stays_when_the_table_is_scrolled() -> None:
+    questions = [asked("a", 1, 1)]
+    (row,) = retrieval_rows(questions, {"a": ("all",)}, [3], seed=0)
+    page = render_retrieval(RetrievalReport("validation", "data-1", 3, {}, row, (row,), (), ()), "today")
+    assert re.findall(r"<h2>([^<]+)</h2>", page) == ["All questions", "By kind", "Misses"]
+    assert '<h2>By kind</h2><div class="scroll"' in page

@@ -89,6 +89,28 @@ def test_a_rule_counts_above_the_file_and_a_new_document_is_tagged_from_its_firs
     assert found(project, "everyone") == {"dunmere.md"}
 
 
+def test_an_open_copy_is_found_though_a_restricted_one_sorts_before_it(project: Path, sources: Any) -> None:
+    text = (sources.documents / "calder.md").read_text(encoding="utf-8")
+    (sources.documents / "board.md").write_text(text, encoding="utf-8")
+    (sources.documents / "bored.md").write_text(f"{text}\nOne more line.\n", encoding="utf-8")
+
+    def ingested(settings: list[str]) -> list[str]:
+        made = Project(project, overrides=settings).ingest()
+        Project(project, overrides=settings).index()
+        return [each.source for each in made.duplicates]
+
+    assert ingested([]) == ["bored.md", "calder.md"]
+    tagged = rules('{"board*" = {access = ["board"]}}')
+    assert ingested(tagged) == ["calder.md"], "of the two that all may see, one"
+    assert "bored.md" in found(project)
+    assert "board.md" not in found(project)
+    assert {"board.md", "bored.md"} <= found(project, "board")
+    assert ingested(rules('{"bo*" = {access = ["board"]}}')) == ["bored.md"]
+    assert "calder.md" in found(project)
+    assert ingested(rules('{"bo*" = {access = ["board"]}, "calder*" = {access = ["board"]}}')) == ["bored.md", "calder.md"]
+    assert ingested([]) == ["bored.md", "calder.md"], "without the rules it is as it was"
+
+
 def test_a_rule_that_fits_nothing_is_said(project: Path) -> None:
     notes = Notes()
     Project(project, overrides=rules('{"hr/*" = {access = ["hr"]}, "cal*" = {x = 1}}'), progress=notes).ingest()

@@ -315,7 +315,7 @@ def test_the_index_explains_itself(corpus: Corpus, workspace: Workspace) -> None
     told = explain(workspace, source.settings)
     assert (told.vectors, told.dimension, told.kind, told.current, told.due) == (COUNT, DIMENSION, "flat", True, None)
     assert "1,500 vectors are fewer than" in told.why
-    assert any("50,000 vectors: ivf" in change for change in told.otherwise)
+    assert any("from 50,000 vectors on: ivf" in change for change in told.otherwise)
     assert told.sizes["ivf-pq"] < told.sizes["ivf-sq8"] < told.sizes["flat"]
     assert not explain(workspace, IndexSettings(kind="hnsw")).current
     add(corpus, [9000])

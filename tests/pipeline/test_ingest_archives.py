@@ -45,6 +45,16 @@ def test_what_is_in_an_archive_follows_the_archive(project: Path, sources: Sourc
     assert in_archive(project) == {}
 
 
+def test_a_file_is_kept_before_its_copy_in_an_archive_and_the_copy_takes_its_place(project: Path, sources: Sources) -> None:
+    text = "# Old hut\n\nIt had 12 beds."
+    pack(sources.documents / "a.zip", x_md=text)
+    (sources.documents / "z.md").write_text(text, encoding="utf-8")
+    result = Project(project).ingest([sources.documents])
+    assert [(each.source, each.reason) for each in result.duplicates] == [("a.zip/x.md", "same text as z.md")]
+    (sources.documents / "z.md").unlink()
+    assert Project(project).ingest([sources.documents]).duplicates == ()
+
+
 def test_named_fields_change_what_they_touch_only(project: Path, sources: Sources) -> None:
     (sources.documents / "faq.csv").write_text("key,ask,reply\nk1,When?,At noon.\n")
     Project(project).ingest([sources.documents])

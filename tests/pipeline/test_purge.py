@@ -168,6 +168,23 @@ def test_a_copy_goes_with_it_and_one_that_is_nearly_the_same_is_named_and_comes_
     assert project.search("Who built the mill of Calder?", 20)[0].source == "zz.md"
 
 
+def test_what_says_the_same_is_named_though_other_people_may_see_it(project: Project) -> None:
+    (documents(project) / "zz.md").write_text((documents(project) / "calder.md").read_text() + " More.", encoding="utf-8")
+    opened = Project(project.path, overrides=['prepare.metadata={"zz*" = {access = ["board"]}}'])
+    assert opened.ingest().duplicates == ()
+    opened.index()
+    assert [(each.source, each.reason) for each in opened.purge(["calder.md"]).copies] == [("zz.md", "says the same as calder.md")]
+
+
+def test_tags_that_changed_since_a_purge_are_seen_by_the_next_ingest(project: Project) -> None:
+    (documents(project) / "zz.md").write_text((documents(project) / "calder.md").read_text() + " More.", encoding="utf-8")
+    assert len(project.ingest().duplicates) == 1
+    tagged = Project(project.path, overrides=['prepare.metadata={"zz*" = {access = ["board"]}}'])
+    project.index()
+    tagged.purge(["dunmere.md"])
+    assert tagged.ingest().duplicates == ()
+
+
 def test_the_command_asks_and_changes_nothing_where_nobody_agrees(project: Project, monkeypatch, capsys) -> None:
     before = holding(project.workspace.folder)
     monkeypatch.setattr("sys.argv", ["ragtune", "purge", "secret.md", "--project", str(project.path)])

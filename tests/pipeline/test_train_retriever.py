@@ -35,6 +35,20 @@ NO_BETTER = [*QUICK, "retriever.learning_rate=1e-9", "retriever.reranker_learnin
 QUESTION = "Who built the chapel of Kelby?"
 
 
+class Told(Silent):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.updates: list[tuple[float, str]] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
+        self.updates.append((done, detail))
+
+
 class Killed(BaseException):
     """As a kill would, it passes everything by."""
 
@@ -92,6 +106,8 @@ def test_a_tuned_embedder_shares_the_chunks_and_serves_from_an_index_of_its_own(
     opened = Project(adopted, overrides=BETTER)
     assert opened.ingest().read == ()
     assert opened.index().action == "unchanged"
+    (manifest,) = opened.workspace.manifests("retrievers")
+    assert opened.explain_index().embedder == f"the embedder of {manifest.name}"
 
 
 def test_what_is_no_better_is_not_adopted_and_changes_nothing(ready, tmp_path):
@@ -105,6 +121,17 @@ def test_what_is_no_better_is_not_adopted_and_changes_nothing(ready, tmp_path):
     assert result["figures"]["better"] == {"embedder": False, "reranker": False}
     assert not Workspace(project).adopted.exists()
     assert found(project) == before
+
+
+def test_each_arm_is_said_once_and_training_counts_whole_questions(ready, tmp_path):
+    told = Told()
+    Project(copy(ready, tmp_path), overrides=NO_BETTER, progress=told).train_retriever()
+    asking = [re.sub(r"\d+", "N", note) for note in told.notes if note.startswith("asking")]
+    arms = ["untuned retriever", "tuned retriever", "untuned retriever, re-ranked"]
+    assert asking == [f"asking N questions of the {arm} …" for arm in arms]
+    trained = [(done, detail) for done, detail in told.updates if "loss" in detail]
+    assert trained
+    assert all(isinstance(done, int) and detail.startswith("questions; ") for done, detail in trained)
 
 
 def test_vectors_of_what_does_not_serve_are_not_kept(ready, adopted, tmp_path):

@@ -31,6 +31,27 @@ def test_equal_texts_keep_the_one_that_sorts_first() -> None:
     assert found[0].reason == "same text as a.md"
 
 
+def test_what_other_people_may_see_is_no_duplicate_and_is_kept_together_all_the_same() -> None:
+    text = words(400, 3)
+    texts = {"a.md": text, "b.md": text, "c.md": [*text, "z"], "d.md": ["short"], "e.md": ["short"], "f.md": text}
+    staff, open_ = frozenset({"staff"}), frozenset[str]()
+    access = {"a.md": staff, "b.md": open_, "c.md": open_, "d.md": staff, "e.md": open_, "f.md": staff}
+    compared = [Text(name, "text/markdown", " ".join(own), sketch(" ".join(own)), access[name]) for name, own in texts.items()]
+    found = duplicates_among(compared, lambda name: " ".join(texts[name]))
+    assert [(each.source, each.kept) for each in found] == [("c.md", "b.md"), ("f.md", "a.md")]
+    stay = [Document(name, name, " ".join(texts[name]), "text/markdown", {"access": list(access[name])}) for name in ("a.md", "b.md")]
+    assert near_pairs(stay) == [("a.md", "b.md")]
+    short = [Document(name, name, "short", "text/markdown", {"access": list(access[name])}) for name in ("d.md", "e.md")]
+    assert near_pairs(short) == [("d.md", "e.md")], "equal ones, however short"
+
+
+def test_a_file_of_its_own_is_kept_before_one_inside_another() -> None:
+    text = " ".join(words(200, 1))
+    names = {"a.zip/x.md": True, "b.zip/x.md": True, "z.md": False}
+    found = duplicates_among([Text(name, "text/markdown", text, sketch(text), inside=inside) for name, inside in names.items()], str)
+    assert [(each.source, each.kept) for each in found] == [("a.zip/x.md", "z.md"), ("b.zip/x.md", "z.md")]
+
+
 def test_nearly_equal_texts_are_found_and_others_are_not() -> None:
     text = words(400, 3)
     edited = [*text[:200], "inserted", *text[200:]]
@@ -86,7 +107,7 @@ def test_near_pairs_join_rows_and_what_was_not_dropped() -> None:
     chain = [text, [*text[:200], "x", *text[200:]], [*text[:100], "y", *text[100:200], "x", *text[200:]]]
     rows = [document(f"a.jsonl#{n}", own, "application/jsonl") for n, own in enumerate(chain)]
     other = [document("b.md", words(400, 4)), document("c.md", [*words(400, 4), "z"]), document("d.md", words(400, 5))]
-    short = [document(f"e.csv#{n}", ["the", "same"] * 15, "text/csv") for n in range(2)]
+    short = [document(f"e.csv#{n}", ["the", "same"] * 15 + ["x"] * n, "text/csv") for n in range(2)]
     pairs = near_pairs([*rows, *other, *short], 1)
     assert len(pairs) == 3, "no more than it takes to join them"
     joined = {source for pair in pairs for source in pair}

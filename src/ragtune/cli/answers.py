@@ -32,7 +32,10 @@ def evaluate(
     name: Annotated[str | None, typer.Option("--name", help="Name of the evaluation; default: made from its inputs.")] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", help="test (each reading is counted) or validation; default: test, with --retrieval validation."),
+        typer.Option(
+            "--split",
+            help="test (each reading is counted), validation, or with --retrieval train; default: test, with --retrieval validation.",
+        ),
     ] = None,
     retrieval: Annotated[
         bool, typer.Option("--retrieval", help="Measure retrieval alone, as it is set now: by kind and source, with every miss.")

@@ -32,8 +32,19 @@ def access_tags(value: JSON) -> frozenset[str]:
     return frozenset(tag for tag in (str(each).strip(" \"'") for each in values) if tag)
 
 
-def _may_see(metadata: str, given: str, access: tuple[str, ...]) -> bool:
+def decides(given: str) -> tuple[JSON, JSON]:
+    """What of the given metadata, as they are stored, decides whether a document is left out."""
+    metadata: dict[str, JSON] = json.loads(given)
+    return metadata.get("access"), metadata.get("language")
+
+
+def tags_of(metadata: str, given: str) -> frozenset[str]:
+    """Who may see a document, by its metadata as they are stored; no tags where it is open to all."""
     if '"access"' not in metadata and '"access"' not in given:
-        return True
-    tags = access_tags(effective(metadata, given).get("access"))
+        return frozenset()
+    return access_tags(effective(metadata, given).get("access"))
+
+
+def _may_see(metadata: str, given: str, access: tuple[str, ...]) -> bool:
+    tags = tags_of(metadata, given)
     return not tags or not tags.isdisjoint(access)

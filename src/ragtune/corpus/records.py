@@ -27,6 +27,8 @@ class TextEntry:
         sketch: that was kept of its text; ``None`` where none was made yet.
         kept: source of the document that is kept in its place, where it is a duplicate.
         reason: why it is left out, where it is.
+        file: that it came from.
+        access: tags of who may see it; none where it is open to all.
     """
 
     source: str
@@ -35,6 +37,8 @@ class TextEntry:
     sketch: bytes | None = None
     kept: str | None = None
     reason: str | None = None
+    file: str = ""
+    access: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from ragtune.corpus import fulltext, vectors
 from ragtune.corpus.documents import drop_document, embedding_key, put_chunks, put_document
-from ragtune.corpus.filter import IN_DOCUMENTS, documents_where, effective
+from ragtune.corpus.filter import IN_DOCUMENTS, decides, documents_where, effective, tags_of
 from ragtune.corpus.records import FileState, Overview, Stats, TextEntry, embedding_text
 from ragtune.corpus.schema import open_database, sqlite_errors
 from ragtune.corpus.vectors import batches, marks
@@ -191,11 +191,13 @@ class Corpus:
         """
         with self._transaction() as db:
             changed = [
-                (new, source)
+                (new, source, old)
                 for source, old in db.execute("SELECT source, given FROM documents").fetchall()
                 if (new := json.dumps(dict(wanted.get(source, {})), ensure_ascii=False)) != old
             ]
-            db.executemany("UPDATE documents SET given = ? WHERE source = ?", changed)
+            db.executemany("UPDATE documents SET given = ? WHERE source = ?", [(new, source) for new, source, _ in changed])
+            if any(decides(old) != decides(new) for new, _, old in changed):
+                self._revise()
         return len(changed)
 
     def copies(self) -> dict[str, str]:
@@ -205,10 +207,11 @@ class Corpus:
 
     def texts(self) -> list[TextEntry]:
         """Every document that was read, without its text, by source."""
+        statement = "SELECT source, media_type, hash, sketch, kept, duplicate, file, metadata, given FROM documents ORDER BY source"
         with self._snapshot() as db:
             return [
-                TextEntry(*row)
-                for row in db.execute("SELECT source, media_type, hash, sketch, kept, duplicate FROM documents ORDER BY source")
+                TextEntry(source, media_type, hash_, sketch, kept, reason, file, tags_of(metadata, given))
+                for source, media_type, hash_, sketch, kept, reason, file, metadata, given in db.execute(statement)
             ]
 
     def overview(self) -> list[Overview]:
@@ -369,7 +372,7 @@ class Corpus:
 
     @property
     def revision(self) -> int:
-        """A counter that every file that is put or removed raises, whether chunks change by it or not."""
+        """A counter that every file put or removed raises, whether chunks change or not, and every change of given tags or language."""
         return int(self.meta("revision") or 0)
 
     def changes(self, since: int) -> dict[int, bool]:

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ragtune.evaluate.retrieval_report import Miss, RetrievalReport, RetrievalRow
-from ragtune.page import render_page
+from ragtune.page import framed, render_page
 from ragtune.types import Estimate
 
 SOURCES_SHOWN, MISSES_SHOWN = 12, 8
+_STYLE = "section > h2 { margin-top: 2.2rem; }"
 
 
 def render_retrieval(report: RetrievalReport, created: str) -> str:
@@ -24,26 +25,37 @@ def render_retrieval(report: RetrievalReport, created: str) -> str:
     body.append(f"<h2>Misses</h2><p>{len(report.misses)} questions whose evidence is not wholly in the top {report.k}.</p>")
     body += [_html_miss(miss) for miss in report.misses]
     title = f"Retrieval on {report.dataset}, {report.split} questions"
-    return render_page(title, created, f"<section><h1>{escape(title)}</h1>{''.join(body)}</section>")
+    return render_page(title, created, f"<section><h1>{escape(title)}</h1>{''.join(body)}</section>", style=_STYLE)
 
 
 def retrieval_table(report: RetrievalReport) -> RenderableType:
     """The same, shortened to what a terminal holds."""
-    table = Table(box=None)
-    table.add_column("questions")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("", overflow="fold")
     for name in ("n", *report.overall.metrics):
         table.add_column(name, justify="right", no_wrap=True)
-    shown = [report.overall, *report.kinds, *report.sources[:SOURCES_SHOWN]]
-    for row in shown:
-        table.add_row(Text(row.label), str(row.n), *(f"{estimate.value:.2f}" for estimate in row.metrics.values()))
-    lines: list[RenderableType] = [table, *(Text(line) for line in summary(report))]
+    for title, rows in (("", [report.overall]), ("by kind", report.kinds), ("by source", report.sources[:SOURCES_SHOWN])):
+        if title and rows:
+            table.add_row(Text(title, style="bold"))
+        for row in rows:
+            table.add_row(Text(row.label), str(row.n), *(f"{estimate.value:.2f}" for estimate in row.metrics.values()))
+    lines: list[RenderableType] = [table]
+    if len(report.sources) > SOURCES_SHOWN:
+        lines.append(Text(_rest(len(report.sources) - SOURCES_SHOWN), style="dim"))
+    lines += [Text(line) for line in summary(report)]
     lines.append(Text(f"{len(report.misses)} misses in the top {report.k}", style="bold"))
     for miss in report.misses[:MISSES_SHOWN]:
         instead = ", ".join(f"{found.rank}. {found.source}[{found.start}:{found.end}]" for found in miss.found) or "nothing"
         lines.append(Text(f"  {miss.question}"))
         wanted = ", ".join(f"{gold.document}[{gold.start}:{gold.end}]" for gold in miss.evidence)
         lines.append(Text(f"    wanted {wanted}; found {instead}", style="dim"))
+    if len(report.misses) > MISSES_SHOWN:
+        lines.append(Text(f"  {_rest(len(report.misses) - MISSES_SHOWN)}", style="dim"))
     return Group(*lines)
+
+
+def _rest(more: int) -> str:
+    return f"… and {more} more, in report.html"
 
 
 def summary(report: RetrievalReport) -> list[str]:
@@ -73,7 +85,8 @@ def _html_table(caption: str, rows: Sequence[RetrievalRow]) -> str:
         + "</tr>"
         for row in rows
     )
-    return f'<table><caption>{escape(caption)}</caption><thead><tr><th scope="col"></th>{head}</tr></thead><tbody>{body}</tbody></table>'
+    inner = f'<thead><tr><th scope="col"></th>{head}</tr></thead><tbody>{body}</tbody>'
+    return f"<h2>{escape(caption)}</h2>{framed(caption, inner, 'plain')}"
 
 
 def _figure(estimate: Estimate) -> str:

@@ -66,8 +66,13 @@ def choose(
     fits = f"their {sizes['flat'] / _MIB:,.0f} MiB fit into {'memory' if memory is None else f'index.memory = {memory} MiB'}"
     if recall >= 1:
         return chosen("flat", "index.recall = 1 is reached by exact search alone")
+    if vectors < CODES_FROM and sizes["flat"] > limit:
+        return chosen(
+            "flat",
+            f"{count} are fewer than {CODES_FROM:,}, too few to train codes that take less than their {sizes['flat'] / _MIB:,.1f} MiB",
+        )
     if vectors < CODES_FROM:
-        return chosen("flat", f"{count} are fewer than {CODES_FROM:,}: exact search takes about a millisecond")
+        return chosen("flat", f"{count} are fewer than {EXACT_BELOW:,}, and exact search takes about a millisecond")
     if vectors < EXACT_BELOW and sizes["flat"] <= limit:
         return chosen("flat", f"{count} are fewer than {EXACT_BELOW:,}, where exact search takes milliseconds, and {fits}")
     if sizes["ivf"] <= limit:

@@ -75,7 +75,7 @@ def build_index(
     seconds = round(time.monotonic() - started, 3)
     result = IndexResult(embedded, made["vectors"], made["generation"], made["action"], seconds, made["kind"], due)
     if not quiet or embedded:
-        progress.finish("index", f"{embedded} chunks embedded, {result.vectors} vectors ({result.action})")
+        progress.finish("index", f"{result.counts}: {result.action}")
     return result
 
 

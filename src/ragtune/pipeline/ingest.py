@@ -53,6 +53,7 @@ FLUSH_S = 0.5
 _FLUSH_FILES = 256
 _SOURCES = "sources"
 _DEDUPED = "deduped"
+_DEDUPE = 2  # rises where the same documents would be compared otherwise
 OUTCOME = "outcome"
 """Note in the corpus: what the last ingest left out, and could not even open."""
 _MOST_LISTED = 20
@@ -308,7 +309,7 @@ def dedupe(workspace: Workspace, corpus: Corpus, settings: Settings) -> None:
     All documents are compared, not only new ones, so the result does not depend on the order in which they came.
     """
     prepare = settings.prepare
-    state = f"{corpus.revision} {prepare.near_duplicates} {_language_rules(settings)}"
+    state = f"{_DEDUPE} {corpus.revision} {prepare.near_duplicates} {_language_rules(settings)}"
     if corpus.meta(_DEDUPED) == state:
         return
     entries = corpus.texts()
@@ -316,7 +317,17 @@ def dedupe(workspace: Workspace, corpus: Corpus, settings: Settings) -> None:
     foreign = {source: reason for source, language in told.items() if (reason := refuses_language(language, prepare.languages))}
     known = {entry.source: entry for entry in entries if entry.source not in foreign}
     sketches = _sketches(corpus, known) if prepare.near_duplicates < 1 else {}
-    texts = [Text(each.source, each.media_type, each.hash, sketches.get(each.source, b"")) for each in known.values()]
+    texts = [
+        Text(
+            each.source,
+            each.media_type,
+            each.hash,
+            sketches.get(each.source, b""),
+            access=each.access,
+            inside=each.source.startswith(f"{each.file}/"),
+        )
+        for each in known.values()
+    ]
     found = duplicates_among(texts, lambda source: corpus.document(source).text, prepare.near_duplicates)
     out: dict[str, tuple[str, str | None]] = {each.source: (each.reason, each.kept) for each in found}
     out |= {source: (reason, None) for source, reason in foreign.items()}

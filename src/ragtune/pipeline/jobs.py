@@ -75,8 +75,8 @@ def use_checkpoint(workspace: Workspace, settings: Settings, name: str | None, s
     kept = checkpoints(workspace, settings, job.name)
     found = next((each for each in kept if each.step == step), None)
     if found is None:
-        steps = ", ".join(str(each.step) for each in kept) or "none"
-        raise TuningJobError(f"{job.name} kept no checkpoint at step {step} (there are: {steps})")
+        steps = f" (there are: {', '.join(str(each.step) for each in kept)})" if kept else ", nor any other"
+        raise TuningJobError(f"{job.name} kept no checkpoint at step {step}{steps}")
     hosted = f"{split_name(job.base)[0].name}:{found.model}"
     output = workspace.artifact("models", f"{job.name}-step{step}")
     figures = {
@@ -102,5 +102,5 @@ def _find(workspace: Workspace, name: str | None) -> TuningJob:
     for job in reversed(known):
         if name in (None, job.name):
             return job
-    names = ", ".join(job.name for job in known) or "none"
-    raise ProjectError(f"there is no tuning job{f' of a model named {name}' if name else ''} (there are: {names}): run 'ragtune train'")
+    names = f" (there are: {', '.join(job.name for job in known)})" if known else ""
+    raise ProjectError(f"there is no tuning job{f' of a model named {name}' if name else ''}{names}: run 'ragtune train'")

@@ -26,6 +26,7 @@ from ragtune.pipeline.ingest import dedupe
 from ragtune.pipeline.purged import Entry, read_purged, write_purged
 from ragtune.pipeline.records import Held, PurgeResult
 from ragtune.pipeline.stores import forget
+from ragtune.prepare import Text, duplicates_among
 from ragtune.progress import Progress
 from ragtune.redact import BLANK, Forgotten
 from ragtune.types import Reason
@@ -64,7 +65,7 @@ def purge(
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         files, documents = (_missing(workspace, corpus), set[str]()) if missing else _find(workspace, corpus, names)
         gone = _sources(corpus, files, documents)
-        same = _copies(corpus, gone)
+        same = _copies(corpus, gone, settings.prepare.near_duplicates)
         forgotten = Forgotten(_texts(workspace, corpus, gone, files, documents), _staying(corpus, gone))
         copies = Copies(workspace.web)
         held = list(_held(workspace, settings, forgotten, {path for name in files for path in copies.files(name)}))
@@ -142,10 +143,14 @@ def _sources(corpus: Corpus, files: set[str], documents: set[str]) -> list[str]:
     return [source for source, file in corpus.sources() if file in files or source in documents]
 
 
-def _copies(corpus: Corpus, gone: Sequence[str]) -> tuple[Reason, ...]:
-    """Documents that stay and say the same as one that goes."""
+def _copies(corpus: Corpus, gone: Sequence[str], threshold: float) -> tuple[Reason, ...]:
+    """Documents that stay and say the same as one that goes, whoever may see them."""
     going = set(gone)
-    pairs = [(copy, kept) for copy, kept in corpus.copies().items()]
+    pairs = list(corpus.copies().items())
+    entries = [each for each in corpus.texts() if each.reason is None or each.kept is not None]
+    if any(each.access for each in entries):
+        texts = [Text(each.source, each.media_type, each.hash, each.sketch or b"") for each in entries]
+        pairs += [(each.source, each.kept) for each in duplicates_among(texts, lambda source: corpus.document(source).text, threshold)]
     said = {copy: kept for copy, kept in pairs if kept in going} | {kept: copy for copy, kept in pairs if copy in going}
     return tuple(Reason(source, f"says the same as {other}") for source, other in sorted(said.items()) if source not in going)
 

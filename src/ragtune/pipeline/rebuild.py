@@ -116,7 +116,7 @@ def explain(workspace: Workspace, settings: IndexSettings, fingerprint: str | No
         return IndexExplanation(
             vectors,
             manifest["dimension"],
-            manifest["name"],
+            _embedder_name(workspace, manifest),
             manifest["kind"],
             manifest["why"],
             manifest["parameters"],
@@ -130,6 +130,15 @@ def explain(workspace: Workspace, settings: IndexSettings, fingerprint: str | No
             why_rebuild(source, manifest, vectors, manifest["changed"]),
             tuple(source.otherwise(vectors)),
         )
+
+
+def _embedder_name(workspace: Workspace, manifest: dict[str, Any]) -> str:
+    """An embedder's own; of a tuned one, all of which are named after the same folder, whose: the serving one's, else the newest's."""
+    tuned = [each.name for each in workspace.manifests("retrievers") if manifest["embedder"] in each.figures["embedders"]]
+    if not tuned:
+        return str(manifest["name"])
+    serves = (build.read_adoption(workspace) or {}).get("name")
+    return f"the embedder of {serves if serves in tuned else tuned[-1]}"
 
 
 def _keep(workspace: Workspace, source: Source) -> tuple[dict[str, Any], str | None] | None:

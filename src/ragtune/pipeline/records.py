@@ -85,6 +85,13 @@ class IndexResult:
     kind: str = "flat"
     rebuilding: str | None = None
 
+    @property
+    def counts(self) -> str:
+        """In words; chunks that were not embedded now have the vector of an earlier run, or that of a chunk with the same text."""
+        known = self.vectors - self.embedded
+        had = f" ({known} had theirs, or share it with an equal text)" if self.embedded and known > 0 else ""
+        return f"{self.embedded} chunks embedded, {self.vectors} vectors in the index{had}"
+
 
 @dataclass(frozen=True, slots=True)
 class IndexExplanation:

@@ -103,7 +103,7 @@ class Source:
             return
         for more in (CODES_FROM, EXACT_BELOW):
             if vectors < more and self.choice(more).kind != here.kind:
-                yield f"{more:,} vectors: {self.choice(more).kind}"
+                yield f"from {more:,} vectors on: {self.choice(more).kind}"
         for each in KINDS:
             less = here.sizes[each] // 2**20
             if 0 < less < (index.memory or math.inf):

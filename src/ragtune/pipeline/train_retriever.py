@@ -252,10 +252,11 @@ class _Work:
     def _ask(self, asked: Mapping[int | None, Sequence[Example]], *, tuned: bool, reranked: bool) -> dict[str, list[float]]:
         cuts = sorted({self.settings.retrieve.k, 10})
         found: dict[str, list[float]] = {}
+        arm = f"{'tuned' if tuned else 'untuned'} retriever{', re-ranked' if reranked else ''}"
+        self.progress.note(f"asking {sum(map(len, asked.values()))} questions of the {arm} …")
         for fold, examples in asked.items():
             if not examples:
                 continue
-            self.progress.note(f"asking {len(examples)} questions{' of a tuned retriever' if tuned or reranked else ''} …")
             retriever = self._retriever(fold, tuned=tuned, reranked=reranked)
             for example, hits in zip(examples, retriever.retrieve([each.question for each in examples], max(cuts)), strict=True):
                 spans = [[Span(hit.chunk.document, hit.chunk.start, hit.chunk.end)] for hit in hits]
@@ -304,7 +305,9 @@ class _Bar:
                 self._begun = time.monotonic(), done
             since, first = self._begun
             rate = (done - first) / max(1e-6, time.monotonic() - since)
-            self._progress.update(STAGE, done, f"{what}, loss {run.loss:.3f}", left=(self._total - done) / rate if rate else None)
+            self._progress.update(
+                STAGE, round(done), f"questions; {what}, loss {run.loss:.3f}", left=(self._total - done) / rate if rate else None
+            )
 
         return on_step
 

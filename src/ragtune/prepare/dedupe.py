@@ -53,12 +53,16 @@ class Text:
         media_type: of its file; rows and records are compared for equality only.
         hash: of its text.
         sketch: see :func:`sketch`.
+        access: tags of who may see it; none where it is open to all.
+        inside: whether it lies in an archive or hangs on a mail.
     """
 
     source: str
     media_type: str
     hash: str
     sketch: bytes
+    access: frozenset[str] = frozenset()
+    inside: bool = False
 
 
 def sketch_version() -> str:
@@ -84,8 +88,9 @@ def sketch(text: str) -> bytes:
 def duplicates_among(texts: Sequence[Text], text_of: Callable[[str], str], threshold: float = 0.9) -> list[Duplicate]:
     """Find the documents to leave out so that no text is there twice.
 
-    Of equal texts the one whose source sorts first stays, whatever the order of reading. Rows, records and very short texts are compared
-    for equality only.
+    Of equal texts one that is a file of its own stays before one inside another file, then the one whose source sorts first, whatever the
+    order of reading. Texts that other people may see are no duplicates, or who may not see the one that stays would find neither. Rows,
+    records and very short texts are compared for equality only.
 
     Args:
         texts: of distinct sources.
@@ -96,30 +101,31 @@ def duplicates_among(texts: Sequence[Text], text_of: Callable[[str], str], thres
         In the order of ``source``.
     """
     found: list[Duplicate] = []
-    first: dict[str, str] = {}
-    distinct: list[Text] = []
-    for text in sorted(texts, key=lambda text: text.source):
-        kept = first.setdefault(text.hash, text.source)
+    first: dict[tuple[frozenset[str], str], str] = {}
+    distinct: dict[frozenset[str], list[Text]] = {}
+    for text in sorted(texts, key=lambda text: (text.inside, text.source)):
+        kept = first.setdefault((text.access, text.hash), text.source)
         if kept == text.source:
-            distinct.append(text)
+            distinct.setdefault(text.access, []).append(text)
         else:
             found.append(Duplicate(text.source, kept, 1.0))
     if threshold < 1:
-        found += _near([text for text in distinct if text.media_type not in _ROWS], text_of, threshold)
+        for alike in distinct.values():
+            found += _near([text for text in alike if text.media_type not in _ROWS], text_of, threshold)
     return sorted(found, key=lambda duplicate: duplicate.source)
 
 
 def near_pairs(documents: Sequence[Document], threshold: float = 0.9) -> list[tuple[str, str]]:
-    """Pairs of documents that say nearly the same, rows and records among them: what must not be parted though both stay.
+    """Pairs of documents that say nearly the same, and must not be parted though both stay: rows, records, those of other access tags.
 
-    Very short texts are in none. Of documents that many pairs join, only as many are given as it takes to join them.
+    Of very short texts only equal ones are in one. Of documents that many pairs join, only as many are given as it takes to join them.
 
     Args:
         documents: of distinct sources, those that are left out not among them.
         threshold: from which similarity, as :func:`duplicates_among` was told; with less than 1 it left no two that are nearly the same,
-            but rows and records.
+            but rows, records, and what other people may see.
     """
-    if threshold < 1 and not any(document.media_type in _ROWS for document in documents):
+    if threshold < 1 and not any(document.media_type in _ROWS or "access" in document.metadata for document in documents):
         return []
     limit = threshold if threshold < 1 else _NEAR
     texts, text_of = _compared(documents)
@@ -134,7 +140,11 @@ def near_pairs(documents: Sequence[Document], threshold: float = 0.9) -> list[tu
         return at
 
     pairs = []
+    first: dict[str, int] = {}
     for at, text in enumerate(texts):
+        if (same := first.setdefault(text.hash, at)) != at:
+            pairs.append((texts[same].source, text.source))
+            cluster[root(same)] = root(at)
         for other in buckets.query(at):
             if root(other) != root(at) and _jaccard(shingles(text.source), shingles(texts[other].source)) >= limit:
                 pairs.append((texts[other].source, text.source))
