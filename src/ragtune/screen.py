@@ -62,6 +62,7 @@ class _Console(Console):
 out = _Console(highlight=False)
 err = _Console(stderr=True, highlight=False)
 _EVERY_S = 20.0
+_NAMED = 5  # of the removed
 _MARKS = {"ok": "[green]✓[/green]", "note": "[yellow]·[/yellow]", "problem": "[red]✗[/red]"}
 
 
@@ -176,6 +177,7 @@ def show_ingest(result: IngestResult) -> None:
     )
     if result.repairs:
         out.print("cleaned: " + ", ".join(f"{kind} {count:,}" for kind, count in result.repairs.items()))
+    _removed(result)
     _reasons("skipped", result.skipped)
     _reasons("left out", result.left_out)
     _reasons("duplicate", result.duplicates)
@@ -514,6 +516,14 @@ def show_answer(pieces: Iterator[str | Answer]) -> None:
         sys.stdout.write(answer.markdown + "\n")
     sources = "; ".join(f"[{number}] {passage.document}" for number, passage in enumerate(answer.passages, start=1))
     err.print(Text(f"\n{answer.model} · passages {sources}", style="dim"), soft_wrap=True)
+
+
+def _removed(result: IngestResult) -> None:
+    """Which sources the corpus has lost: a mistyped path would cost it others."""
+    if result.removed:
+        named = ", ".join(each.source for each in result.removed[:_NAMED])
+        more = ", …" if len(result.removed) > _NAMED else ""
+        out.print(f"  {len(result.removed)} not among the sources any more: {named}{more}", markup=False, soft_wrap=True)
 
 
 def _reasons(label: str, reasons: Sequence[Reason], limit: int = 20) -> None:

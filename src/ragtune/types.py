@@ -393,6 +393,11 @@ class Reason:
     source: str
     reason: str
 
+    @property
+    def line(self) -> str:
+        """Both on one line, the source once: many a reason begins with it."""
+        return self.reason if self.reason.startswith(f"{self.source} ") else f"{self.source} — {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 def ingest(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(help="Files, folders, and addresses of web pages and sitemaps; default: `documents` in ragtune.toml."),
+        typer.Argument(
+            help="All the sources: files, folders, and addresses of web pages and sitemaps; "
+            "default: `documents` in ragtune.toml, else those of the last ingest."
+        ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on: ingest and index again whenever a source changes, until Ctrl-C.")] = False,
     report: Annotated[
@@ -51,6 +54,8 @@ def ingest(
     quiet: QuietOption = False,
 ) -> None:
     """Make the corpus equal to the sources: read what is new or changed, remove what vanished, skip what is unchanged.
+
+    The paths given are all the sources: what came from others leaves the corpus.
 
     With --watch the index follows, too, and --json prints a line for each round. With --report it then says what is in the corpus by
     source, format, language and length, what was skipped, cut or dropped and why, and writes a page in which documents stand beside their
