@@ -365,8 +365,8 @@ def test_ingest_index_and_search_print_json_alone_on_stdout(run, project: Path, 
     code, out, err = run("ingest", "--project", project)
     assert code == 0
     assert "0 read, 10 unchanged" in out.replace("8 unchanged", "10 unchanged")
-    assert "skipped: picture.xyz" in out
-    assert "broken.pdf" in err
+    assert "skipped: picture.xyz — no reader" in out
+    assert "broken.pdf" not in err, "it is told once"
     indexed = loaded(run("index", "--project", project, "--json"))
     assert indexed["embedded"] == indexed["vectors"] == ingested["chunks"]
     hits = loaded(run("search", "Who built the mill of Calder?", "-k", "2", "--project", project, "--json"))
@@ -375,6 +375,18 @@ def test_ingest_index_and_search_print_json_alone_on_stdout(run, project: Path, 
     assert hits[0]["source"] == "calder.md"
     code, out, _ = run("search", "Who built the mill of Calder?", "--project", project)
     assert "1. calder.md › Calder › The mill of Calder" in out
+
+
+def test_an_ingest_says_everything_once_with_each_name_once(run, project: Path, sources: Sources):
+    (sources.documents / "broken.pdf").write_bytes(b"no pdf")
+    code, out, err = run("ingest", "--project", project)
+    assert (code, err) == (0, "")
+    assert "8 read, 0 unchanged, 0 removed, 1 skipped, 0 duplicates: 8 documents in " in out
+    assert [line for line in out.splitlines() if "broken.pdf" in line] == [
+        "  skipped: broken.pdf is not a PDF: it does not start with %PDF-"
+    ]
+    (sources.documents / "broken.pdf").unlink()
+    assert "  1 not among the sources any more: broken.pdf\n" in run("ingest", "--project", project)[1]
 
 
 def test_a_locked_project_exits_2(run, project: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ from ragtune.pipeline.records import (
     WatchRound,
     WeightResult,
 )
+from ragtune.progress import counted
 from ragtune.rag import Answer
 from ragtune.types import Reason, TuningCheckpoint
 
@@ -77,9 +78,14 @@ class _TimeLeft(TimeRemainingColumn):
 
 
 class LiveProgress:
-    """Draws bars with the time left on a terminal; elsewhere writes a line now and then."""
+    """Draws bars with the time left on a terminal; elsewhere writes a line now and then.
 
-    def __init__(self) -> None:
+    Args:
+        shown: stages whose result the command prints itself, so that they end without a line.
+    """
+
+    def __init__(self, shown: Collection[str] = ()) -> None:
+        self._shown = shown
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._totals: dict[str, float | None] = {}
@@ -137,7 +143,8 @@ class LiveProgress:
             if not self._tasks:
                 self._bars.stop()
                 self._bars = None
-        err.print(Text.assemble(("✓ ", "green"), (f"{stage:<10}", "bold"), " ", message), soft_wrap=True)
+        if stage not in self._shown:
+            err.print(Text.assemble(("✓ ", "green"), (f"{stage:<10}", "bold"), " ", message), soft_wrap=True)
 
     def note(self, message: str) -> None:
         """Write a line."""
@@ -171,10 +178,7 @@ def show_undone(sources: Sequence[str]) -> None:
 
 def show_ingest(result: IngestResult) -> None:
     """Counts, then what was not read and why."""
-    out.print(
-        f"{len(result.read)} read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
-        f"{len(result.duplicates)} duplicates: {result.documents} documents in {result.chunks} chunks ({result.seconds:.1f} s)"
-    )
+    out.print(f"{result.counts} ({result.seconds:.1f} s)", soft_wrap=True)
     if result.repairs:
         out.print("cleaned: " + ", ".join(f"{kind} {count:,}" for kind, count in result.repairs.items()))
     _removed(result)
@@ -204,19 +208,24 @@ def show_round(made: WatchRound) -> None:
     at = datetime.fromisoformat(made.at).astimezone().strftime("%H:%M:%S")
     if made.ingested is not None:
         done = made.ingested
-        embedded = "" if made.indexed is None else f", {made.indexed.embedded} chunks embedded"
+        embedded = "" if made.indexed is None else f", {counted(made.indexed.embedded, 'chunk')} embedded"
+        seconds = done.seconds + (made.indexed.seconds if made.indexed else 0)
         out.print(
             f"{at} {len(done.read)} read, {len(done.removed)} removed, {len(done.skipped)} skipped{embedded}: "
-            f"{done.documents} documents in {done.chunks} chunks ({done.seconds + (made.indexed.seconds if made.indexed else 0):.1f} s)"
+            f"{counted(done.documents, 'document')} in {counted(done.chunks, 'chunk')} ({seconds:.1f} s)",
+            soft_wrap=True,
         )
+        _removed(done)
         _reasons("skipped", done.skipped, 5)
+        _reasons("left out", done.left_out, 5)
     if made.error is not None:
         out.print(Text.assemble(f"{at} ", ("failed: ", "red"), made.error, " (it is tried again)"), soft_wrap=True)
 
 
 def show_index(result: IndexResult) -> None:
     """What the index holds."""
-    out.print(f"{result.embedded} chunks embedded, {result.vectors} vectors in the index ({result.action}, {result.seconds:.1f} s)")
+    made = f"{counted(result.embedded, 'chunk')} embedded, {counted(result.vectors, 'vector')} in the index"
+    out.print(f"{made} ({result.action}, {result.seconds:.1f} s)")
 
 
 def show_index_explanation(told: IndexExplanation) -> None:
@@ -528,7 +537,7 @@ def _removed(result: IngestResult) -> None:
 
 def _reasons(label: str, reasons: Sequence[Reason], limit: int = 20) -> None:
     for reason in reasons[:limit]:
-        out.print(Text.assemble((f"  {label}: ", "yellow"), reason.source, " — ", reason.reason), soft_wrap=True)
+        out.print(Text.assemble((f"  {label}: ", "yellow"), reason.line), soft_wrap=True)
     if len(reasons) > limit:
         out.print(f"  … and {len(reasons) - limit} more: --json lists them all")
 

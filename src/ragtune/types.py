@@ -396,7 +396,8 @@ class Reason:
     @property
     def line(self) -> str:
         """Both on one line, the source once: many a reason begins with it."""
-        return self.reason if self.reason.startswith(f"{self.source} ") else f"{self.source} — {self.reason}"
+        named = self.reason.startswith((f"{self.source} ", f"no text found in {self.source}"))
+        return self.reason if named else f"{self.source} — {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ def ingest(
         raise ConfigError("--yes is about the embedding that --watch does: an ingest alone costs nothing")
     if watch and (report or document is not None or not sync):
         raise ConfigError("--watch goes on until Ctrl-C: leave out --report, --no-sync and --document, and run them beside it")
-    opened = open_project(project, settings, quiet=quiet or as_json, create=document is None)
+    shown = ("fetch", "ingest", "index") if watch else () if report else ("ingest",)
+    opened = open_project(project, settings, quiet=quiet or as_json, create=document is None, shown=shown)
     if watch:
         for made in opened.watch(paths or (), yes=yes, confirm=asker()):
             _show_round(made, as_json)

@@ -18,7 +18,7 @@ from ragtune.pipeline.records import IndexResult, SearchHit
 from ragtune.pipeline.serving import ServingRetriever
 from ragtune.pipeline.stores import Source, flat, load_current, read_manifest
 from ragtune.pipeline.threshold import load_threshold
-from ragtune.progress import Progress
+from ragtune.progress import Progress, counted
 from ragtune.protocols import Embedder, Int64, VectorStore
 from ragtune.types import Usage, Where
 from ragtune.workspace import Workspace
@@ -75,7 +75,7 @@ def build_index(
     seconds = round(time.monotonic() - started, 3)
     result = IndexResult(embedded, made["vectors"], made["generation"], made["action"], seconds, made["kind"], due)
     if not quiet or embedded:
-        progress.finish("index", f"{embedded} chunks embedded, {result.vectors} vectors ({result.action})")
+        progress.finish("index", f"{counted(embedded, 'chunk')} embedded, {counted(result.vectors, 'vector')} ({result.action})")
     return result
 
 

@@ -124,9 +124,8 @@ def ingest(
         changed = [source for source in sources if not _same(known.get(source.name), hashes[source.name], keys[source.name])]
         settings_changed = sum(source.name in known and known[source.name].hash == hashes[source.name] for source in changed)
         if settings_changed:
-            progress.note(
-                f"{settings_changed} unchanged files are read again, because readers, rules of cleaning or chunk settings changed"
-            )
+            which = "1 unchanged file is" if settings_changed == 1 else f"{settings_changed} unchanged files are"
+            progress.note(f"{which} read again, because readers, rules of cleaning or chunk settings changed")
         corpus.remove_files(vanished)
         retagged = corpus.give(
             {source: given_metadata(source, file, settings.prepare.metadata) for source, file in corpus.sources()}
@@ -153,19 +152,11 @@ def ingest(
         _keep_outcome(corpus, result)
         unused = unused_rules(corpus.sources(), settings.prepare.metadata)
     _write_counts(workspace, settings, result)
-    progress.finish(
-        "ingest",
-        f"{len(result.read)} files read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
-        f"{len(duplicates)} duplicates: {result.documents} documents, {result.chunks} chunks",
-    )
-    if result.left_out:
-        progress.note(f"{len(result.left_out)} sources left out by filters or the purge list")
+    progress.finish("ingest", result.counts)
     if retagged:
-        progress.note(f"{retagged} documents that were there have other metadata now, by prepare.metadata")
+        progress.note(f"{counted(retagged, 'document')} of before: other metadata now, by prepare.metadata")
     for pattern in unused:
         progress.note(f'prepare.metadata: "{pattern}" fits no document')
-    for reason in result.skipped[:5]:
-        progress.note(f"skipped {reason.source}: {reason.reason}")
     return result
 
 

@@ -15,7 +15,7 @@ from ragtune.prepare import Filters, Source
 from ragtune.prepare.polite import NotAllowedError, Visitor
 from ragtune.prepare.sitemap import Robots, is_sitemap, listed, unpacked
 from ragtune.prepare.web import Limits, normalise, site
-from ragtune.progress import Progress
+from ragtune.progress import Progress, counted
 from ragtune.types import Reason
 from ragtune.workspace import now
 
@@ -79,9 +79,14 @@ def find_pages(
         walk.root(address)
     pages = walk.pages
     if ask and addresses:
-        progress.finish("fetch", f"{walk.done} web addresses asked, {len(pages.sources)} pages, {len(pages.skipped)} not fetched")
+        progress.finish("fetch", _fetched(walk.done, pages))
     pages.copies = walk.copies if ask else None
     return pages
+
+
+def _fetched(asked: int, pages: Pages) -> str:
+    what = counted(asked, "web address", "web addresses")
+    return f"{what} asked, {counted(len(pages.sources), 'page')}, {len(pages.skipped)} not fetched"
 
 
 @dataclass

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ragtune.progress import counted
 from ragtune.types import Estimate, Message, Reason
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ class IngestResult:
     left_out: tuple[Reason, ...] = ()
     retagged: int = 0
     """Documents that ``prepare.metadata`` gives other metadata than before."""
+
+    @property
+    def counts(self) -> str:
+        """All of them in a line; what is left out only where something is."""
+        left_out = f", {len(self.left_out)} left out" if self.left_out else ""
+        return (
+            f"{len(self.read)} read, {self.unchanged} unchanged, {len(self.removed)} removed, {len(self.skipped)} skipped{left_out}, "
+            f"{counted(len(self.duplicates), 'duplicate')}: {counted(self.documents, 'document')} in {counted(self.chunks, 'chunk')}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,7 @@ class WatchRound:
 
     Args:
         at: when it ended, in UTC.
-        ingested: what the ingest did.
+        ingested: what the ingest did; of skipped, left out and duplicate sources, those that the round before did not have.
         indexed: what the index run did.
         error: what went wrong; the next round tries again.
     """
