@@ -94,6 +94,7 @@ def test_every_command_has_help(run):
         (["search", "x", "--project", "."], "no documents have been ingested"),
         (["ask", "x", "--project", "."], "no documents have been ingested"),
         (["ask", " ", "--project", "."], "the question is empty"),
+        (["search", " ", "--project", "."], "the text to look for is empty"),
         (["dataset", "--project", "."], "no documents have been ingested"),
         (["dataset", "show", "--project", "."], "run 'ragtune dataset'"),
         (["dataset", "--questions", "q.jsonl", "show", "--project", "."], "leave them out before 'show'"),
@@ -387,6 +388,16 @@ def test_an_ingest_says_everything_once_with_each_name_once(run, project: Path, 
     ]
     (sources.documents / "broken.pdf").unlink()
     assert "  1 not among the sources any more: broken.pdf\n" in run("ingest", "--project", project)[1]
+
+
+def test_a_search_says_why_it_finds_nothing(run, project: Path):
+    run("ingest", "--project", project)
+    code, _, err = run("search", "mill", "--project", project)
+    assert (code, "there is no index of " in err) == (2, True)
+    run("index", "--project", project)
+    assert run("search", "mill", "--source", "nope/*", "--project", project) == (0, "no document fits 'nope/*'\n", "")
+    assert run("search", "mill", "--source", "nope/*", "--json", "--project", project) == (0, "[]\n", "")
+    assert run("search", "mill", "--type", "foo", "--source", "*", "--project", project)[1] == "no document fits '*' and 'foo'\n"
 
 
 def test_a_locked_project_exits_2(run, project: Path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,15 @@ def test_an_error_steers_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit):
         cli.main()
     assert "gone⟨U+001B⟩[2J.md does not exist" in capsys.readouterr().err
+
+
+def test_a_terminal_is_told_what_takes_long_and_nothing_of_what_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr(screen, "err", console)
+    with screen.waiting("loading models"):
+        pass
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+    monkeypatch.setattr(screen, "_LONG_S", 0.01)
+    with screen.waiting("loading models"):
+        time.sleep(0.3)
+    assert "loading models …" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -63,6 +65,7 @@ class _Console(Console):
 out = _Console(highlight=False)
 err = _Console(stderr=True, highlight=False)
 _EVERY_S = 20.0
+_LONG_S = 2.0
 _NAMED = 5  # of the removed
 _MARKS = {"ok": "[green]✓[/green]", "note": "[yellow]·[/yellow]", "problem": "[red]✗[/red]"}
 
@@ -149,6 +152,23 @@ class LiveProgress:
     def note(self, message: str) -> None:
         """Write a line."""
         err.print(Text.assemble(("· ", "yellow"), message), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Tell a terminal what is going on, where it goes on for long."""
+    if not err.is_terminal:
+        yield
+        return
+    status = err.status(f"{what} …")
+    timer = threading.Timer(_LONG_S, status.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
 
 
 def show_checks(checks: Sequence[Check]) -> None:
@@ -266,6 +286,11 @@ def show_hits(hits: Sequence[SearchHit]) -> None:
         out.print(Text.assemble((f"{hit.rank}. ", "bold"), (hit.source, "cyan"), (heading, ""), (f"  {hit.score:.3f}", "dim")))
         text = " ".join(hit.text.split())
         out.print(Text(f"   {text[:240]}{'…' if len(text) > 240 else ''}", style="dim"))
+
+
+def show_none_fits(patterns: Sequence[str]) -> None:
+    """A search found nothing, as every document that fits would be ranked."""
+    out.print(f"no document fits {' and '.join(map(repr, patterns))}", markup=False)
 
 
 def show_dataset(result: DatasetResult) -> None:

@@ -176,5 +176,12 @@ def search(
 
     Example: ragtune search "how long is the crossing"
     """
-    hits = open_project(project, settings, quiet=True).search(text, k, access=access, source=source, media_type=media_type)
-    show(hits, as_json, "show_hits")
+    from ragtune import screen
+
+    with screen.waiting("loading models"):
+        hits = open_project(project, settings, quiet=True).search(text, k, access=access, source=source, media_type=media_type)
+    patterns = [pattern for pattern in (source, media_type) if pattern is not None]
+    if patterns and not hits and not as_json:
+        screen.show_none_fits(patterns)
+    else:
+        show(hits, as_json, "show_hits")
