@@ -181,19 +181,28 @@ def show_checks(checks: Sequence[Check]) -> None:
 
 def show_purge(result: PurgeResult) -> None:
     """What is purged, and who else holds it."""
-    state = "gone from corpus and index" if result.done else "would go"
-    out.print(f"{', '.join(result.purged) or 'nothing'}: {result.documents} documents {state}", markup=False, soft_wrap=True)
+    if not result.purged:
+        out.print("nothing is missing")
+        return
+    gone = f"{counted(result.documents, 'document')} {'gone from corpus and index' if result.done else 'would go'}"
+    state = gone if result.documents or result.purged != result.already else "purged already"
+    out.print(f"{', '.join(result.purged)}: {state}", markup=False, soft_wrap=True)
     for held in result.held:
         what = "your own file: edit it yourself" if held.own else "blanked" if held.redacted else "holds it still: --redact blanks it"
-        out.print(f"  {held.path}: {held.places} places, {what}", markup=False, soft_wrap=True)
+        out.print(f"  {held.path}: {counted(held.places, 'place')}, {what}", markup=False, soft_wrap=True)
     _reasons("stays", result.copies)
     if result.tuned:
         out.print(f"  tuned on it, and may remember it: {', '.join(result.tuned)}", markup=False, soft_wrap=True)
 
 
-def show_undone(sources: Sequence[str]) -> None:
+def show_undone(lifted: Sequence[str], asked: Sequence[str]) -> None:
     """What the next ingest takes in again."""
-    out.print(f"{', '.join(sources)}: the next 'ragtune ingest' takes it in again", markup=False, soft_wrap=True)
+    named = [name for name in lifted if name in asked]
+    out.print(
+        f"{', '.join(named)}: the next 'ragtune ingest' takes {'it' if len(named) == 1 else 'them'} in again", markup=False, soft_wrap=True
+    )
+    if others := [name for name in lifted if name not in asked]:
+        out.print(f"  with the same bytes, and so off the list too: {', '.join(others)}", markup=False, soft_wrap=True)
 
 
 def show_ingest(result: IngestResult) -> None:

@@ -19,12 +19,16 @@ from ragtune.cli.app import (
     app,
     asker,
     open_project,
+    print_json,
     show,
 )
 from ragtune.errors import ConfigError
 
 if TYPE_CHECKING:
     from ragtune.pipeline.records import PurgeResult, WatchRound
+
+
+_LASTING = "only the files themselves bring back what is purged: 'ragtune purge --undo NAME', then 'ragtune ingest'"
 
 
 @app.command()
@@ -146,19 +150,26 @@ def purge(
     if bool(sources) is missing or (missing and undo):
         raise ConfigError("name what is to be purged, or say --missing for what is gone from the documents already")
     if undo:
-        show(opened.undo_purge(sources or ()), as_json, "show_undone")
+        lifted = opened.undo_purge(sources or ())
+        if as_json:
+            print_json(lifted)
+            return
+        from ragtune import screen
+
+        screen.show_undone(lifted, sources or ())
         return
+    lasting = "what --redact blanks cannot be brought back" if redact else _LASTING
     if not yes and not sys.stdin.isatty():
-        raise ConfigError("a purge cannot be taken back: say --yes where nobody can be asked")
-    result = opened.purge(sources or (), redact=redact, missing=missing, confirm=None if yes else _agrees)
+        raise ConfigError(f"{lasting}: say --yes where nobody can be asked")
+
+    def agrees(plan: PurgeResult) -> bool:
+        from ragtune import screen
+
+        screen.show_purge(plan)
+        return typer.confirm(f"Purge it? ({lasting})", err=True)
+
+    result = opened.purge(sources or (), redact=redact, missing=missing, confirm=None if yes else agrees)
     show(result, as_json, "show_purge")
-
-
-def _agrees(plan: PurgeResult) -> bool:
-    from ragtune import screen
-
-    screen.show_purge(plan)
-    return typer.confirm("Purge it?", err=True)
 
 
 @app.command()

@@ -70,6 +70,7 @@ class PurgeResult:
         held: files besides the corpus and the index that hold the text.
         copies: documents that stay and say the same.
         tuned: models that were tuned on it, and may remember it.
+        already: files and documents that were on the list before.
         done: false of a plan that nobody agreed to.
         seconds: that it took.
     """
@@ -79,6 +80,7 @@ class PurgeResult:
     held: tuple[Held, ...]
     copies: tuple[Reason, ...]
     tuned: tuple[str, ...]
+    already: tuple[str, ...] = ()
     done: bool = False
     seconds: float = 0.0
 
