@@ -104,7 +104,7 @@ def test_every_command_has_help(run):
         (["report", "--project", "."], "run 'ragtune evaluate'"),
         (["ask", "x", "--project", ".", "--model", "absent"], "absent"),
         (["ingest", "absent", "--project", "."], "absent"),
-        (["ingest", "--project", "."], "nothing to ingest"),
+        (["ingest", "--project", "."], "set documents in ragtune.toml"),
         (["ingest", "", "--project", "."], "write . for that"),
         (["run", "--project", "."], "there are no documents"),
         (["run", "--project", ".", "--documents", "file", "--questions", "absent.jsonl"], "there is no question file"),
@@ -182,6 +182,7 @@ def test_init_makes_a_project_with_every_default_commented(run, tmp_path):
     code, out, err = run("init", "handbook", "--documents", "docs")
     assert (code, err) == (0, "")
     assert "handbook" in out
+    assert "Set documents" not in out, "they were given"
     assert sorted(path.name for path in (tmp_path / "handbook").iterdir()) == [".env.example", ".gitignore", "questions", "ragtune.toml"]
     settings = load_settings(tmp_path / "handbook")
     assert settings.documents == (str(tmp_path / "docs"),)
@@ -191,7 +192,9 @@ def test_init_makes_a_project_with_every_default_commented(run, tmp_path):
 
 def test_init_leaves_files_that_are_there(run, tmp_path):
     (tmp_path / ".gitignore").write_text("mine\n", encoding="utf-8")
-    assert run("init")[0] == 0
+    code, out, _ = run("init")
+    assert code == 0
+    assert f"Set documents in {tmp_path / 'ragtune.toml'}, or add --documents DIR to the command. Put questions" in out
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
 
 
