@@ -26,7 +26,7 @@ from ragtune.pipeline.ingest import dedupe
 from ragtune.pipeline.purged import Entry, read_purged, write_purged
 from ragtune.pipeline.records import Held, PurgeResult
 from ragtune.pipeline.stores import forget
-from ragtune.progress import Progress
+from ragtune.progress import Progress, counted
 from ragtune.redact import BLANK, Forgotten
 from ragtune.types import Reason
 from ragtune.workspace import Workspace, now
@@ -96,7 +96,7 @@ def purge(
         progress.note("the index was removed: 'ragtune index' makes it again")
     else:
         build_index(workspace, settings, progress, quiet=True)
-    progress.finish("purge", f"{len(gone)} documents are gone from the corpus and the index")
+    progress.finish("purge", f"{counted(len(gone), 'document')} gone from the corpus and the index")
     return replace(plan, done=True, held=tuple(held), seconds=round(time.monotonic() - started, 3))
 
 
