@@ -94,6 +94,7 @@ def test_every_command_has_help(run):
         (["search", "x", "--project", "."], "no documents have been ingested"),
         (["ask", "x", "--project", "."], "no documents have been ingested"),
         (["ask", " ", "--project", "."], "the question is empty"),
+        (["search", " ", "--project", "."], "the text to look for is empty"),
         (["dataset", "--project", "."], "no documents have been ingested"),
         (["dataset", "show", "--project", "."], "run 'ragtune dataset'"),
         (["dataset", "--questions", "q.jsonl", "show", "--project", "."], "leave them out before 'show'"),
@@ -103,7 +104,7 @@ def test_every_command_has_help(run):
         (["report", "--project", "."], "run 'ragtune evaluate'"),
         (["ask", "x", "--project", ".", "--model", "absent"], "absent"),
         (["ingest", "absent", "--project", "."], "absent"),
-        (["ingest", "--project", "."], "nothing to ingest"),
+        (["ingest", "--project", "."], "set documents in ragtune.toml"),
         (["ingest", "", "--project", "."], "write . for that"),
         (["run", "--project", "."], "there are no documents"),
         (["run", "--project", ".", "--documents", "file", "--questions", "absent.jsonl"], "there is no question file"),
@@ -181,6 +182,7 @@ def test_init_makes_a_project_with_every_default_commented(run, tmp_path):
     code, out, err = run("init", "handbook", "--documents", "docs")
     assert (code, err) == (0, "")
     assert "handbook" in out
+    assert "Set documents" not in out, "they were given"
     assert sorted(path.name for path in (tmp_path / "handbook").iterdir()) == [".env.example", ".gitignore", "questions", "ragtune.toml"]
     settings = load_settings(tmp_path / "handbook")
     assert settings.documents == (str(tmp_path / "docs"),)
@@ -190,7 +192,9 @@ def test_init_makes_a_project_with_every_default_commented(run, tmp_path):
 
 def test_init_leaves_files_that_are_there(run, tmp_path):
     (tmp_path / ".gitignore").write_text("mine\n", encoding="utf-8")
-    assert run("init")[0] == 0
+    code, out, _ = run("init")
+    assert code == 0
+    assert f"Set documents in {tmp_path / 'ragtune.toml'}, or add --documents DIR to the command. Put questions" in out
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
 
 
@@ -367,8 +371,8 @@ def test_ingest_index_and_search_print_json_alone_on_stdout(run, project: Path, 
     code, out, err = run("ingest", "--project", project)
     assert code == 0
     assert "0 read, 10 unchanged" in out.replace("8 unchanged", "10 unchanged")
-    assert "skipped: picture.xyz" in out
-    assert "broken.pdf" in err
+    assert "skipped: picture.xyz — no reader" in out
+    assert "broken.pdf" not in err, "it is told once"
     indexed = loaded(run("index", "--project", project, "--json"))
     assert indexed["embedded"] == indexed["vectors"] == ingested["chunks"]
     hits = loaded(run("search", "Who built the mill of Calder?", "-k", "2", "--project", project, "--json"))
@@ -377,6 +381,28 @@ def test_ingest_index_and_search_print_json_alone_on_stdout(run, project: Path, 
     assert hits[0]["source"] == "calder.md"
     code, out, _ = run("search", "Who built the mill of Calder?", "--project", project)
     assert "1. calder.md › Calder › The mill of Calder" in out
+
+
+def test_an_ingest_says_everything_once_with_each_name_once(run, project: Path, sources: Sources):
+    (sources.documents / "broken.pdf").write_bytes(b"no pdf")
+    code, out, err = run("ingest", "--project", project)
+    assert (code, err) == (0, "")
+    assert "8 read, 0 unchanged, 0 removed, 1 skipped, 0 duplicates: 8 documents in " in out
+    assert [line for line in out.splitlines() if "broken.pdf" in line] == [
+        "  skipped: broken.pdf is not a PDF: it does not start with %PDF-"
+    ]
+    (sources.documents / "broken.pdf").unlink()
+    assert "  1 not among the sources any more: broken.pdf\n" in run("ingest", "--project", project)[1]
+
+
+def test_a_search_says_why_it_finds_nothing(run, project: Path):
+    run("ingest", "--project", project)
+    code, _, err = run("search", "mill", "--project", project)
+    assert (code, "there is no index of " in err) == (2, True)
+    run("index", "--project", project)
+    assert run("search", "mill", "--source", "nope/*", "--project", project) == (0, "no document fits 'nope/*'\n", "")
+    assert run("search", "mill", "--source", "nope/*", "--json", "--project", project) == (0, "[]\n", "")
+    assert run("search", "mill", "--type", "foo", "--source", "*", "--project", project)[1] == "no document fits '*' and 'foo'\n"
 
 
 def test_a_locked_project_exits_2(run, project: Path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,15 @@ def test_vectors_of_chunks_that_were_not_embedded_now_are_accounted_for(
 ) -> None:
     screen.show_index(IndexResult(embedded, 350, 1, "built", 1.0))
     assert capsys.readouterr().out == f"{said}\n"
+
+
+def test_a_terminal_is_told_what_takes_long_and_nothing_of_what_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr(screen, "err", console)
+    with screen.waiting("loading models"):
+        pass
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+    monkeypatch.setattr(screen, "_LONG_S", 0.01)
+    with screen.waiting("loading models"):
+        time.sleep(0.3)
+    assert "loading models …" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -21,6 +21,11 @@ class Progress(Protocol):
         """Something that the user should know."""
 
 
+def counted(number: int, what: str, several: str = "") -> str:
+    """``1 file``, ``2 files``; ``several`` where that is not the word with an s."""
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
+
+
 class Silent:
     """Says nothing."""
 

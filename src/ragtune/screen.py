@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,7 @@ from ragtune.pipeline.records import (
     WatchRound,
     WeightResult,
 )
+from ragtune.progress import counted
 from ragtune.rag import Answer
 from ragtune.types import Reason, TuningCheckpoint
 
@@ -62,6 +65,8 @@ class _Console(Console):
 out = _Console(highlight=False)
 err = _Console(stderr=True, highlight=False)
 _EVERY_S = 20.0
+_LONG_S = 2.0
+_NAMED = 5  # of the removed
 _MARKS = {"ok": "[green]✓[/green]", "note": "[yellow]·[/yellow]", "problem": "[red]✗[/red]"}
 
 
@@ -76,9 +81,14 @@ class _TimeLeft(ProgressColumn):
 
 
 class LiveProgress:
-    """Draws bars with the time left on a terminal; elsewhere writes a line now and then."""
+    """Draws bars with the time left on a terminal; elsewhere writes a line now and then.
 
-    def __init__(self) -> None:
+    Args:
+        shown: stages whose result the command prints itself, so that they end without a line.
+    """
+
+    def __init__(self, shown: Collection[str] = ()) -> None:
+        self._shown = shown
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._totals: dict[str, float | None] = {}
@@ -135,11 +145,29 @@ class LiveProgress:
             if not self._tasks:
                 self._bars.stop()
                 self._bars = None
-        err.print(Text.assemble(("✓ ", "green"), (f"{stage:<10}", "bold"), " ", message), soft_wrap=True)
+        if stage not in self._shown:
+            err.print(Text.assemble(("✓ ", "green"), (f"{stage:<10}", "bold"), " ", message), soft_wrap=True)
 
     def note(self, message: str) -> None:
         """Write a line."""
         err.print(Text.assemble(("· ", "yellow"), message), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Tell a terminal what is going on, where it goes on for long."""
+    if not err.is_terminal:
+        yield
+        return
+    status = err.status(f"{what} …")
+    timer = threading.Timer(_LONG_S, status.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
 
 
 def show_checks(checks: Sequence[Check]) -> None:
@@ -153,29 +181,36 @@ def show_checks(checks: Sequence[Check]) -> None:
 
 def show_purge(result: PurgeResult) -> None:
     """What is purged, and who else holds it."""
-    state = "gone from corpus and index" if result.done else "would go"
-    out.print(f"{', '.join(result.purged) or 'nothing'}: {result.documents} documents {state}", markup=False, soft_wrap=True)
+    if not result.purged:
+        out.print("nothing is missing")
+        return
+    gone = f"{counted(result.documents, 'document')} {'gone from corpus and index' if result.done else 'would go'}"
+    state = gone if result.documents or result.purged != result.already else "purged already"
+    out.print(f"{', '.join(result.purged)}: {state}", markup=False, soft_wrap=True)
     for held in result.held:
         what = "your own file: edit it yourself" if held.own else "blanked" if held.redacted else "holds it still: --redact blanks it"
-        out.print(f"  {held.path}: {held.places} places, {what}", markup=False, soft_wrap=True)
+        out.print(f"  {held.path}: {counted(held.places, 'place')}, {what}", markup=False, soft_wrap=True)
     _reasons("stays", result.copies)
     if result.tuned:
         out.print(f"  tuned on it, and may remember it: {', '.join(result.tuned)}", markup=False, soft_wrap=True)
 
 
-def show_undone(sources: Sequence[str]) -> None:
+def show_undone(lifted: Sequence[str], asked: Sequence[str]) -> None:
     """What the next ingest takes in again."""
-    out.print(f"{', '.join(sources)}: the next 'ragtune ingest' takes it in again", markup=False, soft_wrap=True)
+    named = [name for name in lifted if name in asked]
+    out.print(
+        f"{', '.join(named)}: the next 'ragtune ingest' takes {'it' if len(named) == 1 else 'them'} in again", markup=False, soft_wrap=True
+    )
+    if others := [name for name in lifted if name not in asked]:
+        out.print(f"  with the same bytes, and so off the list too: {', '.join(others)}", markup=False, soft_wrap=True)
 
 
 def show_ingest(result: IngestResult) -> None:
     """Counts, then what was not read and why."""
-    out.print(
-        f"{len(result.read)} read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
-        f"{len(result.duplicates)} duplicates: {result.documents} documents in {result.chunks} chunks ({result.seconds:.1f} s)"
-    )
+    out.print(f"{result.counts} ({result.seconds:.1f} s)", soft_wrap=True)
     if result.repairs:
         out.print("cleaned: " + ", ".join(f"{kind} {count:,}" for kind, count in result.repairs.items()))
+    _removed(result)
     _reasons("skipped", result.skipped)
     _reasons("left out", result.left_out)
     _reasons("duplicate", result.duplicates)
@@ -202,12 +237,16 @@ def show_round(made: WatchRound) -> None:
     at = datetime.fromisoformat(made.at).astimezone().strftime("%H:%M:%S")
     if made.ingested is not None:
         done = made.ingested
-        embedded = "" if made.indexed is None else f", {made.indexed.embedded} chunks embedded"
+        embedded = "" if made.indexed is None else f", {counted(made.indexed.embedded, 'chunk')} embedded"
+        seconds = done.seconds + (made.indexed.seconds if made.indexed else 0)
         out.print(
             f"{at} {len(done.read)} read, {len(done.removed)} removed, {len(done.skipped)} skipped{embedded}: "
-            f"{done.documents} documents in {done.chunks} chunks ({done.seconds + (made.indexed.seconds if made.indexed else 0):.1f} s)"
+            f"{counted(done.documents, 'document')} in {counted(done.chunks, 'chunk')} ({seconds:.1f} s)",
+            soft_wrap=True,
         )
+        _removed(done)
         _reasons("skipped", done.skipped, 5)
+        _reasons("left out", done.left_out, 5)
     if made.error is not None:
         out.print(Text.assemble(f"{at} ", ("failed: ", "red"), made.error, " (it is tried again)"), soft_wrap=True)
 
@@ -256,6 +295,11 @@ def show_hits(hits: Sequence[SearchHit]) -> None:
         out.print(Text.assemble((f"{hit.rank}. ", "bold"), (hit.source, "cyan"), (heading, ""), (f"  {hit.score:.3f}", "dim")))
         text = " ".join(hit.text.split())
         out.print(Text(f"   {text[:240]}{'…' if len(text) > 240 else ''}", style="dim"))
+
+
+def show_none_fits(patterns: Sequence[str]) -> None:
+    """A search found nothing, as every document that fits would be ranked."""
+    out.print(f"no document fits {' and '.join(map(repr, patterns))}", markup=False)
 
 
 def show_dataset(result: DatasetResult) -> None:
@@ -535,9 +579,17 @@ def show_answer(pieces: Iterator[str | Answer]) -> None:
     err.print(Text(f"\n{answer.model} · passages {sources}", style="dim"), soft_wrap=True)
 
 
+def _removed(result: IngestResult) -> None:
+    """Which sources the corpus has lost: a mistyped path would cost it others."""
+    if result.removed:
+        named = ", ".join(each.source for each in result.removed[:_NAMED])
+        more = ", …" if len(result.removed) > _NAMED else ""
+        out.print(f"  {len(result.removed)} not among the sources any more: {named}{more}", markup=False, soft_wrap=True)
+
+
 def _reasons(label: str, reasons: Sequence[Reason], limit: int = 20) -> None:
     for reason in reasons[:limit]:
-        out.print(Text.assemble((f"  {label}: ", "yellow"), reason.source, " — ", reason.reason), soft_wrap=True)
+        out.print(Text.assemble((f"  {label}: ", "yellow"), reason.line), soft_wrap=True)
     if len(reasons) > limit:
         out.print(f"  … and {len(reasons) - limit} more: --json lists them all")
 

@@ -393,6 +393,12 @@ class Reason:
     source: str
     reason: str
 
+    @property
+    def line(self) -> str:
+        """Both on one line, the source once: many a reason begins with it."""
+        named = self.reason.startswith((f"{self.source} ", f"no text found in {self.source}"))
+        return self.reason if named else f"{self.source} — {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:

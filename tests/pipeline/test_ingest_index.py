@@ -195,7 +195,7 @@ def test_a_changed_setting_remakes_only_what_it_touches(project, sources):
     fields = ['prepare.text_fields=["note"]']
     made = Project(project, overrides=fields, progress=notes).ingest()
     assert (names(made.read), made.unchanged) == ({"table.csv"}, 9), "fields are of rows and records alone"
-    assert any("1 unchanged files are read again" in note for note in notes.notes)
+    assert any("1 unchanged file is read again" in note for note in notes.notes)
     assert Project(project, overrides=fields).index().embedded == 2
     for setting in ("near_duplicates=1.0", 'exclude=["z*"]', "timeout=50"):
         assert Project(project, overrides=[*fields, f"prepare.{setting}"]).ingest().read == (), setting

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from ragtune import Project
@@ -15,6 +17,7 @@ from ragtune.cli import app
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.pipeline import ingest_report as stage
 from ragtune.prepare.report import IngestReport
+from ragtune.prepare.report_terminal import preview_terminal, report_terminal
 from ragtune.project import to_json
 from tiny_project import Sources
 
@@ -145,12 +148,27 @@ def test_a_record_is_shown_and_a_unique_ending_is_enough(mixed: Project) -> None
     assert duplicate.left_out == "same text as ardmoor.md"
 
 
+def test_the_terminal_names_a_duplicates_twin_and_heads_each_text(mixed: Project) -> None:
+    console = Console(file=io.StringIO(), width=60)
+    console.print(report_terminal(mixed.ingest_report()))
+    console.print(preview_terminal(mixed.preview("copy.md")))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "      copy.md (same text as ardmoor.md)\n" in shown
+    assert "── as it is stored ──" in shown
+    reason = shown[shown.index("  1 no reader for .exe") :].splitlines()[1]
+    assert reason.startswith("  "), "a long reason goes on where it began"
+    assert "<dt>format</dt><dd><bdi>Markdown</bdi>" in Path(mixed.preview("copy.md").page).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("ardmor.md", r"there is no document 'ardmor.md'.*ardmoor.md"),
         ("nothing like it", "there is no document"),
         ("", "there is no document"),
+        ("setup.exe", r"not in the corpus: records/setup.exe — no reader for .exe"),
+        ("draft.md", r"not in the corpus: draft.md — "),
+        ("lines.csv", r"records/lines.csv has 2 documents, name one of them: records/lines.csv#1, records/lines.csv#2$"),
     ],
 )
 def test_a_name_that_is_none_is_answered_with_near_ones(mixed: Project, name: str, says: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import zipfile
@@ -116,6 +117,39 @@ def test_what_was_purged_stays_out_under_any_name_until_it_is_taken_off_the_list
     assert project.search("Who sealed the vault of Quillmoor?", 20)
     with pytest.raises(ProjectError, match=r"secret.md was not purged \(these were: none\)"):
         project.undo_purge(["secret.md"])
+
+
+def test_an_undoing_takes_all_of_the_same_bytes_off_the_list(project: Project, monkeypatch, capsys) -> None:
+    twin = documents(project) / "zz-twin.md"
+    project.purge(["secret.md"])
+    shutil.copy(documents(project) / "secret.md", twin)
+    reason = {each.source: each.reason for each in project.ingest().left_out}["zz-twin.md"]
+    assert re.match(r"purged on \d{4}-\d\d-\d\d as secret.md, which has the same bytes: 'ragtune purge --undo secret.md'", reason)
+    written = project.workspace.purged.read_text(encoding="utf-8")
+    entries = json.loads(written)
+    project.workspace.purged.write_text(json.dumps([*entries, {**entries[0], "source": "zz-twin.md"}]), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["ragtune", "purge", "--undo", "secret.md", "--project", str(project.path)])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    assert capsys.readouterr().out.splitlines() == [
+        "secret.md: the next 'ragtune ingest' takes it in again",
+        "  with the same bytes, and so off the list too: zz-twin.md",
+    ]
+    assert {each.source for each in project.ingest().read} == {"secret.md", "zz-twin.md"}
+
+
+def test_a_purge_that_finds_nothing_to_do_says_so(project: Project, monkeypatch, capsys) -> None:
+    def said(*words: str) -> str:
+        monkeypatch.setattr("sys.argv", ["ragtune", "purge", *words, "--yes", "--project", str(project.path)])
+        with pytest.raises(SystemExit, match="0"):
+            cli.main()
+        return capsys.readouterr().out.splitlines()[0]
+
+    before = project.workspace.index.stat().st_mtime_ns
+    assert said("--missing") == "nothing is missing"
+    assert project.workspace.index.stat().st_mtime_ns == before
+    assert said("secret.md") == "secret.md: 1 document gone from corpus and index"
+    assert said("secret.md") == "secret.md: purged already"
 
 
 def test_a_row_is_purged_alone_and_stays_out_when_its_table_changes(project: Project) -> None:

@@ -21,6 +21,7 @@ from ragtune.errors import ReadError
 from ragtune.pipeline import watch as watching
 from ragtune.pipeline.records import WatchRound
 from ragtune.pipeline.watch import FileHashes
+from ragtune.progress import Silent
 from ragtune.workspace import hash_file
 from site_server import Page, Site
 from tiny_project import PLACES, Sources, document
@@ -33,6 +34,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No child processes, and looks that follow each other closely."""
     monkeypatch.setattr("ragtune.pipeline.ingest.read_sources", read_here)
     monkeypatch.setattr(watching, "_EVERY_S", 0.05)
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def names(made: WatchRound, part: str = "read") -> list[str]:
@@ -72,6 +81,21 @@ def test_files_that_come_one_after_the_other_are_one_round(project: Path, source
 
     later(copy)
     assert len(names(next(rounds))) == 8
+
+
+def test_a_round_tells_what_is_new_and_one_with_nothing_new_is_none(project: Path, sources: Sources) -> None:
+    notes = Notes()
+    (sources.documents / "blob.bin").write_bytes(b"\0\1")
+    rounds = Project(project, progress=notes).watch()
+    assert names(next(rounds), "skipped") == ["blob.bin"]
+    later(lambda: os.utime(sources.documents / "calder.md"))
+    later(lambda: (sources.documents / "new.md").write_text(document(PLACES[9], 3), encoding="utf-8"), 1.5)
+    made = next(rounds)
+    assert (names(made), names(made, "skipped")) == (["new.md"], [])
+    later(lambda: (sources.documents / "other.bin").write_bytes(b"\0\2"))
+    assert names(next(rounds), "skipped") == ["other.bin"]
+    assert [note for note in notes.notes if "Ctrl-C" in note] == ["watching 1 source; Ctrl-C ends"]
+    rounds.close()  # type: ignore[attr-defined]
 
 
 def test_unchanged_files_are_not_even_hashed_again(project: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:

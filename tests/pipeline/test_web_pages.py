@@ -186,6 +186,29 @@ def test_pages_that_are_no_longer_listed_or_named_leave(served: Site, opened: Pr
     assert list(opened.workspace.web.glob("*")) == []
 
 
+def test_a_mistyped_address_does_not_empty_the_corpus(served: Site, opened: Project, monkeypatch: Any, capsys: Any) -> None:
+    opened.ingest([served.url("/sitemap.xml")])
+    before = sources(opened), len(list(opened.workspace.web.glob("*")))
+    with pytest.raises(ReadError, match=r"nothing could be read of the sources.* with 3 files: http://\S+/nix.html answers 404"):
+        opened.ingest([served.url("/nix.html")])
+    assert (sources(opened), len(list(opened.workspace.web.glob("*")))) == before
+    assert opened.ingest().unchanged == 3, "the last sources are those that could be read"
+    other = opened.path / "a.md"
+    other.write_text(document(PLACES[7], 2), encoding="utf-8")
+    words = [
+        "ingest",
+        str(other),
+        served.url("/nix.html"),
+        "--project",
+        str(opened.path),
+        *(part for each in SET for part in ("--set", each)),
+    ]
+    monkeypatch.setattr("sys.argv", ["ragtune", *words])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    assert f"3 not among the sources any more: {served.url('/calder')}, " in capsys.readouterr().out
+
+
 def test_a_sitemap_is_kept_to_its_host_and_may_list_itself(served: Site, opened: Project) -> None:
     with Site() as other:
         served.pages["/index.xml"] = sitemap(served.url("/index.xml"), served.url("/two.xml"), other.url("/sitemap.xml"), index=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,15 +58,17 @@ TypeOption = Annotated[str | None, typer.Option("--type", help="Only media types
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
-def open_project(project: Path | None, settings: list[str] | None, *, quiet: bool, create: bool = False) -> Project:
-    """The project of a command, with progress bars unless they are not wanted."""
+def open_project(
+    project: Path | None, settings: list[str] | None, *, quiet: bool, create: bool = False, shown: Collection[str] = ()
+) -> Project:
+    """The project of a command, with progress bars unless they are not wanted; what stages ``shown`` made, the command prints itself."""
     from ragtune.project import Project
 
     progress = None
     if not quiet:
         from ragtune.screen import LiveProgress
 
-        progress = LiveProgress()
+        progress = LiveProgress(shown)
     return Project(project, overrides=settings or (), progress=progress, create=create)
 
 

@@ -19,6 +19,7 @@ from ragtune.cli.app import (
     app,
     asker,
     open_project,
+    print_json,
     show,
 )
 from ragtune.errors import ConfigError
@@ -27,11 +28,17 @@ if TYPE_CHECKING:
     from ragtune.pipeline.records import PurgeResult, WatchRound
 
 
+_LASTING = "only the files themselves bring back what is purged: 'ragtune purge --undo NAME', then 'ragtune ingest'"
+
+
 @app.command()
 def ingest(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(help="Files, folders, and addresses of web pages and sitemaps; default: `documents` in ragtune.toml."),
+        typer.Argument(
+            help="All the sources: files, folders, and addresses of web pages and sitemaps; "
+            "default: `documents` in ragtune.toml, else those of the last ingest."
+        ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on: ingest and index again whenever a source changes, until Ctrl-C.")] = False,
     report: Annotated[
@@ -52,6 +59,8 @@ def ingest(
 ) -> None:
     """Make the corpus equal to the sources: read what is new or changed, remove what vanished, skip what is unchanged.
 
+    The paths given are all the sources: what came from others leaves the corpus.
+
     With --watch the index follows, too, and --json prints a line for each round. With --report it then says what is in the corpus by
     source, format, language and length, what was skipped, cut or dropped and why, and writes a page in which documents stand beside their
     sources with the borders of their chunks.
@@ -64,7 +73,8 @@ def ingest(
         raise ConfigError("--yes is about the embedding that --watch does: an ingest alone costs nothing")
     if watch and (report or document is not None or not sync):
         raise ConfigError("--watch goes on until Ctrl-C: leave out --report, --no-sync and --document, and run them beside it")
-    opened = open_project(project, settings, quiet=quiet or as_json, create=document is None)
+    shown = ("fetch", "ingest", "index") if watch else () if report else ("ingest",)
+    opened = open_project(project, settings, quiet=quiet or as_json, create=document is None, shown=shown)
     if watch:
         for made in opened.watch(paths or (), yes=yes, confirm=asker()):
             _show_round(made, as_json)
@@ -140,19 +150,26 @@ def purge(
     if bool(sources) is missing or (missing and undo):
         raise ConfigError("name what is to be purged, or say --missing for what is gone from the documents already")
     if undo:
-        show(opened.undo_purge(sources or ()), as_json, "show_undone")
+        lifted = opened.undo_purge(sources or ())
+        if as_json:
+            print_json(lifted)
+            return
+        from ragtune import screen
+
+        screen.show_undone(lifted, sources or ())
         return
+    lasting = "what --redact blanks cannot be brought back" if redact else _LASTING
     if not yes and not sys.stdin.isatty():
-        raise ConfigError("a purge cannot be taken back: say --yes where nobody can be asked")
-    result = opened.purge(sources or (), redact=redact, missing=missing, confirm=None if yes else _agrees)
+        raise ConfigError(f"{lasting}: say --yes where nobody can be asked")
+
+    def agrees(plan: PurgeResult) -> bool:
+        from ragtune import screen
+
+        screen.show_purge(plan)
+        return typer.confirm(f"Purge it? ({lasting})", err=True)
+
+    result = opened.purge(sources or (), redact=redact, missing=missing, confirm=None if yes else agrees)
     show(result, as_json, "show_purge")
-
-
-def _agrees(plan: PurgeResult) -> bool:
-    from ragtune import screen
-
-    screen.show_purge(plan)
-    return typer.confirm("Purge it?", err=True)
 
 
 @app.command()
@@ -170,5 +187,12 @@ def search(
 
     Example: ragtune search "how long is the crossing"
     """
-    hits = open_project(project, settings, quiet=True).search(text, k, access=access, source=source, media_type=media_type)
-    show(hits, as_json, "show_hits")
+    from ragtune import screen
+
+    with screen.waiting("loading models"):
+        hits = open_project(project, settings, quiet=True).search(text, k, access=access, source=source, media_type=media_type)
+    patterns = [pattern for pattern in (source, media_type) if pattern is not None]
+    if patterns and not hits and not as_json:
+        screen.show_none_fits(patterns)
+    else:
+        show(hits, as_json, "show_hits")

@@ -23,7 +23,9 @@ def init(
     from ragtune.project import Project
 
     made = Project.init(path, documents=documents or (), questions=questions or ())
-    typer.echo(f"A project is ready in {made.path}. Put questions into {made.path / 'questions'} and run: ragtune run --project {path}")
+    first = [] if documents else [f"Set documents in {made.path / 'ragtune.toml'}, or add --documents DIR to the command."]
+    second = [] if questions else [f"Put questions into {made.path / 'questions'}."]
+    typer.echo(" ".join([f"A project is ready in {made.path}.", *first, *second, f"Then run: ragtune run --project {path}"]))
 
 
 @app.command()

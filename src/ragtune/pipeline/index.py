@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from ragtune import build
 from ragtune.config import Settings
 from ragtune.corpus import Corpus
-from ragtune.errors import CorpusError, SpendingCapError
+from ragtune.errors import CorpusError, ProjectError, SpendingCapError
 from ragtune.hosted.failures import other_dimension
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate
@@ -25,7 +25,6 @@ from ragtune.workspace import Workspace
 
 _BATCH = 256
 _WINDOW = 8192  # texts held at once
-_OLD = "the index is older than the corpus: run 'ragtune index'"
 
 
 def build_index(
@@ -108,8 +107,9 @@ def check_index(workspace: Workspace, settings: Settings, corpus: Corpus) -> Non
     Raises:
         CorpusError: chunks have no vectors yet.
     """
-    if corpus.lacks_vectors(build.embedder(workspace, settings, asks=False).fingerprint):
-        raise CorpusError(_OLD)
+    embedder = build.embedder(workspace, settings, asks=False)
+    if corpus.lacks_vectors(embedder.fingerprint):
+        raise _lacking(corpus, embedder)
 
 
 def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> VectorStore:
@@ -123,8 +123,14 @@ def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embe
     if store is not None:
         return store
     if corpus.lacks_vectors(embedder.fingerprint):
-        raise CorpusError(_OLD)
+        raise _lacking(corpus, embedder)
     return flat(source)
+
+
+def _lacking(corpus: Corpus, embedder: Embedder) -> CorpusError:
+    if corpus.dimension(embedder.fingerprint) is None:
+        return CorpusError(f"there is no index of {embedder.name} yet: run 'ragtune index'")
+    return CorpusError("the index is older than the corpus: run 'ragtune index'")
 
 
 @contextlib.contextmanager
@@ -147,7 +153,13 @@ def open_retriever(workspace: Workspace, settings: Settings, where: Where | None
 
 
 def search(workspace: Workspace, settings: Settings, text: str, k: int, where: Where | None = None) -> list[SearchHit]:
-    """The ``k`` best chunks for a text."""
+    """The ``k`` best chunks for a text.
+
+    Raises:
+        ProjectError: the text is empty.
+    """
+    if not text.strip():
+        raise ProjectError('the text to look for is empty: write it in quotes, like ragtune search "how long is the crossing"')
     with open_retriever(workspace, settings, where) as retriever:
         hits = retriever.retrieve([text], k)[0]
     threshold = load_threshold(workspace, settings)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ragtune import build
 from ragtune.config import Settings, is_address
 from ragtune.corpus import Corpus, FileState, TextEntry
-from ragtune.errors import ConfigError, MissingExtraError, ProjectError
+from ragtune.errors import ConfigError, MissingExtraError, ProjectError, ReadError
 from ragtune.pipeline.dataset import question_files
 from ragtune.pipeline.purged import Purged, read_purged
 from ragtune.pipeline.records import IngestResult
@@ -40,7 +40,7 @@ from ragtune.prepare import (
     sketch_version,
     unused_rules,
 )
-from ragtune.progress import Progress
+from ragtune.progress import Progress, counted
 from ragtune.types import Chunk, Document, Reason
 from ragtune.workspace import Workspace, hash_file, now, stage_key, write_json
 
@@ -86,7 +86,7 @@ def ingest(
 
     Raises:
         ProjectError: nothing was named and nothing was ingested before.
-        ReadError: a path does not exist.
+        ReadError: a path does not exist, or none of the sources can be read and the corpus would be emptied for it.
     """
     started = time.monotonic()
     roots = source_paths(workspace, settings, paths)
@@ -107,21 +107,26 @@ def ingest(
     if pages is not None:
         left_out += pages.left_out
         gone += pages.skipped
+    closed = {each.name for each in unreadable}
+    all_failed = all(source.name in closed or workspace.loaded in source.path.parents for source in found)
     purged = read_purged(workspace)
     left_out += purged.remove(hashes)
     sources = [source for source in sources if source.name in hashes]
     keys = _keys(settings, sources)
     with contextlib.closing(build.open_corpus(workspace, create=True)) as corpus:
-        corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots if root != workspace.loaded]))
         known = corpus.files()
+        # What cannot be looked at now has not vanished: its documents stay.
+        vanished = sorted(name for name in known.keys() - hashes.keys() if not _hidden(name, unreadable, pages))
+        if vanished and all_failed:
+            _refuse_to_empty(unreadable, pages, known)
+        corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots if root != workspace.loaded]))
+        if pages is not None:
+            pages.tidy()
         changed = [source for source in sources if not _same(known.get(source.name), hashes[source.name], keys[source.name])]
         settings_changed = sum(source.name in known and known[source.name].hash == hashes[source.name] for source in changed)
         if settings_changed:
-            progress.note(
-                f"{settings_changed} unchanged files are read again, because readers, rules of cleaning or chunk settings changed"
-            )
-        # What cannot be looked at now has not vanished: its documents stay.
-        vanished = sorted(name for name in known.keys() - hashes.keys() if not _hidden(name, unreadable, pages))
+            which = "1 unchanged file is" if settings_changed == 1 else f"{settings_changed} unchanged files are"
+            progress.note(f"{which} read again, because readers, rules of cleaning or chunk settings changed")
         corpus.remove_files(vanished)
         retagged = corpus.give(
             {source: given_metadata(source, file, settings.prepare.metadata) for source, file in corpus.sources()}
@@ -148,19 +153,11 @@ def ingest(
         _keep_outcome(corpus, result)
         unused = unused_rules(corpus.sources(), settings.prepare.metadata)
     _write_counts(workspace, settings, result)
-    progress.finish(
-        "ingest",
-        f"{len(result.read)} files read, {result.unchanged} unchanged, {len(result.removed)} removed, {len(result.skipped)} skipped, "
-        f"{len(duplicates)} duplicates: {result.documents} documents, {result.chunks} chunks",
-    )
-    if result.left_out:
-        progress.note(f"{len(result.left_out)} sources left out by filters or the purge list")
+    progress.finish("ingest", result.counts)
     if retagged:
-        progress.note(f"{retagged} documents that were there have other metadata now, by prepare.metadata")
+        progress.note(f"{counted(retagged, 'document')} of before: other metadata now, by prepare.metadata")
     for pattern in unused:
         progress.note(f'prepare.metadata: "{pattern}" fits no document')
-    for reason in result.skipped[:5]:
-        progress.note(f"skipped {reason.source}: {reason.reason}")
     return result
 
 
@@ -187,6 +184,21 @@ def look_at_pages(
     except ModuleNotFoundError as error:
         raise MissingExtraError("documents", error.name or "urllib3") from error
     return find_pages(workspace.web, settings.web, addresses, _filters(settings), read_purged(workspace), progress, ask=ask)
+
+
+def _refuse_to_empty(unreadable: Sequence[Unreadable], pages: Pages | None, known: Mapping[str, FileState]) -> None:
+    """A mistyped address must not cost the corpus: whoever wants it emptied can purge it, or name an empty folder.
+
+    Raises:
+        ReadError: every source that was named fails.
+    """
+    failed = [*(Reason(each.name, each.reason) for each in unreadable), *(pages.skipped if pages else ())]
+    if failed:
+        some = "; ".join(each.line for each in failed[:3])
+        raise ReadError(
+            f"nothing could be read of the sources, so the corpus stays as it was, with {counted(len(known), 'file')}: {some}. "
+            "Name them again; what is to go is removed by 'ragtune purge'"
+        )
 
 
 def _hidden(name: str, unreadable: Sequence[Unreadable], pages: Pages | None) -> bool:

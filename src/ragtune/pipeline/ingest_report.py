@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,7 @@ LONGEST_ALONE = 2_000_000
 _LARGEST_FILE = 64 << 20  # bytes; a larger one is not shown
 _ATTEMPTS = 5
 _BATCH = 1000
+_NEAR = 5  # names in an error
 _Made = TypeVar("_Made")
 
 
@@ -181,13 +182,34 @@ def _manifest(workspace: Workspace) -> dict[str, Any]:
 
 
 def _find(corpus: Corpus, name: str) -> str:
-    known = [source for source, _ in corpus.sources()]
-    fitting = [name] if name in known else [source for source in known if source.endswith((f"/{name}", f"#{name}"))]
+    file_of = dict(corpus.sources())
+    fitting = _fitting(name, file_of)
     if len(fitting) == 1:
         return fitting[0]
-    near = fitting or difflib.get_close_matches(name, known, 3, 0.5)
-    found = f"; there are {', '.join(near[:5])}" if near else ""
+    if not fitting and len(files := _fitting(name, dict.fromkeys(file_of.values()))) == 1:
+        within = [source for source, file in file_of.items() if file == files[0]]
+        if len(within) == 1:
+            return within[0]
+        more = ", …" if len(within) > _NEAR else ""
+        raise ProjectError(f"{files[0]} has {len(within)} documents, name one of them: {', '.join(within[:_NEAR])}{more}")
+    absent = _absent(corpus)
+    if not fitting and len(out := _fitting(name, absent)) == 1:
+        raise ProjectError(f"it is not in the corpus: {absent[out[0]].line}")
+    near = fitting or difflib.get_close_matches(name, file_of, 3, 0.5)
+    found = f"; there are {', '.join(near[:_NEAR])}" if near else ""
     raise ProjectError(f"{'several documents end' if fitting else 'there is no document'} {name!r} in the corpus{found}")
+
+
+def _fitting(name: str, known: Collection[str]) -> list[str]:
+    """The one of that name, else all that end so."""
+    return [name] if name in known else [each for each in known if each.endswith((f"/{name}", f"#{name}"))]
+
+
+def _absent(corpus: Corpus) -> dict[str, Reason]:
+    """What the last ingest skipped or left out, by name."""
+    outcome = json.loads(corpus.meta(OUTCOME) or "{}")
+    listed = [Reason(name, reason) for part in ("left_out", "skipped") for name, reason in outcome.get(part, [])]
+    return {each.source: each for each in [*listed, *corpus.skipped()]}
 
 
 def _shortened(preview: Preview, longest: int) -> Preview:

@@ -15,7 +15,7 @@ from ragtune.prepare import Filters, Source
 from ragtune.prepare.polite import NotAllowedError, Visitor
 from ragtune.prepare.sitemap import Robots, is_sitemap, listed, unpacked
 from ragtune.prepare.web import Limits, normalise, site
-from ragtune.progress import Progress
+from ragtune.progress import Progress, counted
 from ragtune.types import Reason
 from ragtune.workspace import now
 
@@ -33,6 +33,7 @@ class Pages:
         staying: addresses of which the corpus keeps what it has, though there is no copy.
         staying_sites: hosts of which it keeps everything.
         used: addresses whose copies are needed.
+        copies: to be tidied; ``None`` where nothing was asked for.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -41,6 +42,12 @@ class Pages:
     staying: set[str] = field(default_factory=set)
     staying_sites: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
+    copies: Copies | None = None
+
+    def tidy(self) -> None:
+        """Remove the copies that nothing needs any more."""
+        if self.copies is not None and not self.staying_sites:
+            self.copies.keep_only(self.used)
 
     def hides(self, name: str) -> bool:
         """Whether the corpus keeps what it has of a page."""
@@ -53,7 +60,7 @@ def find_pages(
     """The pages of web addresses: each itself, of a sitemap those that it lists, of a robots.txt those of its sitemaps.
 
     Args:
-        folder: of the copies; what is of no page any more is removed from it.
+        folder: of the copies; what is of no page any more is removed from it by :meth:`Pages.tidy`.
         web: limits.
         addresses: as the user wrote them.
         filters: pages that their names rule out are not fetched.
@@ -72,10 +79,14 @@ def find_pages(
         walk.root(address)
     pages = walk.pages
     if ask and addresses:
-        progress.finish("fetch", f"{walk.done} web addresses asked, {len(pages.sources)} pages, {len(pages.skipped)} not fetched")
-    if ask and not pages.staying_sites:
-        walk.copies.keep_only(pages.used)
+        progress.finish("fetch", _fetched(walk.done, pages))
+    pages.copies = walk.copies if ask else None
     return pages
+
+
+def _fetched(asked: int, pages: Pages) -> str:
+    what = counted(asked, "web address", "web addresses")
+    return f"{what} asked, {counted(len(pages.sources), 'page')}, {len(pages.skipped)} not fetched"
 
 
 @dataclass

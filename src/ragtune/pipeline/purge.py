@@ -27,7 +27,7 @@ from ragtune.pipeline.purged import Entry, read_purged, write_purged
 from ragtune.pipeline.records import Held, PurgeResult
 from ragtune.pipeline.stores import forget
 from ragtune.prepare import Text, duplicates_among
-from ragtune.progress import Progress
+from ragtune.progress import Progress, counted
 from ragtune.redact import BLANK, Forgotten
 from ragtune.types import Reason
 from ragtune.workspace import Workspace, now
@@ -64,12 +64,16 @@ def purge(
     started = time.monotonic()
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         files, documents = (_missing(workspace, corpus), set[str]()) if missing else _find(workspace, corpus, names)
+        if missing and not files:
+            corpus.forget_deleted()
+            return PurgeResult((), 0, (), (), (), done=True)
+        already = tuple(sorted((files | documents) & read_purged(workspace).sources.keys()))
         gone = _sources(corpus, files, documents)
         same = _copies(corpus, gone, settings.prepare.near_duplicates)
         forgotten = Forgotten(_texts(workspace, corpus, gone, files, documents), _staying(corpus, gone))
         copies = Copies(workspace.web)
         held = list(_held(workspace, settings, forgotten, {path for name in files for path in copies.files(name)}))
-        plan = PurgeResult(tuple(sorted(files | documents)), len(gone), tuple(held), same, _tuned(workspace, held))
+        plan = PurgeResult(tuple(sorted(files | documents)), len(gone), tuple(held), same, _tuned(workspace, held), already)
         if confirm is not None and not confirm(plan):
             return plan
         if not missing:
@@ -93,27 +97,32 @@ def purge(
         progress.note("the index was removed: 'ragtune index' makes it again")
     else:
         build_index(workspace, settings, progress, quiet=True)
-    progress.finish("purge", f"{len(gone)} documents are gone from the corpus and the index")
+    progress.finish("purge", f"{counted(len(gone), 'document')} gone from the corpus and the index")
     return replace(plan, done=True, held=tuple(held), seconds=round(time.monotonic() - started, 3))
 
 
 def undo_purge(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
     """Take sources off the list; the next ingest reads them again where they still lie among the documents.
 
+    Returns:
+        What was taken off it: those named, and others of the same bytes, which would keep them out.
+
     Raises:
         ProjectError: one is not on the list.
     """
     entries = dict(read_purged(workspace).sources)
     for name in names:
-        if entries.pop(name, None) is None:
+        if name not in entries:
             known = ", ".join(sorted(entries)) or "none"
             raise ProjectError(f"{name} was not purged (these were: {known})")
+    hashes = {entries[name].hash for name in names} - {""}
+    lifted = tuple(sorted(name for name, entry in entries.items() if name in names or entry.hash in hashes))
     if workspace.corpus.is_file():
         with contextlib.closing(build.open_corpus(workspace)) as corpus:
             parts = tuple(f"{file}{mark}" for file in corpus.files() for mark in "#/")
-            corpus.forget_keys(part[:-1] for part in parts if any(name.startswith(part) for name in names))  # a part of which was purged
-    write_purged(workspace, entries.values())
-    return tuple(sorted(names))
+            corpus.forget_keys(part[:-1] for part in parts if any(name.startswith(part) for name in lifted))  # a part of which was purged
+    write_purged(workspace, (entry for name, entry in entries.items() if name not in lifted))
+    return lifted
 
 
 def _find(workspace: Workspace, corpus: Corpus, names: Sequence[str]) -> tuple[set[str], set[str]]:

@@ -45,7 +45,7 @@ class Purged:
             if entry is not None:
                 del hashes[name]
                 same = "" if entry.source == name else f" as {entry.source}, which has the same bytes"
-                reasons.append(Reason(name, f"purged{same} on {entry.at[:10]}: 'ragtune purge --undo {entry.source}' takes it in again"))
+                reasons.append(Reason(name, f"purged on {entry.at[:10]}{same}: 'ragtune purge --undo {entry.source}' takes it in again"))
         return reasons
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ragtune.progress import counted
 from ragtune.types import Estimate, Message, Reason
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ class IngestResult:
     left_out: tuple[Reason, ...] = ()
     retagged: int = 0
     """Documents that ``prepare.metadata`` gives other metadata than before."""
+
+    @property
+    def counts(self) -> str:
+        """All of them in a line; what is left out only where something is."""
+        left_out = f", {len(self.left_out)} left out" if self.left_out else ""
+        return (
+            f"{len(self.read)} read, {self.unchanged} unchanged, {len(self.removed)} removed, {len(self.skipped)} skipped{left_out}, "
+            f"{counted(len(self.duplicates), 'duplicate')}: {counted(self.documents, 'document')} in {counted(self.chunks, 'chunk')}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class PurgeResult:
         held: files besides the corpus and the index that hold the text.
         copies: documents that stay and say the same.
         tuned: models that were tuned on it, and may remember it.
+        already: files and documents that were on the list before.
         done: false of a plan that nobody agreed to.
         seconds: that it took.
     """
@@ -69,6 +80,7 @@ class PurgeResult:
     held: tuple[Held, ...]
     copies: tuple[Reason, ...]
     tuned: tuple[str, ...]
+    already: tuple[str, ...] = ()
     done: bool = False
     seconds: float = 0.0
 
@@ -90,7 +102,7 @@ class IndexResult:
         """In words; chunks that were not embedded now have the vector of an earlier run, or that of a chunk with the same text."""
         known = self.vectors - self.embedded
         had = f" ({known} had theirs, or share it with an equal text)" if self.embedded and known > 0 else ""
-        return f"{self.embedded} chunks embedded, {self.vectors} vectors in the index{had}"
+        return f"{counted(self.embedded, 'chunk')} embedded, {counted(self.vectors, 'vector')} in the index{had}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +150,7 @@ class WatchRound:
 
     Args:
         at: when it ended, in UTC.
-        ingested: what the ingest did.
+        ingested: what the ingest did; of skipped, left out and duplicate sources, those that the round before did not have.
         indexed: what the index run did.
         error: what went wrong; the next round tries again.
     """

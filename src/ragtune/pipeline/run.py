@@ -33,6 +33,7 @@ from ragtune.types import Document
 from ragtune.workspace import Workspace, hash_file, stage_key, write_bytes, write_json
 
 _NO_DOCUMENTS = "there are no documents: give --documents DIR, or set documents in ragtune.toml"
+_SKIPPED = 5  # files that are named
 
 
 def run(
@@ -108,6 +109,8 @@ def run(
     _write_settings(workspace, settings, documents, questions)
     settings = _within(settings, plan)
     ingested = ingest(workspace, settings, paths, progress, questions=[*files, *held_out], pages=pages)
+    for reason in ingested.skipped[:_SKIPPED]:
+        progress.note(f"skipped: {reason.line}")
     indexed = build_index(workspace, settings, progress, yes=yes, confirm=confirm)
     if to_write:
         synthesise(workspace, settings, to_write, progress, yes=yes, confirm=confirm)

@@ -10,6 +10,7 @@ import glob
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ragtune.config import Settings
@@ -17,8 +18,9 @@ from ragtune.errors import LockedError, RagtuneError
 from ragtune.pipeline.consent import Confirm
 from ragtune.pipeline.index import build_index
 from ragtune.pipeline.ingest import ingest, look_at_pages, source_paths
-from ragtune.pipeline.records import WatchRound
-from ragtune.progress import Progress
+from ragtune.pipeline.records import IngestResult, WatchRound
+from ragtune.progress import Progress, counted
+from ragtune.types import Reason
 from ragtune.workspace import Workspace, hash_file, now
 
 _EVERY_S = 1.0
@@ -53,7 +55,7 @@ def watch(
         confirm: asked before money is spent, where ``yes`` was not said.
 
     Yields:
-        What each round did, for ever.
+        What each round did, for ever: the first, and later ones that did something, met something new or went wrong.
 
     Raises:
         RagtuneError: the first round fails.
@@ -61,6 +63,9 @@ def watch(
     hashes = FileHashes()
     asked = -settings.web.recheck
     first = True
+    known: IngestResult | None = None
+    failed = False
+    progress = _Once(progress)
     while True:
         roots = source_paths(workspace, settings, paths)
         seen = _look(roots)
@@ -73,11 +78,59 @@ def watch(
             made = WatchRound(now(), error=str(error))
         if ask:
             asked = time.monotonic()
+        fresh = _fresh(made, known)
+        if first or failed or made.error or _tells(fresh):
+            yield fresh
+        if first:
+            named = sum(root != workspace.loaded for root in roots)
+            progress.note(f"watching {counted(named, 'source')}; Ctrl-C ends")
         first = False
-        yield made
+        known, failed = made.ingested or known, made.error is not None
         due = asked + settings.web.recheck if settings.web.recheck and any(isinstance(root, str) for root in roots) else None
         retry = time.monotonic() + _RETRY_S if made.error else None
         _wait(roots, seen, min((each for each in (due, retry) if each is not None), default=None))
+
+
+class _Once:
+    """Says a note once, however many rounds have it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.start, self.update, self.finish = progress.start, progress.update, progress.finish
+        self._note = progress.note
+        self._said: set[str] = set()
+
+    def note(self, message: str) -> None:
+        """Something that the user should know, if it was not said before."""
+        if message not in self._said:
+            self._said.add(message)
+            self._note(message)
+
+
+def _fresh(made: WatchRound, known: IngestResult | None) -> WatchRound:
+    """A round without what the one before had left out, too."""
+    if made.ingested is None or known is None:
+        return made
+
+    def news(these: Sequence[Reason], before: Sequence[Reason]) -> tuple[Reason, ...]:
+        there = set(before)
+        return tuple(each for each in these if each not in there)
+
+    done = made.ingested
+    return replace(
+        made,
+        ingested=replace(
+            done,
+            skipped=news(done.skipped, known.skipped),
+            left_out=news(done.left_out, known.left_out),
+            duplicates=news(done.duplicates, known.duplicates),
+        ),
+    )
+
+
+def _tells(made: WatchRound) -> bool:
+    """Whether a round did something or met something new."""
+    done, embedded = made.ingested, made.indexed.embedded if made.indexed else 0
+    return done is None or bool(done.read or done.removed or done.retagged or done.skipped or done.left_out or done.duplicates or embedded)
 
 
 class FileHashes:

@@ -217,7 +217,7 @@ def _facts(preview: Preview) -> str:
 
 
 def _document(preview: Preview, level: int = 3) -> str:
-    values: dict[str, JSON] = {"title": preview.title, "format": preview.media_type, "file": preview.file}
+    values: dict[str, JSON] = {"title": preview.title, "format": FORMATS.get(preview.media_type, preview.media_type), "file": preview.file}
     values |= {name: value for name, value in list(preview.metadata.items())[:_VALUES] if name != _PAGES_IN}
     items = "".join(f"<dt>{safe(_value(name))}</dt><dd><bdi>{safe(_value(value))}</bdi></dd>" for name, value in values.items())
     why = f'<p class="why">{safe(preview.left_out)}</p>' if preview.left_out else ""

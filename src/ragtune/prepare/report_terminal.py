@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from ragtune.page import visible
 from ragtune.prepare.preview import Preview, stretches
-from ragtune.prepare.report import FORMATS, Cause, Histogram, IngestReport, Share
+from ragtune.prepare.report import FORMATS, Cause, Histogram, IngestReport, Share, without_name
+from ragtune.types import Reason
 
 _ROWS = 10
 _CAUSES, _ITEMS = 12, 3
@@ -79,7 +81,7 @@ def _chunks(preview: Preview) -> Iterator[RenderableType]:
     if len(preview.chunks) > _CHUNKS:
         yield Text(f"\n… and {len(preview.chunks) - _CHUNKS:,} more chunks: see the page, or --json", style="dim")
     if not preview.chunks:
-        yield ""
+        yield Text("\n── as it is stored ──", style="dim")
         yield Text(visible(preview.text[:_TEXT]))
 
 
@@ -112,12 +114,17 @@ def _bars(what: str, found: Histogram) -> tuple[Text, Table]:
 
 def _causes(causes: Sequence[Cause]) -> Iterator[RenderableType]:
     for cause in causes[:_CAUSES]:
-        yield Text.assemble((f"  {cause.count:,} ", "yellow"), visible(cause.reason))
-        names = ", ".join(visible(item.source) for item in cause.items[:_ITEMS])
+        yield Padding(Text.assemble((f"{cause.count:,} ", "yellow"), visible(cause.reason)), (0, 0, 0, 2), expand=False)
+        names = ", ".join(visible(f"{item.source}{_own_words(item, cause)}") for item in cause.items[:_ITEMS])
         more = f" and {cause.count - _ITEMS:,} more" if cause.count > _ITEMS else ""
-        yield Text(f"      {names}{more}", style="dim")
+        yield Padding(Text(f"{names}{more}", style="dim"), (0, 0, 0, 6), expand=False)
     if len(causes) > _CAUSES:
         yield Text(f"  … and {len(causes) - _CAUSES} other reasons: see the page, or --json", style="dim")
+
+
+def _own_words(item: Reason, cause: Cause) -> str:
+    """What a reason says beyond its group's words, as which document a duplicate is one of."""
+    return "" if without_name(item.reason, item.source, "it") == cause.reason else f" ({item.reason})"
 
 
 def _rules(report: IngestReport) -> Table:

@@ -268,7 +268,8 @@ def _open(host: str, port: int, limits: Limits, cut: _Cut) -> socket.socket:
     for family, kind, protocol, _, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         number = str(where[0]).partition("%")[0]
         if not limits.private and not is_public(number):
-            raise ReadError(f"{host} is {number}, which is no public address: web.private = true allows it, for an intranet")
+            named = host if host == number else f"{host} is {number}, which"
+            raise ReadError(f"{named} is no public address: web.private = true allows it, for an intranet")
         connected = socket.socket(family, kind, protocol)
         connected.settimeout(limits.timeout_s)
         cut.watch(connected)
