@@ -117,7 +117,7 @@ def index(
 
     Example: ragtune index --explain
     """
-    opened = open_project(project, settings, quiet=quiet or as_json)
+    opened = open_project(project, settings, quiet=quiet or as_json, shown=("index",))
     if explain:
         show(opened.explain_index(), as_json, "show_index_explanation")
     else:
