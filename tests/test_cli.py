@@ -398,7 +398,7 @@ def test_an_ingest_says_everything_once_with_each_name_once(run, project: Path, 
 def test_a_search_says_why_it_finds_nothing(run, project: Path):
     run("ingest", "--project", project)
     code, _, err = run("search", "mill", "--project", project)
-    assert (code, "there is no index of " in err) == (2, True)
+    assert (code, "there is no index yet: run 'ragtune index'" in err) == (2, True)
     run("index", "--project", project)
     assert run("search", "mill", "--source", "nope/*", "--project", project) == (0, "no document fits 'nope/*'\n", "")
     assert run("search", "mill", "--source", "nope/*", "--json", "--project", project) == (0, "[]\n", "")

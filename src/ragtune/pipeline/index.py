@@ -109,7 +109,7 @@ def check_index(workspace: Workspace, settings: Settings, corpus: Corpus) -> Non
     """
     embedder = build.embedder(workspace, settings, asks=False)
     if corpus.lacks_vectors(embedder.fingerprint):
-        raise _lacking(corpus, embedder)
+        raise _lacking(workspace, corpus, embedder)
 
 
 def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embedder: Embedder) -> VectorStore:
@@ -123,13 +123,13 @@ def current_store(workspace: Workspace, settings: Settings, corpus: Corpus, embe
     if store is not None:
         return store
     if corpus.lacks_vectors(embedder.fingerprint):
-        raise _lacking(corpus, embedder)
+        raise _lacking(workspace, corpus, embedder)
     return flat(source)
 
 
-def _lacking(corpus: Corpus, embedder: Embedder) -> CorpusError:
-    if corpus.dimension(embedder.fingerprint) is None:
-        return CorpusError(f"there is no index of {embedder.name} yet: run 'ragtune index'")
+def _lacking(workspace: Workspace, corpus: Corpus, embedder: Embedder) -> CorpusError:
+    if corpus.dimension(embedder.fingerprint) is None and read_manifest(workspace.index) is None:
+        return CorpusError("there is no index yet: run 'ragtune index'")
     return CorpusError("the index is older than the corpus: run 'ragtune index'")
 
 
