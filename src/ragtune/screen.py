@@ -561,7 +561,7 @@ def show_answer(pieces: Iterator[str | Answer]) -> None:
     written = ""
     answer: Answer | None = None
     if out.is_terminal:
-        with Live(console=out, transient=True, refresh_per_second=12) as live:
+        with Live(Text("looking for passages …", style="dim"), console=out, transient=True, refresh_per_second=12) as live:
             for piece in pieces:
                 if isinstance(piece, Answer):
                     answer = piece
