@@ -8,11 +8,11 @@ from typing import Any
 import faiss
 import numpy as np
 
-from ragtune.index.files import FILE, in_memory, read_index, write_index
+from ragtune.index.files import FILE, MappedIndex, read_index
 from ragtune.protocols import Float32, Int64
 
 
-class FaissStore:
+class FaissStore(MappedIndex):
     """An ``IndexFlatIP`` with ids: exact, and fast to some hundred thousand vectors.
 
     Args:
@@ -21,17 +21,6 @@ class FaissStore:
 
     def __init__(self, dimension: int) -> None:
         self._index: Any = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
-        self._mapped = False
-
-    def __len__(self) -> int:
-        """How many vectors it holds."""
-        return int(self._index.ntotal)
-
-    def add(self, ids_n: Int64, vectors_nd: Float32) -> None:
-        """Add vectors under new ids."""
-        if len(ids_n):
-            self._change()
-            self._index.add_with_ids(np.ascontiguousarray(vectors_nd, np.float32), np.ascontiguousarray(ids_n, np.int64))
 
     def remove(self, ids_n: Int64) -> None:
         """Remove ids; unknown ones are passed over."""
@@ -49,10 +38,6 @@ class FaissStore:
         scores_qk[ids_qk < 0] = -np.inf
         return scores_qk, ids_qk
 
-    def save(self, folder: Path) -> None:
-        """Write the index atomically, in FAISS's own format."""
-        write_index(self._index, folder)
-
     @classmethod
     def load(cls, folder: Path, *, mapped: bool = True) -> FaissStore:
         """Read what :meth:`save` wrote; mapped, it is copied into memory when it is first changed.
@@ -64,10 +49,6 @@ class FaissStore:
         store = cls(index.d)
         store._index, store._mapped = index, mapped
         return store
-
-    def _change(self) -> None:
-        if self._mapped:
-            self._index, self._mapped = in_memory(self._index), False
 
 
 __all__ = ["FILE", "FaissStore"]

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import faiss
+import numpy as np
 
 from ragtune.errors import CorpusError
+from ragtune.protocols import Float32, Int64
 from ragtune.workspace import replacing
 
 FILE = "vectors.faiss"
@@ -61,6 +63,31 @@ def in_memory(index: Any) -> Any:
     return faiss.deserialize_index(faiss.serialize_index(index))
 
 
+class MappedIndex:
+    """What stores over a FAISS index share; a mapped one is copied into memory when it is first changed."""
+
+    _index: Any
+    _mapped = False
+
+    def __len__(self) -> int:
+        """How many vectors it holds."""
+        return int(self._index.ntotal)
+
+    def add(self, ids_n: Int64, vectors_nd: Float32) -> None:
+        """Add vectors under new ids."""
+        if len(ids_n):
+            self._change()
+            self._index.add_with_ids(np.ascontiguousarray(vectors_nd, np.float32), np.ascontiguousarray(ids_n, np.int64))
+
+    def save(self, folder: Path) -> None:
+        """Write the index atomically, in FAISS's own format."""
+        write_index(self._index, folder)
+
+    def _change(self) -> None:
+        if self._mapped:
+            self._index, self._mapped = in_memory(self._index), False
+
+
 def _digest(path: Path, size: int) -> bytes:
     """SHA-256 of a file's first bytes."""
     found = hashlib.sha256()
@@ -72,4 +99,4 @@ def _digest(path: Path, size: int) -> bytes:
     return found.digest()
 
 
-__all__ = ["FILE", "in_memory", "read_index", "write_index"]
+__all__ = ["FILE", "MappedIndex", "in_memory", "read_index", "write_index"]

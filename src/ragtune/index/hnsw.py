@@ -12,7 +12,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from ragtune.index.files import in_memory, read_index, write_index
+from ragtune.index.files import MappedIndex, in_memory, read_index
 from ragtune.protocols import Float32, Int64
 
 NEIGHBOURS = 16
@@ -22,7 +22,7 @@ _EXACT_SHARE = 0.1
 """A search that would visit this share of the graph compares with every vector instead, which is as fast and exact."""
 
 
-class HnswStore:
+class HnswStore(MappedIndex):
     """An ``IndexHNSWFlat`` of inner products with ids.
 
     Args:
@@ -51,10 +51,8 @@ class HnswStore:
 
     def add(self, ids_n: Int64, vectors_nd: Float32) -> None:
         """Add vectors under new ids."""
-        if len(ids_n):
-            self._change()
-            self._index.add_with_ids(np.ascontiguousarray(vectors_nd, np.float32), np.ascontiguousarray(ids_n, np.int64))
-            self._use(self._index, mapped=False)
+        super().add(ids_n, vectors_nd)
+        self._use(self._index, mapped=self._mapped)
 
     def remove(self, ids_n: Int64) -> None:
         """Remove ids; unknown ones are passed over."""
@@ -86,10 +84,6 @@ class HnswStore:
         ids_qk = np.where(places_qk < 0, -1, self._ids_n[places_qk]) if len(self._ids_n) else places_qk
         scores_qk[ids_qk < 0] = -np.inf
         return scores_qk, ids_qk
-
-    def save(self, folder: Path) -> None:
-        """Write the index atomically, in FAISS's own format."""
-        write_index(self._index, folder)
 
     @classmethod
     def load(cls, folder: Path, *, visits: int, mapped: bool = True) -> HnswStore:

@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 
 from ragtune.index.choose import pq_parts
-from ragtune.index.files import in_memory, read_index, write_index
+from ragtune.index.files import MappedIndex, read_index
 from ragtune.protocols import Float32, Int64
 
 Codes = Literal["ivf", "ivf-sq8", "ivf-pq"]
@@ -25,7 +25,7 @@ _FILTERED = 2
 """Times as many candidates under a filter: what it leaves may be far from the question, and codes tell less well between far vectors."""
 
 
-class IvfStore:
+class IvfStore(MappedIndex):
     """An ``IndexIVF`` of inner products.
 
     Args:
@@ -36,7 +36,7 @@ class IvfStore:
     """
 
     def __init__(self, index: Any, *, probes: int = 1, depth: int | None = None, exact: Exact | None = None) -> None:
-        self._index, self._mapped = index, False
+        self._index = index
         self._probes, self._depth, self._exact = probes, depth, exact
 
     @classmethod
@@ -69,19 +69,9 @@ class IvfStore:
         """Imbalance of the lists: 1 where all are of one length, n where a search reads n times as many vectors as it would then."""
         return float(self._index.invlists.imbalance_factor())
 
-    def __len__(self) -> int:
-        """How many vectors it holds."""
-        return int(self._index.ntotal)
-
     def set(self, **setting: int) -> None:
         """Choose how much a search reads: ``probes``, and ``depth`` where the lists hold codes."""
         self._probes, self._depth = setting["probes"], setting.get("depth")
-
-    def add(self, ids_n: Int64, vectors_nd: Float32) -> None:
-        """Add vectors under new ids."""
-        if len(ids_n):
-            self._change()
-            self._index.add_with_ids(np.ascontiguousarray(vectors_nd, np.float32), np.ascontiguousarray(ids_n, np.int64))
 
     def remove(self, ids_n: Int64) -> None:
         """Remove ids; unknown ones are passed over."""
@@ -106,10 +96,6 @@ class IvfStore:
             scores_qk, ids_qk = self._rerank(queries_qd, ids_qk, k)
         scores_qk[ids_qk < 0] = -np.inf
         return scores_qk, ids_qk
-
-    def save(self, folder: Path) -> None:
-        """Write the index atomically, in FAISS's own format."""
-        write_index(self._index, folder)
 
     @classmethod
     def load(cls, folder: Path, *, probes: int, depth: int | None = None, exact: Exact | None = None, mapped: bool = True) -> IvfStore:
@@ -144,10 +130,6 @@ class IvfStore:
             scores_qk[query, : len(order)] = scores_n[order]
             ids_qk[query, : len(order)] = ids_n[places][order]
         return scores_qk, ids_qk
-
-    def _change(self) -> None:
-        if self._mapped:
-            self._index, self._mapped = in_memory(self._index), False
 
 
 def remembering(exact: Exact) -> Exact:
