@@ -128,11 +128,8 @@ def ingest(
             which = "1 unchanged file is" if settings_changed == 1 else f"{settings_changed} unchanged files are"
             progress.note(f"{which} read again, because readers, rules of cleaning or chunk settings changed")
         corpus.remove_files(vanished)
-        retagged = corpus.give(
-            {source: given_metadata(source, file, settings.prepare.metadata) for source, file in corpus.sources()}
-            if settings.prepare.metadata
-            else {}
-        )
+        rules = settings.prepare.metadata
+        retagged = corpus.give({source: given_metadata(source, file, rules) for source, file in corpus.sources()} if rules else {})
         reasons = _read(workspace, corpus, settings, changed, hashes, keys, known, purged, progress)
         dedupe(workspace, corpus, settings)
         stats = corpus.stats()
@@ -151,7 +148,7 @@ def ingest(
             retagged=retagged,
         )
         _keep_outcome(corpus, result)
-        unused = unused_rules(corpus.sources(), settings.prepare.metadata)
+        unused = unused_rules(corpus.sources(), rules) if rules else []
     _write_counts(workspace, settings, result)
     progress.finish("ingest", result.counts)
     if retagged:
