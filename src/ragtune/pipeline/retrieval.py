@@ -114,8 +114,9 @@ def evaluate_retrieval(
 def _ask(workspace: Workspace, settings: Settings, examples: Sequence[Example], progress: Progress) -> tuple[list[Retrieved], list[str]]:
     """Each question with what is found, and the ids of those whose evidence has moved or gone."""
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        stale = [example.id for example in examples if not stands(corpus, example)]
-    current = [example for example in examples if example.id not in set(stale)]
+        current = [example for example in examples if stands(corpus, example)]
+    standing = {example.id for example in current}
+    stale = [example.id for example in examples if example.id not in standing]
     progress.start("evaluate")
     with open_cross_fitted(workspace, settings, [(e.question, e.group, e.split) for e in current], progress) as retriever:
         rankings = retriever.retrieve([example.question for example in current], MOST) if current else []
