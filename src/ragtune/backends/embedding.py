@@ -39,9 +39,7 @@ def embedder(workspace: Workspace, settings: Settings, *, asks: bool = True) -> 
     provider, model = split_name(settings.embed.model)
     if provider.protocol == "local":
         tuned = adopted(workspace, settings)
-        return local_embedder(
-            str(tuned.embedder) if tuned and tuned.embedder else model, settings.embed.batch_size, settings.embed.dimensions
-        )
+        return local_embedder(settings.embed, tuned.embedder if tuned and tuned.embedder else model)
     return _hosted_embedder(workspace, settings, provider, model, asks=asks)
 
 

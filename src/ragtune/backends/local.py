@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragtune.config import Settings
+from ragtune.config import EmbedSettings, Settings
 from ragtune.errors import MissingExtraError
 from ragtune.hosted.providers import is_hosted
 from ragtune.models.fingerprint import fingerprint, hub_revision
@@ -51,10 +51,10 @@ def _embedder(model: str, batch_size: int, dimensions: int | None) -> Embedder:
         return LocalEmbedder(found, load, dimensions)
 
 
-def local_embedder(model: str, batch_size: int, dimensions: int | None) -> Embedder:
-    """The embedder of a local model; loaded once a process, when something is first embedded."""
+def local_embedder(embed: EmbedSettings, model: str | Path | None = None) -> Embedder:
+    """The embedder of a local model, the settings' or another; loaded once a process, when something is first embedded."""
     with loading:
-        return _embedder(model, batch_size, dimensions)
+        return _embedder(str(model or embed.model), embed.batch_size, embed.dimensions)
 
 
 @lru_cache(maxsize=1)

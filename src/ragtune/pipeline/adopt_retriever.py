@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 from ragtune import build
 from ragtune.backends.adopted import EMBEDDER, RERANKER
@@ -29,7 +30,7 @@ def undo_retriever(workspace: Workspace, settings: Settings, progress: Progress)
     with contextlib.suppress(ProjectError):
         record = build.read_adoption(workspace)
     if not is_hosted(settings.embed.model):  # the tuned one serves until every vector is there
-        _embed(workspace, settings, settings.embed.model, progress)
+        _embed(workspace, settings, None, progress)
     workspace.adopted.unlink()
     build_index(workspace, settings, progress, quiet=True)
     was = (record or {}).get("name", "")
@@ -50,7 +51,7 @@ def adopt(workspace: Workspace, settings: Settings, manifest: Manifest, progress
         return ()
     folder = workspace.artifact("retrievers", manifest.name)
     if EMBEDDER in parts:  # the old one serves until every vector is there
-        _embed(workspace, settings, str(folder / EMBEDDER), progress)
+        _embed(workspace, settings, folder / EMBEDDER, progress)
     write_json(
         workspace.adopted,
         {
@@ -82,6 +83,6 @@ def _forget_vectors(workspace: Workspace) -> None:
             corpus.drop_vectors(fingerprint)
 
 
-def _embed(workspace: Workspace, settings: Settings, model: str, progress: Progress) -> None:
+def _embed(workspace: Workspace, settings: Settings, model: Path | None, progress: Progress) -> None:
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
-        embed_missing(corpus, build.local_embedder(model, settings.embed.batch_size, settings.embed.dimensions), progress)
+        embed_missing(corpus, build.local_embedder(settings.embed, model), progress)

@@ -127,7 +127,7 @@ def _fold(workspace: Workspace, settings: Settings, corpus: Corpus, tuned: Adopt
     if tuned.embedder is None:
         embedder = build.embedder(workspace, settings)
     else:
-        embedder = build.local_embedder(str(tuned.embedder), settings.embed.batch_size, settings.embed.dimensions)
+        embedder = build.local_embedder(settings.embed, tuned.embedder)
         embed_missing(corpus, embedder, progress)
     return Fold(tuned, embedder, current_store(workspace, settings, corpus, embedder))
 

@@ -141,7 +141,7 @@ def _key(
         "questions": stage_key("asked", 1, len(train), asked),
         "held_out": stage_key("held out", 1, None, sorted([gold.document, gold.start, gold.end] for gold in held_out)),
         "corpus": corpus_hash(corpus),
-        "base": build.local_embedder(settings.embed.model, settings.embed.batch_size, settings.embed.dimensions).fingerprint,
+        "base": build.local_embedder(settings.embed).fingerprint,
     }
     return stage_key(STAGE, VERSION, read, inputs), read, inputs
 
@@ -185,16 +185,14 @@ class _Work:
         """Hybrid search alone, untuned or tuned, with the cross-encoder or without."""
         plain = self.settings.retrieve.model_copy(update={"reranker": None, "rewrite": None, "mmr": None, "expand": "none"})
         settings = self.settings.model_copy(update={"retrieve": plain})
-        embed = settings.embed
-        embedder = self._embedder(fold) if tuned else build.local_embedder(embed.model, embed.batch_size, embed.dimensions)
+        embedder = self._embedder(fold) if tuned else build.local_embedder(settings.embed)
         embed_missing(self.corpus, embedder, self.progress)
         store = current_store(self.workspace, settings, self.corpus, embedder)
         reranking = build.Reranking(str(self._of(fold) / RERANKER), settings.retriever.rerank_weight) if reranked else None
         return ServingRetriever(self.workspace, settings, self.corpus, embedder, store, reranking=reranking)
 
     def _embedder(self, fold: int | None) -> Embedder:
-        embed = self.settings.embed
-        return build.local_embedder(str(self._of(fold) / EMBEDDER), embed.batch_size, embed.dimensions)
+        return build.local_embedder(self.settings.embed, self._of(fold) / EMBEDDER)
 
     def _of(self, fold: int | None) -> Path:
         return self.folder if fold is None else self.folder / FOLDS / str(fold)
@@ -267,7 +265,7 @@ class _Work:
     def _forecast(self, lists: Mapping[int | None, Sequence[RankingList]]) -> None:
         """Say about how long it will take, from how fast the embedder reads here."""
         own = self.settings.retriever
-        embedder = build.local_embedder(self.settings.embed.model, self.settings.embed.batch_size, self.settings.embed.dimensions)
+        embedder = build.local_embedder(self.settings.embed)
         texts = [text for each in (lists[None] or ())[:8] for text in each.texts]
         embedder.embed_documents(texts[:4])
         began = time.monotonic()
