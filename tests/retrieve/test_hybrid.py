@@ -11,10 +11,10 @@ import pytest
 
 from ragtune.corpus import Corpus
 from ragtune.index.exact import ExactStore
+from ragtune.passages import to_passage
 from ragtune.protocols import Float32, Retriever
 from ragtune.quotes import check_quote
 from ragtune.retrieve.hybrid import HybridRetriever
-from ragtune.retrieve.passages import to_passage
 from ragtune.types import Chunk, Document, Span
 
 TEXTS = [

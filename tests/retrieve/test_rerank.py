@@ -10,9 +10,9 @@ import pytest
 
 from ragtune.corpus import Corpus
 from ragtune.errors import ModelError, UnreachableError
+from ragtune.passages import to_passage
 from ragtune.quotes import check_quote
 from ragtune.retrieve.expand import SECTION_CHUNKS, ExpandingRetriever, Expansion
-from ragtune.retrieve.passages import to_passage
 from ragtune.retrieve.rerank import DiverseRetriever, RerankingRetriever, mmr_order
 from ragtune.retrieve.rewrite import MultiQueryRetriever
 from ragtune.types import Chunk, Document, Hit

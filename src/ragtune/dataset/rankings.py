@@ -14,7 +14,8 @@ from ragtune.corpus import embedding_text
 from ragtune.dataset.draws import draw
 from ragtune.dataset.matching import holds_answer, normalise
 from ragtune.dataset.oracles import find_oracles
-from ragtune.types import Chunk, Evidence, Example, Hit, Passage, RankingList, Span
+from ragtune.passages import to_passage
+from ragtune.types import Chunk, Evidence, Example, Hit, RankingList
 
 FEWEST = 2
 """Negatives below which a question teaches nothing about ranking."""
@@ -124,14 +125,9 @@ def _positive(example: Example, hits: Sequence[Hit], chunks: Mapping[str, Sequen
     found: dict[str, Chunk] = {}
     for gold in example.evidence:
         own = {chunk.id: chunk for chunk in chunks.get(gold.document, ())}
-        passages = [_passage(chunk) for chunk in own.values()]
+        passages = [to_passage(chunk) for chunk in own.values()]
         found |= {passage.id: own[passage.id] for passage in find_oracles(gold, passages, rank)}
     return min(found.values(), key=lambda chunk: rank.get(chunk.id, len(rank) + 1), default=None)
-
-
-def _passage(chunk: Chunk) -> Passage:
-    spans = (Span(chunk.document, chunk.start, chunk.end),)
-    return Passage(chunk.id, chunk.document, chunk.title, chunk.prefix, chunk.text, spans, (chunk.id,))
 
 
 def _touches(chunk: Chunk, gold: Evidence) -> bool:

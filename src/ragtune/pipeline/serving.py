@@ -12,10 +12,10 @@ from typing import Any
 from ragtune import build
 from ragtune.config import Settings
 from ragtune.corpus import Corpus
+from ragtune.passages import to_passage
 from ragtune.protocols import ChatModel, Embedder, Float32, Retriever, VectorStore
 from ragtune.retrieve.expand import ExpandingRetriever, Expansion
 from ragtune.retrieve.hybrid import HybridRetriever
-from ragtune.retrieve.passages import to_passage
 from ragtune.retrieve.rerank import DiverseRetriever, RerankingRetriever
 from ragtune.retrieve.rewrite import MultiQueryRetriever
 from ragtune.types import Chunk, Hit, Message, Passage, Where

@@ -29,6 +29,7 @@ from ragtune.dataset.synthesise import TEACHER_PROMPTS, teacher_messages
 from ragtune.errors import ConfigError, SpendingCapError
 from ragtune.evaluate.answers import f1
 from ragtune.hosted.providers import is_hosted, split_name
+from ragtune.passages import to_passage
 from ragtune.pipeline.consent import Bill, Confirm, agree, warn_of
 from ragtune.pipeline.dataset import corpus_hash, question_files, synthesised_file
 from ragtune.pipeline.index import build_index, check_index, index_bill, open_retriever
@@ -38,7 +39,6 @@ from ragtune.pipeline.teacher import Teacher
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION
 from ragtune.protocols import ChatModel, Embedder, Float32
-from ragtune.retrieve.passages import to_passage
 from ragtune.types import Chunk, Message, Price, Usage
 from ragtune.workspace import Workspace, now, stage_key, write_bytes, write_json
 

@@ -17,10 +17,10 @@ from ragtune.dataset.sampling import Kind, Task, worth_asking
 from ragtune.dataset.synthesise import Draft, write_question
 from ragtune.errors import ContextOverflowError, RefusalError, StructureError
 from ragtune.evaluate.answers import f1
+from ragtune.passages import to_passage
 from ragtune.pipeline.synthesis_rows import Row
 from ragtune.prompts import ParsedAnswer, build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
-from ragtune.retrieve.passages import to_passage
 from ragtune.types import Chunk, Evidence, Message, Passage, Reply, Usage
 
 T = TypeVar("T", bound=BaseModel)

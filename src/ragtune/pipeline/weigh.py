@@ -13,6 +13,7 @@ from ragtune.dataset.store import read_dataset
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.intervals import paired_difference
 from ragtune.evaluate.retrieval import retrieval_metrics
+from ragtune.passages import to_passage
 from ragtune.pipeline.crossfit import folds_of
 from ragtune.pipeline.index import current_store
 from ragtune.pipeline.records import WeightResult, WeightRow
@@ -20,7 +21,6 @@ from ragtune.pipeline.retrieval import stands
 from ragtune.progress import Progress
 from ragtune.retrieve.fuse import FUSIONS, Scores, ordered
 from ragtune.retrieve.hybrid import HybridRetriever
-from ragtune.retrieve.passages import to_passage
 from ragtune.types import Example
 from ragtune.workspace import Workspace
 

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Literal
 
 from ragtune.corpus import Corpus
+from ragtune.passages import to_passage
 from ragtune.protocols import Retriever
-from ragtune.retrieve.passages import to_passage
 from ragtune.types import Chunk, Hit, Passage, Span
 
 SECTION_CHUNKS = 5
