@@ -81,8 +81,8 @@ def test_the_first_run_reads_and_embeds_everything(project, sources):
 def test_what_is_unchanged_is_neither_read_nor_chunked_nor_embedded(ingested, monkeypatch):
     before = corpus_state(ingested)
     monkeypatch.setattr("ragtune.pipeline.ingest.read_sources", forbidden)
-    monkeypatch.setattr("ragtune.pipeline.ingest.chunk_document", forbidden)
-    monkeypatch.setattr("ragtune.pipeline.ingest.duplicates_among", forbidden)
+    monkeypatch.setattr("ragtune.pipeline.dedupe.chunk_document", forbidden)
+    monkeypatch.setattr("ragtune.pipeline.dedupe.duplicates_among", forbidden)
     monkeypatch.setattr("ragtune.embed.sentence_transformers.SentenceTransformersEmbedder.embed_documents", forbidden)
     monkeypatch.setattr("ragtune.index.faiss.FaissStore.save", forbidden)
     again = Project(ingested).ingest()

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ragtune import build
 from ragtune.config import Settings, is_address
-from ragtune.corpus import Corpus, FileState, TextEntry
+from ragtune.corpus import Corpus, FileState
 from ragtune.errors import ConfigError, MissingExtraError, ProjectError, ReadError
 from ragtune.pipeline.dataset import question_files
+from ragtune.pipeline.dedupe import cut_document, dedupe
 from ragtune.pipeline.purged import Purged, read_purged
 from ragtune.pipeline.records import IngestResult
 from ragtune.prepare import (
@@ -24,24 +25,18 @@ from ragtune.prepare import (
     ReadResult,
     Rule,
     Source,
-    Text,
     Unreadable,
     can_tell_languages,
-    chunk_document,
-    duplicates_among,
     filter_sources,
     find_sources,
     given_metadata,
     holds_records,
     read_sources,
     reader_version,
-    refuses_language,
-    sketch,
-    sketch_version,
     unused_rules,
 )
 from ragtune.progress import Progress, counted
-from ragtune.types import Chunk, Document, Reason
+from ragtune.types import Reason
 from ragtune.workspace import Workspace, hash_file, now, stage_key, write_json
 
 if TYPE_CHECKING:
@@ -52,13 +47,9 @@ FLUSH_S = 0.5
 """How much reading a crash may lose; a disk is waited for as often."""
 _FLUSH_FILES = 256
 _SOURCES = "sources"
-_DEDUPED = "deduped"
-_DEDUPE = 2  # rises where the same documents would be compared otherwise
 OUTCOME = "outcome"
 """Note in the corpus: what the last ingest left out, and could not even open."""
 _MOST_LISTED = 20
-_SKETCHED = "sketched"
-_SKETCHES = 500  # texts sketched in one transaction
 
 
 def ingest(
@@ -289,7 +280,7 @@ def _read(
             for result in some:
                 name = result.source.name
                 documents = [document for document in result.documents or () if document.source not in purged.sources]
-                cut = [(document, _chunks(workspace, document, settings)) for document in documents]
+                cut = [(document, cut_document(workspace, document, settings)) for document in documents]
                 skipped = (result.reason or "nothing was read") if result.documents is None else _listed(result.skipped)
                 given = {each.source: given_metadata(each.source, name, settings.prepare.metadata) for each in documents}
                 corpus.put_file(name, hashes[name], keys[name], cut, skipped, result.repairs, given)
@@ -310,67 +301,6 @@ def _batches(results: Iterable[ReadResult]) -> Iterator[list[ReadResult]]:
             some, since = [], time.monotonic()
     if some:
         yield some
-
-
-def dedupe(workspace: Workspace, corpus: Corpus, settings: Settings) -> None:
-    """Leave duplicates and other languages out of the index, and take in again what no longer is one.
-
-    All documents are compared, not only new ones, so the result does not depend on the order in which they came.
-    """
-    prepare = settings.prepare
-    state = f"{_DEDUPE} {corpus.revision} {prepare.near_duplicates} {_language_rules(settings)}"
-    if corpus.meta(_DEDUPED) == state:
-        return
-    entries = corpus.texts()
-    told = corpus.languages() if prepare.languages else {}
-    foreign = {source: reason for source, language in told.items() if (reason := refuses_language(language, prepare.languages))}
-    known = {entry.source: entry for entry in entries if entry.source not in foreign}
-    sketches = _sketches(corpus, known) if prepare.near_duplicates < 1 else {}
-    texts = [
-        Text(
-            each.source,
-            each.media_type,
-            each.hash,
-            sketches.get(each.source, b""),
-            access=each.access,
-            inside=each.source.startswith(f"{each.file}/"),
-        )
-        for each in known.values()
-    ]
-    found = duplicates_among(texts, lambda source: corpus.document(source).text, prepare.near_duplicates)
-    out: dict[str, tuple[str, str | None]] = {each.source: (each.reason, each.kept) for each in found}
-    out |= {source: (reason, None) for source, reason in foreign.items()}
-    marked = {each.source: (each.reason, each.kept) for each in entries if each.reason is not None}
-    with corpus.batch():
-        for source in sorted(out.keys() | marked.keys()):
-            reason, kept = out.get(source, (None, None))
-            if reason is None:
-                corpus.set_duplicate(source, None, _chunks(workspace, corpus.document(source), settings))
-            elif (reason, kept) != marked.get(source):
-                corpus.set_duplicate(source, reason, [], kept)
-        corpus.set_meta(_DEDUPED, state)
-
-
-def _language_rules(settings: Settings) -> str:
-    """All of the settings that decides which languages are left out."""
-    prepare = settings.prepare
-    stated = {pattern: each["language"] for pattern, each in prepare.metadata.items() if "language" in each}
-    return json.dumps([prepare.languages, stated if prepare.languages else {}])
-
-
-def _sketches(corpus: Corpus, known: Mapping[str, TextEntry]) -> dict[str, bytes]:
-    """A sketch of every text, made where the corpus has none yet."""
-    version = sketch_version()
-    made_now = corpus.meta(_SKETCHED) != version
-    sketches = {} if made_now else {each.source: each.sketch for each in known.values() if each.sketch is not None}
-    missing = [source for source in known if source not in sketches]
-    for start in range(0, len(missing), _SKETCHES):
-        fresh = {source: sketch(corpus.document(source).text) for source in missing[start : start + _SKETCHES]}
-        corpus.put_sketches(fresh)
-        sketches |= fresh
-    if made_now:
-        corpus.set_meta(_SKETCHED, version)
-    return sketches
 
 
 def _filters(settings: Settings) -> Filters:
@@ -399,11 +329,6 @@ def _keep_outcome(corpus: Corpus, result: IngestResult) -> None:
     outcome = json.dumps({"left_out": [[each.source, each.reason] for each in result.left_out], "skipped": unopened}, ensure_ascii=False)
     if corpus.meta(OUTCOME) != outcome:
         corpus.set_meta(OUTCOME, outcome)
-
-
-def _chunks(workspace: Workspace, document: Document, settings: Settings) -> list[Chunk]:
-    count = build.token_counter(workspace, settings)
-    return chunk_document(document, count, settings.prepare.chunk_size, settings.prepare.chunk_overlap)
 
 
 def fields_of(settings: Settings) -> Fields:

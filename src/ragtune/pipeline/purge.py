@@ -21,8 +21,8 @@ from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.copies import Copies, is_about
 from ragtune.pipeline.dataset import question_files
+from ragtune.pipeline.dedupe import dedupe
 from ragtune.pipeline.index import build_index
-from ragtune.pipeline.ingest import dedupe
 from ragtune.pipeline.purged import Entry, read_purged, write_purged
 from ragtune.pipeline.records import Held, PurgeResult
 from ragtune.pipeline.stores import forget
