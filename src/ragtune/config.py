@@ -282,6 +282,8 @@ class TrainSettings(Section):
     """Times that each training question is answered."""
     answers_per_step: int = Field(4, ge=1)
     """Answers whose mean loss makes one update."""
+    rehearsal: float = Field(1.0, ge=0)
+    """Weight of staying near the base model on text that it wrote itself, against forgetting what it knew; 0 leaves it out."""
     shared_contexts: bool = True
     """Train questions with overlapping contexts in one sequence."""
     seed: int = 0

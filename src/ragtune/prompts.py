@@ -186,6 +186,13 @@ def end_of_turn(tokenizer: Tokenizer) -> str:
     return tail or tokenizer.eos_token or ""
 
 
+def chat_opening(tokenizer: Tokenizer) -> str:
+    """What the chat template writes before a user's first words."""
+    probe = "ragtune probe"
+    rendered = _render(tokenizer, [Message("user", probe)])
+    return rendered[: rendered.find(probe)]
+
+
 def _user(question: str, passages: Sequence[Passage] | None) -> str:
     """The question is one line, whatever was asked, and so is each highlight: the last line that starts with the mark is the seam."""
     context = "" if passages is None else format_passages(passages) if passages else "(no passages)\n"

@@ -298,6 +298,7 @@ class Generation:
         finished: it stopped by itself, not at the token limit.
         abstain_logodds: log-odds that the answer starts as an abstention, in nats; ``None`` where the engine does not give it.
         cost: US dollars of a hosted model's answer; ``None`` where no price is known.
+        logprob: log-probability of what was written, its end included, in nats; ``None`` where the engine does not give it.
     """
 
     text: str
@@ -307,6 +308,7 @@ class Generation:
     finished: bool
     abstain_logodds: float | None = None
     cost: float | None = None
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from ragtune.protocols import Engine
 from ragtune.sqlite import BUSY_SECONDS, use_wal
 from ragtune.types import Generation, Message, Passage
 
-_VERSION = 1
+_VERSION = 2
 
 
 class CachedEngine:

@@ -192,6 +192,7 @@ class HuggingFaceEngine:
                 seconds=seconds,
                 finished=finished[row],
                 abstain_logodds=decoding.probe_logodds[row],
+                logprob=decoding.logprobs[row],
             )
             for row, prompt in enumerate(batch)
         ]

@@ -27,6 +27,7 @@ from ragtune.train.checkpoint import Progress, load_checkpoint, named_parameters
 from ragtune.train.lora import LoRALinear, add_lora, save_adapter
 from ragtune.train.loss import batch_loss
 from ragtune.train.metrics import Metrics
+from ragtune.train.rehearsal import EVERY, TOKENS, divergence, rehearsal_texts, text_sequence
 from ragtune.types import ContextGroup, TrainResult
 
 EpochGroups: TypeAlias = Callable[[int], Sequence[ContextGroup]]
@@ -58,6 +59,7 @@ class TorchTrainer:
         device: of torch; ``None`` takes a GPU where there is one.
         tokens_per_batch: tokens in one pass; ``None`` takes 2,048 on a CPU and 16,384 elsewhere.
         validations: how often the validation loss is measured, the end included.
+        rehearsal: weight of staying near the base on text of its own (:mod:`ragtune.train.rehearsal`); 0 leaves it out.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class TorchTrainer:
         device: str | None = None,
         tokens_per_batch: int | None = None,
         validations: int = 3,
+        rehearsal: float = 0.0,
     ) -> None:
         self._base = str(model)
         self._rank, self._alpha, self._dropout, self._seed = rank, alpha, dropout, seed
@@ -88,6 +91,7 @@ class TorchTrainer:
         self._dtype: torch.dtype = best_dtype(self._device) if dtype == "auto" else getattr(torch, dtype)
         self._tokens_per_batch = tokens_per_batch or (2048 if self._device.type == "cpu" else 16384)
         self._validations = validations
+        self._rehearsal = rehearsal
 
     def train(self, epoch_groups: EpochGroups, validation: Sequence[ContextGroup], output: Path, on_step: OnStep) -> TrainResult:
         """Train to the end of the budget, going on from a checkpoint in ``output``.
@@ -111,6 +115,8 @@ class TorchTrainer:
             for group in step:
                 loaded.encode.check(group)
         output.mkdir(parents=True, exist_ok=True)
+        if self._rehearsal:
+            loaded.texts = rehearsal_texts(loaded.model, loaded.tokenizer, loaded.layers, output, seed=self._seed)
         progress = load_checkpoint(output, loaded.layers, loaded.optimizer, self._settings(len(plan)))
         with contextlib.closing(Metrics(output, progress.step)) as metrics:
             self._loop(loaded, plan, held_out, progress, output, metrics, on_step)
@@ -132,6 +138,9 @@ class TorchTrainer:
         """Train on groups for about so many seconds, and throw the result away: the rate that a run on the like of them will have."""
         loaded = self._load()
         sequences = [loaded.encode(group) for group in groups]
+        if self._rehearsal:  # any text takes as long as those that the base would write, which takes a while
+            ids = (*sequences[0].context, *sequences[0].branches[0].question, *sequences[0].branches[0].completion)[:TOKENS]
+            loaded.texts = [text_sequence(ids[:1], ids[1:])]
         answers, spent = self._time(loaded, sequences, seconds)
         return answers / spent
 
@@ -245,6 +254,11 @@ class TorchTrainer:
                 part.backward()  # type: ignore[no-untyped-call]
                 loss += part.item()
                 tokens += batch.tokens
+            if loaded.texts and step % EVERY == 0:
+                text = loaded.texts[step // EVERY % len(loaded.texts)]
+                for batch in self._batches(loaded, [text]):
+                    strayed = divergence(loaded.model, loaded.layers, batch)
+                    (self._rehearsal * EVERY * strayed).backward()  # type: ignore[no-untyped-call]
         return loss, answers, tokens
 
     def _time(self, loaded: _Loaded, sequences: Sequence[TokenSequence], seconds: float) -> tuple[int, float]:
@@ -253,7 +267,7 @@ class TorchTrainer:
         begun = None
         while True:
             for start in range(0, len(sequences), 4):
-                _, more, _ = self._gradients(loaded, sequences[start : start + 4], 0)
+                _, more, _ = self._gradients(loaded, sequences[start : start + 4], start // 4)
                 now = time.monotonic()
                 if begun is None:
                     begun = now
@@ -273,6 +287,7 @@ class TorchTrainer:
             "warmup": self._warmup,
             "weight_decay": self._weight_decay,
             "max_grad_norm": self._max_grad_norm,
+            "rehearsal": self._rehearsal,
             "steps": steps,
         }
 
@@ -292,7 +307,9 @@ class _Loaded:
 
     def __init__(self, model: Any, tokenizer: Tokenizer, layers: dict[str, LoRALinear], peak: float, weight_decay: float) -> None:
         self.model = model
+        self.tokenizer = tokenizer
         self.layers = layers
+        self.texts: list[TokenSequence] = []
         self.parameters = [parameter for _, parameter in named_parameters(layers)]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, weight_decay=weight_decay, fused=True)
         self.encode = Encoder(tokenizer, int(model.config.get_text_config().max_position_embeddings))
