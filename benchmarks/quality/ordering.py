@@ -100,7 +100,7 @@ class Ordering:
 
 
 def compare(arms: dict[str, list[Prediction]]) -> dict[str, Any]:
-    """F1 of each arm, and each step of the order, paired by question; seeds are averaged within a question, whose articles are resampled."""
+    """F1 of each arm and each step of the order, paired by question; seeds are averaged within one, and groups of documents drawn."""
     scores = {arm: question_f1(own) for arm, own in arms.items()}
     groups = {prediction.id: prediction.group for prediction in arms["raft"]}
     ids = sorted(groups)

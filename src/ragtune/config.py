@@ -301,6 +301,8 @@ class GenerateSettings(Section):
     """Prompts answered at once."""
     constrained_quotes: bool = True
     """In the quotes that open a line before the answer, a local model may only write what stands in a passage that it is shown."""
+    precision: float | None = Field(None, gt=0, le=1)
+    """Answer only where answers as sure as this were right so often on validation; unset: the model alone decides when to abstain."""
 
 
 class EvaluateSettings(Section):

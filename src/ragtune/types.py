@@ -14,7 +14,7 @@ JSON: TypeAlias = Union[bool, int, float, str, "list[JSON]", "dict[str, JSON]", 
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 Stratum = Literal["new_questions", "new_documents"]
-Context = Literal["closed-book", "oracle", "oracle+distractors", "retrieved"]
+Context = Literal["closed-book", "oracle", "oracle+distractors", "retrieved", "distractors"]
 Arm = Literal["base", "base-fewshot", "tuned", "dsf"]
 
 CONTEXTS: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved")
@@ -275,6 +275,8 @@ class Reply:
         seconds: wall time of the call that made it.
         cost: US dollars; ``None`` where no price is known.
         cached: it was answered before and came from the project's own store: nothing was spent.
+        abstain_logodds: as in :class:`Generation`; ``None`` where the model does not tell, and so is ``logprob``.
+        logprob: as in :class:`Generation`.
     """
 
     text: str
@@ -284,6 +286,8 @@ class Reply:
     seconds: float = 0.0
     cost: float | None = None
     cached: bool = False
+    abstain_logodds: float | None = None
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

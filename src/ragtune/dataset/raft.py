@@ -188,17 +188,21 @@ def evaluation_context(example: Example, context: Context, k: int) -> Evaluation
 
     ``retrieved`` is the top k exactly as served. ``oracle+distractors`` is the same with each missed oracle in place of the lowest
     ranked distractor, so both are identical where retrieval found the evidence. Without known evidence the oracle contexts show what
-    they can: ``oracle`` nothing, ``oracle+distractors`` what ``retrieved`` shows.
+    they can: ``oracle`` nothing, ``oracle+distractors`` what ``retrieved`` shows. ``distractors`` is what ``retrieved`` would show were
+    there no passage that could answer: every answer to it but an abstention is wrong.
 
     Args:
         example: of the validation or test split.
-        context: which of the four.
+        context: which of them.
         k: passages shown.
     """
     if context == "closed-book":
         return EvaluationContext(None, False)
     if context == "oracle":
         return EvaluationContext(example.oracles, bool(example.oracles))
+    if context == "distractors":
+        wrong = [each.passage for each in example.candidates if not (each.oracle or each.holds_answer or each.passage in example.oracles)]
+        return EvaluationContext(tuple(wrong[:k]), False)
     top = [each.passage for each in example.candidates[:k]]
     if context == "oracle+distractors":
         missing = [id_ for id_ in example.oracles if id_ not in top]

@@ -10,11 +10,12 @@ from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_gone
 from ragtune.models.hosted import HOSTED
 from ragtune.pipeline.answerers import tuned_chat
+from ragtune.pipeline.confidence import answer_threshold, load_calibration
 from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.threshold import load_threshold
 from ragtune.pipeline.train import find_tuned, has_tuned
 from ragtune.protocols import ChatModel
-from ragtune.rag import Answer, answer_question
+from ragtune.rag import Answer, Gate, answer_question
 from ragtune.types import Where
 from ragtune.workspace import Workspace
 
@@ -46,6 +47,7 @@ def ask(
             to_passage=retriever.to_passage,
             k=k or shown,
             least_score=None if threshold is None else threshold.score,
+            gate=find_gate(workspace, settings, model),
             max_tokens=settings.generate.max_new_tokens,
             constrained_quotes=settings.generate.constrained_quotes,
         )
@@ -65,6 +67,22 @@ def find_chat(workspace: Workspace, settings: Settings, model: str | None) -> tu
         return build.chat_model(workspace, settings, model), settings.retrieve.k
     manifest = find_tuned(workspace, model)
     return tuned_chat(workspace, settings, manifest), int(manifest.settings["k"])
+
+
+def find_gate(workspace: Workspace, settings: Settings, model: str | None) -> Gate | None:
+    """How sure a tuned model's answers must be; nothing for other models, of which nothing was learned.
+
+    Raises:
+        ProjectError: a precision is wanted of a model that was not calibrated.
+    """
+    if model == "base" or (model is None and not has_tuned(workspace)) or (model is not None and _is_named_by_provider(model)):
+        return None
+    manifest = find_tuned(workspace, model)
+    if manifest.settings.get("hosted"):
+        return None
+    calibration = load_calibration(workspace, settings, manifest)
+    threshold = answer_threshold(settings, calibration, manifest.name)
+    return None if calibration is None else Gate(calibration.confidence, None if threshold is None else threshold.logodds)
 
 
 def _check_name(workspace: Workspace, model: str) -> None:
