@@ -266,8 +266,16 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
-    """LoRA tuning."""
+    """Tuning on this machine."""
 
+    method: Literal["lora", "dora", "full"] = "lora"
+    """lora, dora (adapters that train the length of each row too), or full: the whole model, at a rate of 1e-5 to 1e-4."""
+    rslora: bool = False
+    """Multiply updates by alpha / √rank instead of alpha / rank, so that a higher rank does not need a higher alpha."""
+    targets: tuple[str, ...] = ()
+    """Linear layers that get an adapter, by name, as ["q_proj", "v_proj"], or as parts: "attention", "mlp"; empty: all but the output head."""
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    """Keep less for the backward pass and compute it twice: slower, in far less memory; auto: where it would not fit otherwise."""
     rank: int = Field(16, ge=1)
     """Rank r of the adapters."""
     alpha: float = Field(32.0, gt=0)

@@ -147,6 +147,11 @@ class Workspace:
         found = [read_manifest(path.parent) for path in (self.folder / kind).glob("*/manifest.json")]
         return sorted((manifest for manifest in found if manifest), key=lambda manifest: (manifest.created, manifest.name))
 
+    def weights(self, model: str) -> Path:
+        """What was trained of a model: its folder ``adapter/``, or ``model/`` where the whole of it was."""
+        folder = self.artifact("models", model)
+        return folder / ("model" if (folder / "model").is_dir() else "adapter")
+
     def find(self, kind: Kind, name: str | None) -> Manifest:
         """A finished artifact by name, or the newest.
 

@@ -16,14 +16,14 @@ from ragtune.prompts import chat_opening  # noqa: E402
 from ragtune.train import attention  # noqa: E402
 from ragtune.train.batches import pack  # noqa: E402
 from ragtune.train.lora import add_lora, load_adapter  # noqa: E402
-from ragtune.train.rehearsal import TOKENS, divergence, rehearsal_texts  # noqa: E402
+from ragtune.train.rehearsal import TOKENS, rehearsal_texts, straying  # noqa: E402
 from ragtune.train.torch import TorchTrainer  # noqa: E402
 
 
-@pytest.fixture
-def loaded(tiny_chat):
+@pytest.fixture(params=[False, True], ids=["lora", "dora"])
+def loaded(tiny_chat, request):
     model = AutoModelForCausalLM.from_pretrained(tiny_chat, dtype=torch.float32, attn_implementation=attention.NAME).eval()
-    layers = add_lora(model, rank=4, alpha=8.0, dropout=0.0, seed=0)
+    layers = add_lora(model, rank=4, alpha=8.0, dropout=0.0, seed=0, dora=request.param)
     return model, AutoTokenizer.from_pretrained(tiny_chat), layers
 
 
@@ -61,12 +61,11 @@ def test_a_resumed_run_rehearses_the_same_texts(loaded, tmp_path):
 def test_the_divergence_and_its_gradient_are_those_of_the_definition(loaded, tmp_path):
     model, _, layers = loaded
     batch = pack(texts_of(loaded, tmp_path)[:2], fused=False)
-    assert divergence(model, layers, batch).item() == pytest.approx(0.0, abs=1e-6)
+    assert straying(model, layers, batch).item() == pytest.approx(0.0, abs=1e-6)
     stray(layers)
-    scale = next(iter(layers.values())).scale
-    divergence(model, layers, batch).backward()
+    straying(model, layers, batch).backward()
     found = {name: layer.lora_B.grad.clone() for name, layer in layers.items()}
-    assert all(layer.scale == scale for layer in layers.values())
+    assert all(layer.active for layer in layers.values())
 
     def log_probabilities():
         output = model(input_ids=batch.ids_1t, position_ids=batch.positions_1t, use_cache=False, ragtune_blocks=batch.blocks)
@@ -74,28 +73,47 @@ def test_the_divergence_and_its_gradient_are_those_of_the_definition(loaded, tmp
 
     for layer in layers.values():
         layer.lora_A.grad = layer.lora_B.grad = None
-        layer.scale = 0.0
+        layer.active = False
     with torch.no_grad():
         log_p = log_probabilities()
     for layer in layers.values():
-        layer.scale = scale
+        layer.active = True
     expected = torch.nn.functional.kl_div(log_probabilities(), log_p, log_target=True, reduction="batchmean")
-    assert divergence(model, layers, batch).item() == pytest.approx(expected.item(), rel=1e-4)
+    assert straying(model, layers, batch).item() == pytest.approx(expected.item(), rel=1e-4)
     expected.backward()
     for name, layer in layers.items():
         torch.testing.assert_close(found[name], layer.lora_B.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_a_wholly_trained_model_rehearses_by_the_likelihood_of_the_texts(tiny_chat, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(tiny_chat, dtype=torch.float32, attn_implementation=attention.NAME).eval()
+    texts = rehearsal_texts(model, AutoTokenizer.from_pretrained(tiny_chat), {}, tmp_path, seed=0, count=2)
+    batch = pack(texts, fused=False)
+    output = model(input_ids=batch.ids_1t, position_ids=batch.positions_1t, use_cache=False, ragtune_blocks=batch.blocks)
+    expected = torch.nn.functional.cross_entropy(output.logits[0, batch.at_c], batch.targets_c)
+    assert straying(model, {}, batch).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_a_rehearsing_run_strays_less_from_its_base(loaded, tiny_chat, tmp_path):
     model, _, layers = loaded
     batch = pack(texts_of(loaded, tmp_path, seed=9), fused=False)  # not those that are rehearsed
     strayed = []
+    method = "dora" if next(iter(layers.values())).lora_magnitude_vector is not None else "lora"
     for weight in (0.0, 4.0):
         output = tmp_path / f"{weight}"
         trainer = TorchTrainer(
-            tiny_chat, rank=4, alpha=8.0, epochs=3, answers_per_step=4, learning_rate=5e-3, device="cpu", dtype="float32", rehearsal=weight
+            tiny_chat,
+            method=method,
+            rank=4,
+            alpha=8.0,
+            epochs=3,
+            answers_per_step=4,
+            learning_rate=5e-3,
+            device="cpu",
+            dtype="float32",
+            rehearsal=weight,
         )
         trainer.train(epoch_groups, [], output, lambda _: None)
         load_adapter(output / "adapter", layers)
-        strayed.append(divergence(model, layers, batch).item())
+        strayed.append(straying(model, layers, batch).item())
     assert strayed[1] < 0.8 * strayed[0]

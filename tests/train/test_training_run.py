@@ -8,6 +8,7 @@ import multiprocessing
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,11 @@ from made_groups import epoch_groups, group  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from ragtune.dtype import best_dtype  # noqa: E402
+from ragtune.engine.huggingface import HuggingFaceEngine  # noqa: E402
 from ragtune.errors import ModelError, TrainError  # noqa: E402
+from ragtune.prompts import build_messages  # noqa: E402
 from ragtune.train import torch as training  # noqa: E402
-from ragtune.train.batches import split_steps  # noqa: E402
+from ragtune.train.batches import ANSWER_TOKENS, split_steps  # noqa: E402
 from ragtune.train.torch import TorchTrainer, learning_rate  # noqa: E402
 
 # A server that has imported torch once, and forks a child in milliseconds.
@@ -45,7 +48,8 @@ def metrics(output: Path) -> list[dict[str, float]]:
 
 
 def weights(output: Path):
-    return load_file(output / "adapter" / "adapter_model.safetensors")
+    whole = output / "model" / "model.safetensors"
+    return load_file(whole if whole.is_file() else output / "adapter" / "adapter_model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -90,30 +94,48 @@ def test_equal_runs_end_at_equal_weights_and_another_seed_elsewhere(undisturbed,
     assert not any(torch.equal(first[name], other[name]) for name in first)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_run_that_is_killed_ends_at_the_weights_of_one_that_was_not(dropout, tiny_chat, tmp_path, monkeypatch):
+METHODS = {
+    "lora": {},
+    "dropout": {"dropout": 0.2},
+    "dora": {"method": "dora", "dropout": 0.1},
+    "rslora": {"rslora": True, "targets": ("attention",), "dropout": 0.1},
+    "full": {"method": "full", "learning_rate": 1e-3},
+    "checkpointing": {"gradient_checkpointing": True, "dropout": 0.2, "dtype": "bfloat16"},
+}
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_run_that_is_killed_ends_at_the_weights_of_one_that_was_not(kind, tiny_chat, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
-    run(tiny_chat, tmp_path / "whole", dropout=dropout)
+    options = METHODS[kind]
+    run(tiny_chat, tmp_path / "whole", **options)
     killed = tmp_path / "killed"
     # At three places: each child is let do some steps more than the one before, and none tidies up.
     for more in (2, 3, 1):
-        _kill_after(more, tiny_chat, killed, dropout)
+        _kill_after(more, tiny_chat, killed, options)
         with (killed / "metrics.jsonl").open("a") as torn:
             torn.write('{"step": 9')
-    run(tiny_chat, killed, dropout=dropout)
+    run(tiny_chat, killed, **options)
     whole, resumed = weights(tmp_path / "whole"), weights(killed)
+    assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert _files(tmp_path / "whole") == _files(killed)
     wanted, given = metrics(tmp_path / "whole"), metrics(killed)
     assert [line["step"] for line in given] == [line["step"] for line in wanted]
     assert [line["loss"] for line in given] == [line["loss"] for line in wanted]
     assert given[-1]["answers"] == wanted[-1]["answers"]
 
 
-def _kill_after(steps: int, base: Path, output: Path, dropout: float) -> None:
+def _files(output: Path) -> dict[str, bytes]:
+    """What was trained, byte for byte."""
+    return {str(path.relative_to(output)): path.read_bytes() for part in ("adapter", "model") for path in (output / part).glob("*")}
+
+
+def _kill_after(steps: int, base: Path, output: Path, options: dict[str, Any]) -> None:
     """SIGKILL to a training process at some moment after so many of its steps."""
     log = output.with_suffix(".log")
     before = len(log.read_text().splitlines()) if log.exists() else 0
-    child = _CHILDREN.Process(target=_child, args=(base, output, dropout, log))
+    child = _CHILDREN.Process(target=_child, args=(base, output, options, log))
     child.start()
     try:
         while not log.exists() or len(log.read_text().splitlines()) < before + steps:
@@ -123,6 +145,48 @@ def _kill_after(steps: int, base: Path, output: Path, dropout: float) -> None:
         child.kill()
         child.join()
         child.close()
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "full"])
+def test_what_was_trained_is_what_answers(method, tiny_chat, tmp_path):
+    """The engine gives the answers the likelihood that training ended at."""
+    options = {"method": method, "dtype": "float32", "learning_rate": 2e-3}
+    result, _ = run(tiny_chat, tmp_path, **options)
+    folder = tmp_path / ("model" if method == "full" else "adapter")
+    engine = HuggingFaceEngine(tiny_chat, device="cpu", dtype="float32")
+    pairs = [(build_messages(branch.question, each.passages), branch.completion) for each in HELD_OUT for branch in each.branches]
+
+    def loss(adapter: Path | None) -> float:
+        return sum(nll for nll, _ in engine.nll(pairs, adapter=adapter)) / ANSWER_TOKENS / len(pairs)
+
+    before = loss(None)
+    assert loss(folder) == pytest.approx(result.validation_loss, rel=1e-4)
+    assert loss(None) == before != pytest.approx(result.validation_loss, rel=1e-2)
+
+
+def test_a_whole_model_is_a_model_of_its_own(tiny_chat, tmp_path):
+    result, _ = run(tiny_chat, tmp_path, method="full", dtype="float32", learning_rate=1e-3)
+    hardly = trainer(tmp_path / "model", dtype="float32", max_steps=1, learning_rate=1e-12)
+    again = hardly.train(epoch_groups, HELD_OUT, tmp_path / "again", lambda _: None)
+    assert again.validation_loss == pytest.approx(result.validation_loss, rel=1e-4)
+
+
+def test_settings_of_adapters_are_refused_for_a_whole_model(tiny_chat):
+    with pytest.raises(TrainError, match=r"train\.method = full has none: unset them"):
+        trainer(tiny_chat, method="full", targets=("q_proj",))
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.2}, {"method": "dora"}, {"method": "full"}])
+def test_gradients_are_equal_where_layers_are_computed_twice(options, tiny_chat):
+    gradients, losses = [], []
+    for checkpointing in (False, True):
+        made = trainer(tiny_chat, dtype="float32", gradient_checkpointing=checkpointing, **options)
+        loaded = made._load()
+        losses.append(made._gradients(loaded, [loaded.encode(each) for each in epoch_groups(0)], 0))
+        gradients.append([parameter.grad for parameter in loaded.parameters])
+    assert losses[0] == losses[1]
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert any(each.abs().sum() > 0 for each in gradients[0])
 
 
 def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tiny_chat, tmp_path, monkeypatch):
@@ -200,7 +264,7 @@ def _interrupt(base: Path, output: Path) -> None:
         trainer(base).train(epoch_groups, HELD_OUT, output, stop)
 
 
-def _child(base: Path, output: Path, dropout: float, log: Path) -> None:
+def _child(base: Path, output: Path, options: dict[str, Any], log: Path) -> None:
     torch.set_num_threads(1)
     training.CHECKPOINT_EVERY_S = 0.0
 
@@ -208,4 +272,4 @@ def _child(base: Path, output: Path, dropout: float, log: Path) -> None:
         with log.open("a") as file:
             file.write(f"{line['step']}\n")
 
-    trainer(base, dropout=dropout).train(epoch_groups, HELD_OUT, output, note)
+    trainer(base, **options).train(epoch_groups, HELD_OUT, output, note)

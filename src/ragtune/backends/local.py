@@ -90,8 +90,11 @@ def trainer(settings: Settings) -> Trainer:
     train = settings.train
     return TorchTrainer(
         resolve(settings.model.base),
+        method=train.method,
         rank=train.rank,
         alpha=train.alpha,
+        rslora=train.rslora,
+        targets=train.targets,
         dropout=train.dropout,
         learning_rate=train.learning_rate,
         warmup=train.warmup,
@@ -101,6 +104,7 @@ def trainer(settings: Settings) -> Trainer:
         seed=train.seed,
         dtype=settings.model.dtype,
         device=settings.model.device,
+        gradient_checkpointing=train.gradient_checkpointing is True,
         validations=2,
     )
 

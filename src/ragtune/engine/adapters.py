@@ -3,7 +3,7 @@
 A merged model runs at the base's speed, while unmerged low-rank branches cost two more small products in every layer. Merging in bfloat16
 costs no accuracy: the divergence of the next-token distribution from float32's was 0.0009 nats merged and 0.0009 unmerged (SmolLM2-135M,
 rank 16), as much as that of the base itself. The base's weights are never touched: each adapter has its own copy of the layers that it
-changes, so going back to the base is exact.
+changes, so going back to the base is exact. A whole model that was tuned from the base takes an adapter's place with all of its weights.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from typing import Any, TypeAlias
 import torch
 from peft import PeftConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ragtune.errors import ModelError
 
 _KEPT = 2
 """Adapters whose merged weights stay in memory: as many as one evaluation alternates between."""
+
+_ADAPTER, _MODEL = "adapter_model.safetensors", "model.safetensors"
+"""The files of an adapter, and of a whole model."""
 
 _Weights: TypeAlias = dict[str, Tensor]
 
@@ -48,7 +53,7 @@ class Adapters:
         """Make the model that of ``adapter``; ``None`` is the plain base.
 
         Raises:
-            ModelError: the folder is no adapter, or not one of this base.
+            ModelError: the folder is neither an adapter nor a whole model, or not one of this base.
         """
         wanted = None if adapter is None else _key(adapter)
         if wanted == self._active:
@@ -60,7 +65,8 @@ class Adapters:
         if wanted in self._merged:
             self._merged.move_to_end(wanted)
         else:
-            self._merged[wanted] = self._merge(wanted[0])
+            whole = not (wanted[0] / _ADAPTER).is_file()
+            self._merged[wanted] = self._read(wanted[0]) if whole else self._merge(wanted[0])
             if len(self._merged) > _KEPT:
                 self._merged.popitem(last=False)
         self._point_to(self._merged[wanted])
@@ -97,6 +103,19 @@ class Adapters:
             vars(self._model).pop("peft_config", None)
         return weights
 
+    def _read(self, folder: Path) -> _Weights:
+        """The weights of a whole model of the same shape."""
+        own = dict(self._model.named_parameters())
+        try:
+            tensors = load_file(folder / _MODEL)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"model {folder} cannot be read: {error}") from error
+        if own.keys() != tensors.keys() or any(own[name].shape != tensor.shape for name, tensor in tensors.items()):
+            raise ModelError(f"model {folder} was not tuned from this base model: its weights have other names or shapes")
+        for name, parameter in own.items():
+            self._base.setdefault(name, parameter.data)
+        return {name: tensor.to(own[name].device, own[name].dtype) for name, tensor in tensors.items()}
+
 
 def _layers(model: Any) -> list[tuple[str, Any]]:
     return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
@@ -104,7 +123,9 @@ def _layers(model: Any) -> list[tuple[str, Any]]:
 
 def _key(adapter: Path) -> tuple[Path, int]:
     folder = adapter.resolve()
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file() or not (folder / "adapter_config.json").is_file():
-        raise ModelError(f"{folder} holds no adapter_config.json and adapter_model.safetensors: give the folder of a PEFT adapter")
-    return folder, weights.stat().st_mtime_ns
+    for config, name in (("adapter_config.json", _ADAPTER), ("config.json", _MODEL)):
+        if (folder / config).is_file() and (folder / name).is_file():
+            return folder, (folder / name).stat().st_mtime_ns
+    raise ModelError(
+        f"{folder} holds no adapter_config.json and {_ADAPTER}, nor config.json and {_MODEL}: give the folder of a PEFT adapter"
+    )

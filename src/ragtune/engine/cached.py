@@ -121,7 +121,8 @@ class CachedEngine:
             return "base"
         if adapter not in self._adapters:
             digest = hashlib.sha256()
-            for name in ("adapter_config.json", "adapter_model.safetensors"):
+            whole = not (adapter / "adapter_config.json").is_file()
+            for name in ("config.json", "model.safetensors") if whole else ("adapter_config.json", "adapter_model.safetensors"):
                 digest.update((adapter / name).read_bytes())
             self._adapters[adapter] = digest.hexdigest()
         return self._adapters[adapter]

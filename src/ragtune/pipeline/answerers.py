@@ -42,9 +42,7 @@ def tuned_chat(workspace: Workspace, settings: Settings, tuned: Manifest) -> Cha
     if hosted:
         return build.chat_model(workspace, settings, str(hosted))
     base = str(tuned.settings["model"]["base"])
-    return LocalChat(
-        build.engine(build.with_base(settings, base)), f"{base} + {tuned.name}", workspace.artifact("models", tuned.name) / "adapter"
-    )
+    return LocalChat(build.engine(build.with_base(settings, base)), f"{base} + {tuned.name}", workspace.weights(tuned.name))
 
 
 def answerers(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:
@@ -75,7 +73,7 @@ def _local(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manife
     engine = CachedEngine(build.engine(settings), workspace.generations, engine_key(settings))
 
     def over(manifest: Manifest | None) -> Generate:
-        adapter = workspace.artifact("models", manifest.name) / "adapter" if manifest else None
+        adapter = workspace.weights(manifest.name) if manifest else None
 
         def answer(prompts: Prompts, quotable: Quotable) -> Iterator[tuple[int, Generation]]:
             return engine.generate(

@@ -274,7 +274,7 @@ def _forgetting(workspace: Workspace, settings: Settings, models: Mapping[Arm, M
     pairs = [([Message("user", question)], answer) for question, answer in GENERAL]
     engine = build.engine(settings)
     adapters: dict[Arm, Path | None] = {"base": None}
-    adapters |= {arm: workspace.artifact("models", manifest.name) / "adapter" for arm, manifest in models.items()}
+    adapters |= {arm: workspace.weights(manifest.name) for arm, manifest in models.items()}
     return forgetting({arm: engine.nll(pairs, adapter=adapter) for arm, adapter in adapters.items()}, seed=settings.evaluate.seed)
 
 

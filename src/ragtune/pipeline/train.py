@@ -22,6 +22,12 @@ from ragtune.types import Branch, ContextGroup, Example
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_json, write_manifest
 
 VERSION = 1
+_FIRST = {
+    "rank", "alpha", "dropout", "learning_rate", "warmup", "epochs", "answers_per_step", "shared_contexts", "seed", "max_answers",
+}  # fmt: skip
+"""Settings of the first version, which are in every key."""
+_WITHOUT_EFFECT = {"gradient_checkpointing"}
+"""Settings that change no weight."""
 VALIDATION_CONTEXTS = 40
 """Validation contexts whose loss is watched; more cost time and change little."""
 
@@ -125,7 +131,7 @@ def _unfit(manifest: Manifest) -> str | None:
 def model_key(settings: Settings, source: Manifest, folder: Path, without_context: bool) -> tuple[str, dict[str, Any]]:
     """A model's key and the settings that went into it: equal bytes to train on and equal settings make an equal model."""
     read = {
-        "train": settings.train.model_dump(mode="json"),
+        "train": read_settings(settings),
         "model": settings.model.model_dump(mode="json"),
         "without_context": without_context,
         "prompt": PROMPT_VERSION,
@@ -137,6 +143,13 @@ def model_key(settings: Settings, source: Manifest, folder: Path, without_contex
         "base": build.model_fingerprint(settings),
     }
     return stage_key("train", VERSION, read, inputs), read
+
+
+def read_settings(settings: Settings) -> dict[str, Any]:
+    """The training settings that decide the weights; of those that came later only what is not the default, so that older keys stand."""
+    own = settings.train
+    chosen = own.model_dump(mode="json", include=_FIRST) | own.model_dump(mode="json", exclude=_FIRST, exclude_defaults=True)
+    return {name: value for name, value in chosen.items() if name not in _WITHOUT_EFFECT}
 
 
 def sample_training(examples: Sequence[Example], settings: Settings) -> list[Example]:

@@ -17,7 +17,7 @@ from ragtune.hosted.providers import split_name
 from ragtune.models.hosted import find_hosted, warn
 from ragtune.pipeline.consent import Confirm, agree
 from ragtune.pipeline.records import ModelResult, TuningPlan
-from ragtune.pipeline.train import claim, sample_training, training_groups, validation_groups
+from ragtune.pipeline.train import claim, read_settings, sample_training, training_groups, validation_groups
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION
 from ragtune.train import jobs
@@ -151,7 +151,7 @@ def hosted_key(workspace: Workspace, settings: Settings, source: Manifest, witho
     """A model's key and the settings that went into it; those that a vendor does not read, such as the rank, change no key."""
     folder = workspace.artifact("datasets", source.name)
     read = {
-        "train": settings.train.model_dump(mode="json"),
+        "train": read_settings(settings),
         "model": settings.model.model_dump(mode="json"),
         "without_context": without_context,
         "prompt": PROMPT_VERSION,

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 
 from ragtune.errors import TrainError
 from ragtune.protocols import CHECKPOINT
-from ragtune.train.lora import LoRALinear
-from ragtune.workspace import write_bytes
+from ragtune.workspace import replacing
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -42,20 +41,25 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, layers: Mapping[str, LoRALinear], optimizer: torch.optim.Optimizer, progress: Progress, settings: Mapping[str, Any]
+    folder: Path,
+    parameters: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    settings: Mapping[str, Any],
 ) -> None:
     """Write one file that holds everything; the file before it is replaced in one move."""
     tensors = {}
-    for name, parameter in named_parameters(layers):
+    for name, parameter in parameters.items():
         tensors[name] = parameter.detach().cpu()
         for part in _MOMENTS:
             tensors[f"{name}:{part}"] = optimizer.state[parameter][part].detach().cpu()
     metadata = {"progress": json.dumps(asdict(progress)), "settings": json.dumps(dict(settings), sort_keys=True)}
-    write_bytes(folder / CHECKPOINT, save(tensors, metadata=metadata))
+    with replacing(folder / CHECKPOINT) as temporary:  # not by way of bytes, which a whole model would fill the memory with once more
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def load_checkpoint(
-    folder: Path, layers: Mapping[str, LoRALinear], optimizer: torch.optim.Optimizer, settings: Mapping[str, Any]
+    folder: Path, parameters: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, settings: Mapping[str, Any]
 ) -> Progress:
     """Restore weights and moments; where there is no checkpoint, nothing, and the start is given.
 
@@ -72,14 +76,9 @@ def load_checkpoint(
                 raise TrainError(
                     f"{path} was left by a run with other settings: train under another name, or remove {folder} to start anew"
                 )
-            for name, parameter in named_parameters(layers):
+            for name, parameter in parameters.items():
                 parameter.copy_(file.get_tensor(name))
                 optimizer.state[parameter] = {part: file.get_tensor(f"{name}:{part}").to(parameter.device) for part in _MOMENTS}
             return Progress(**json.loads(metadata["progress"]))
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise TrainError(f"the checkpoint {path} cannot be used ({error}): remove it to start the run anew") from None
-
-
-def named_parameters(layers: Mapping[str, LoRALinear]) -> list[tuple[str, torch.nn.Parameter]]:
-    """The trained parameters, in order."""
-    return [(f"{name}.{part}", getattr(layer, part)) for name, layer in layers.items() for part in ("lora_A", "lora_B")]

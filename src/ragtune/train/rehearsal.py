@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ragtune.prompts import Tokenizer, chat_opening
-from ragtune.train.batches import Batch, BranchIds, TokenSequence
+from ragtune.train.batches import ANSWER_TOKENS, Batch, BranchIds, TokenSequence
 from ragtune.train.lora import LoRALinear
+from ragtune.train.loss import batch_loss
 from ragtune.workspace import write_json
 
 EVERY = 2
@@ -58,8 +59,14 @@ def text_sequence(opening: Sequence[int], text: Sequence[int]) -> TokenSequence:
     return TokenSequence(tuple(opening[:-1]), (BranchIds(tuple(opening[-1:]), tuple(text)),))
 
 
-def divergence(model: Any, layers: Mapping[str, LoRALinear], batch: Batch) -> Tensor:
-    """Mean over the batch's completion tokens of KL(base ‖ tuned), in nats."""
+def straying(model: Any, layers: Mapping[str, LoRALinear], batch: Batch) -> Tensor:
+    """How far a model is from its base on a batch of texts: the mean over their tokens of KL(base ‖ tuned), in nats.
+
+    Where the whole model is trained the base is at hand no more. The texts are its own draws, so their negative log-likelihood differs
+    from the divergence by a constant in the mean.
+    """
+    if not layers:
+        return batch_loss(model, batch) * ANSWER_TOKENS / len(batch.targets_c)
     with torch.no_grad(), _without(layers.values()):
         base_cv = _logits(model, batch)
     return _Divergence.apply(_logits(model, batch), base_cv)  # type: ignore[no-untyped-call,no-any-return]
@@ -97,15 +104,15 @@ def _plain(model: Any, layers: Iterable[LoRALinear]) -> Iterator[None]:
 
 @contextmanager
 def _without(layers: Iterable[LoRALinear]) -> Iterator[None]:
-    """The base as it was: the layers' updates are left out for as long as the block lasts."""
-    scales = [(layer, layer.scale) for layer in layers]
-    for layer, _ in scales:
-        layer.scale = 0.0
+    """The base as it was: the adapters are left out for as long as the block lasts."""
+    held = list(layers)
+    for layer in held:
+        layer.active = False
     try:
         yield
     finally:
-        for layer, scale in scales:
-            layer.scale = scale
+        for layer in held:
+            layer.active = True
 
 
 def _logits(model: Any, batch: Batch) -> Tensor:

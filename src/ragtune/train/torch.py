@@ -15,19 +15,16 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from ragtune.dtype import best_dtype
-from ragtune.errors import ModelError, TrainError
-from ragtune.prompts import Tokenizer
-from ragtune.train import attention
-from ragtune.train.batches import Batch, Encoder, TokenSequence, split_batches, split_steps
-from ragtune.train.checkpoint import Progress, load_checkpoint, named_parameters, save_checkpoint
-from ragtune.train.lora import LoRALinear, add_lora, save_adapter
+from ragtune.errors import TrainError
+from ragtune.train.batches import Batch, TokenSequence, split_batches, split_steps
+from ragtune.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from ragtune.train.load import Loaded, Method, load_base, recompute_layers
+from ragtune.train.lora import add_lora
 from ragtune.train.loss import batch_loss
 from ragtune.train.metrics import Metrics
-from ragtune.train.rehearsal import EVERY, TOKENS, divergence, rehearsal_texts, text_sequence
+from ragtune.train.rehearsal import EVERY, TOKENS, rehearsal_texts, straying, text_sequence
 from ragtune.types import ContextGroup, TrainResult
 
 EpochGroups: TypeAlias = Callable[[int], Sequence[ContextGroup]]
@@ -44,8 +41,11 @@ class TorchTrainer:
 
     Args:
         model: folder or Hugging Face id of the base.
+        method: adapters as LoRA or DoRA, or the whole model.
         rank: r of the adapters.
         alpha: LoRA scale: the update is multiplied by alpha / rank.
+        rslora: by alpha / √rank instead.
+        targets: which layers have adapters, see :func:`~ragtune.train.targets.find_targets`.
         dropout: on the adapters' input.
         learning_rate: peak of the cosine schedule, which ends at zero.
         warmup: share of the steps in which the rate rises.
@@ -55,9 +55,11 @@ class TorchTrainer:
         answers_per_step: answers that make one update, at least.
         max_steps: end after so many updates; the schedule ends there too.
         seed: of the initial weights and of dropout.
-        dtype: of the frozen base; ``auto`` takes bfloat16 where the hardware multiplies it faster. Adapters are always float32.
+        dtype: of the frozen base; ``auto`` takes bfloat16 where the hardware multiplies it faster. What is trained is always float32;
+            a whole model is written in this format.
         device: of torch; ``None`` takes a GPU where there is one.
         tokens_per_batch: tokens in one pass; ``None`` takes 2,048 on a CPU and 16,384 elsewhere.
+        gradient_checkpointing: keep of each layer its input alone for the backward pass, and compute the rest twice.
         validations: how often the validation loss is measured, the end included.
         rehearsal: weight of staying near the base on text of its own (:mod:`ragtune.train.rehearsal`); 0 leaves it out.
     """
@@ -66,8 +68,11 @@ class TorchTrainer:
         self,
         model: str | Path,
         *,
+        method: Method = "lora",
         rank: int = 16,
         alpha: float = 32.0,
+        rslora: bool = False,
+        targets: Sequence[str] = (),
         dropout: float = 0.0,
         learning_rate: float = 5e-4,
         warmup: float = 0.05,
@@ -80,11 +85,17 @@ class TorchTrainer:
         dtype: Literal["auto", "float32", "bfloat16"] = "auto",
         device: str | None = None,
         tokens_per_batch: int | None = None,
+        gradient_checkpointing: bool = False,
         validations: int = 3,
         rehearsal: float = 0.0,
     ) -> None:
+        if method == "full" and (dropout or rslora or targets):
+            raise TrainError("train.dropout, train.rslora and train.targets are of adapters, and train.method = full has none: unset them")
         self._base = str(model)
-        self._rank, self._alpha, self._dropout, self._seed = rank, alpha, dropout, seed
+        self._method, self._recompute = method, gradient_checkpointing
+        self._adapters: dict[str, Any] = {"rank": rank, "alpha": alpha, "dropout": dropout, "seed": seed, "rslora": rslora,
+                                          "dora": method == "dora", "targets": tuple(targets)}  # fmt: skip
+        self._dropout, self._seed = dropout, seed
         self._peak, self._warmup, self._weight_decay, self._max_grad_norm = learning_rate, warmup, weight_decay, max_grad_norm
         self._epochs, self._answers_per_step, self._max_steps = epochs, answers_per_step, max_steps
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -96,7 +107,7 @@ class TorchTrainer:
     def train(self, epoch_groups: EpochGroups, validation: Sequence[ContextGroup], output: Path, on_step: OnStep) -> TrainResult:
         """Train to the end of the budget, going on from a checkpoint in ``output``.
 
-        Writes ``adapter/``, ``metrics.jsonl`` and ``tensorboard/`` there; the checkpoint stays.
+        Writes ``adapter/`` (of a whole model ``model/``), ``metrics.jsonl`` and ``tensorboard/`` there; the checkpoint stays.
 
         Args:
             epoch_groups: the groups of an epoch, counted from 0, in the order they are trained; the same at each call.
@@ -117,12 +128,12 @@ class TorchTrainer:
         output.mkdir(parents=True, exist_ok=True)
         if self._rehearsal:
             loaded.texts = rehearsal_texts(loaded.model, loaded.tokenizer, loaded.layers, output, seed=self._seed)
-        progress = load_checkpoint(output, loaded.layers, loaded.optimizer, self._settings(len(plan)))
+        progress = load_checkpoint(output, loaded.trained, loaded.optimizer, self._settings(len(plan)))
         with contextlib.closing(Metrics(output, progress.step)) as metrics:
             self._loop(loaded, plan, held_out, progress, output, metrics, on_step)
         # Of the finished run, so that a kill costs nothing until whoever calls has noted that it is finished.
-        save_checkpoint(output, loaded.layers, loaded.optimizer, progress, self._settings(len(plan)))
-        save_adapter(output / "adapter", loaded.layers, self._base)
+        save_checkpoint(output, loaded.trained, loaded.optimizer, progress, self._settings(len(plan)))
+        loaded.save(output, self._base, self._dtype)
         return TrainResult(
             steps=len(plan),
             answers=progress.answers,
@@ -150,36 +161,18 @@ class TorchTrainer:
             raise TrainError("there is nothing to train on: no question has evidence that was found in the documents")
         return steps[: self._max_steps]
 
-    def _load(self) -> _Loaded:
-        bars = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.disable_progress_bar()
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self._base)
-            model = AutoModelForCausalLM.from_pretrained(
-                self._base, dtype=self._dtype, use_safetensors=True, attn_implementation=attention.NAME
-            )
-        except (OSError, ValueError, KeyError) as error:
-            reason = (str(error).strip().splitlines() or [repr(error)])[0]
-            raise ModelError(
-                f"the model {self._base} cannot be loaded ({reason}): check model.base, or run 'ragtune models list'"
-            ) from error
-        finally:
-            if bars:
-                transformers_logging.enable_progress_bar()
-        config = model.config.get_text_config()
-        windows = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-        if windows:
-            raise ModelError(
-                f"model {self._base} has layers that cannot be trained here ({', '.join(sorted(windows))}): choose another model.base"
-            )
-        # In evaluation mode the base has no dropout of its own; the adapters' is switched on in a step.
-        model = model.to(self._device).eval()
-        layers = add_lora(model, rank=self._rank, alpha=self._alpha, dropout=self._dropout, seed=self._seed)
-        return _Loaded(model, tokenizer, layers, self._peak, self._weight_decay)
+    def _load(self) -> Loaded:
+        whole = self._method == "full"
+        # Updates of a whole model are too small for bfloat16, which would round them away.
+        model, tokenizer = load_base(self._base, self._device, torch.float32 if whole else self._dtype)
+        if self._recompute:
+            recompute_layers(model)
+        layers = {} if whole else add_lora(model, **self._adapters)
+        return Loaded(model, tokenizer, layers, self._peak, self._weight_decay)
 
     def _loop(
         self,
-        loaded: _Loaded,
+        loaded: Loaded,
         plan: Sequence[tuple[int, list[ContextGroup]]],
         held_out: Sequence[TokenSequence],
         progress: Progress,
@@ -202,17 +195,17 @@ class TorchTrainer:
             left = groups_left[progress.step]
             on_step({**line, "steps": len(plan), "eta_s": sitting * left / (groups_before - left)})
             if time.monotonic() - saved > CHECKPOINT_EVERY_S:
-                save_checkpoint(output, loaded.layers, loaded.optimizer, progress, self._settings(len(plan)))
+                save_checkpoint(output, loaded.trained, loaded.optimizer, progress, self._settings(len(plan)))
                 saved = time.monotonic()
 
-    def _batches(self, loaded: _Loaded, sequences: Sequence[TokenSequence]) -> Iterator[Batch]:
+    def _batches(self, loaded: Loaded, sequences: Sequence[TokenSequence]) -> Iterator[Batch]:
         config = loaded.model.config.get_text_config()
         kept = config.num_hidden_layers * config.num_attention_heads * self._dtype.itemsize
         fused = self._device.type != "cpu"
         for batch in split_batches(sequences, self._tokens_per_batch, fused=fused, max_scores=_KEPT_SCORES_BYTES / kept):
             yield batch.to(self._device, self._dtype)
 
-    def _step(self, loaded: _Loaded, sequences: Sequence[TokenSequence], progress: Progress, steps: int) -> dict[str, float]:
+    def _step(self, loaded: Loaded, sequences: Sequence[TokenSequence], progress: Progress, steps: int) -> dict[str, float]:
         """One update."""
         rate = learning_rate(progress.step, steps, self._peak, self._warmup)
         loss, answers, tokens = self._gradients(loaded, sequences, progress.step)
@@ -239,7 +232,7 @@ class TorchTrainer:
             "tokens": progress.tokens,
         }
 
-    def _gradients(self, loaded: _Loaded, sequences: Sequence[TokenSequence], step: int) -> tuple[float, int, int]:
+    def _gradients(self, loaded: Loaded, sequences: Sequence[TokenSequence], step: int) -> tuple[float, int, int]:
         """Gradients of a step's loss; the loss, the answers and the tokens."""
         answers = sum(len(sequence.branches) for sequence in sequences)
         loss, tokens = 0.0, 0
@@ -257,11 +250,11 @@ class TorchTrainer:
             if loaded.texts and step % EVERY == 0:
                 text = loaded.texts[step // EVERY % len(loaded.texts)]
                 for batch in self._batches(loaded, [text]):
-                    strayed = divergence(loaded.model, loaded.layers, batch)
+                    strayed = straying(loaded.model, loaded.layers, batch)
                     (self._rehearsal * EVERY * strayed).backward()  # type: ignore[no-untyped-call]
         return loss, answers, tokens
 
-    def _time(self, loaded: _Loaded, sequences: Sequence[TokenSequence], seconds: float) -> tuple[int, float]:
+    def _time(self, loaded: Loaded, sequences: Sequence[TokenSequence], seconds: float) -> tuple[int, float]:
         """Answers trained in the seconds that it took; the first pass, in which memory is found, is not counted."""
         answers = 0
         begun = None
@@ -276,13 +269,11 @@ class TorchTrainer:
                 if now - begun > seconds:
                     return answers, now - begun
 
-    def _settings(self, steps: int) -> dict[str, float]:
+    def _settings(self, steps: int) -> dict[str, Any]:
         """What a checkpoint must have been made with to be gone on from."""
         return {
-            "rank": self._rank,
-            "alpha": self._alpha,
-            "dropout": self._dropout,
-            "seed": self._seed,
+            "method": self._method,
+            **self._adapters,
             "learning_rate": self._peak,
             "warmup": self._warmup,
             "weight_decay": self._weight_decay,
@@ -295,24 +286,11 @@ class TorchTrainer:
         return step == steps or step * self._validations // steps > (step - 1) * self._validations // steps
 
     @torch.inference_mode()
-    def _validate(self, loaded: _Loaded, sequences: Sequence[TokenSequence]) -> float:
+    def _validate(self, loaded: Loaded, sequences: Sequence[TokenSequence]) -> float:
         """Mean over answers, as in training, without dropout."""
         loaded.model.eval()
         total = sum(batch_loss(loaded.model, batch).item() for batch in self._batches(loaded, sequences))
         return total / sum(len(sequence.branches) for sequence in sequences)
-
-
-class _Loaded:
-    """A base with fresh adapters, and what trains them."""
-
-    def __init__(self, model: Any, tokenizer: Tokenizer, layers: dict[str, LoRALinear], peak: float, weight_decay: float) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.layers = layers
-        self.texts: list[TokenSequence] = []
-        self.parameters = [parameter for _, parameter in named_parameters(layers)]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, weight_decay=weight_decay, fused=True)
-        self.encode = Encoder(tokenizer, int(model.config.get_text_config().max_position_embeddings))
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:

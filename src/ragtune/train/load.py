@@ -1,0 +1,95 @@
+"""A base model, loaded to be trained: what of it is trained, and what trains it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import logging as transformers_logging
+
+from ragtune.errors import ModelError
+from ragtune.prompts import Tokenizer
+from ragtune.train import attention
+from ragtune.train.batches import Encoder, TokenSequence
+from ragtune.train.lora import LoRALinear, save_adapter
+
+Method: TypeAlias = Literal["lora", "dora", "full"]
+
+
+class Loaded:
+    """A base, what of it is trained, and what trains it.
+
+    Args:
+        model: the base, with adapters or as it is.
+        tokenizer: its own.
+        layers: those with adapters; empty where the whole model is trained.
+        peak: learning rate.
+        weight_decay: AdamW's.
+
+    Attributes:
+        texts: what is rehearsed.
+    """
+
+    def __init__(self, model: Any, tokenizer: Tokenizer, layers: dict[str, LoRALinear], peak: float, weight_decay: float) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.layers = layers
+        self.texts: list[TokenSequence] = []
+        adapters = {f"{name}.{part}": parameter for name, layer in layers.items() for part, parameter in layer.trained.items()}
+        self.trained: dict[str, nn.Parameter] = adapters or dict(model.named_parameters())
+        self.parameters = list(self.trained.values())
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, weight_decay=weight_decay, fused=True)
+        self.encode = Encoder(tokenizer, int(model.config.get_text_config().max_position_embeddings))
+
+    def save(self, folder: Path, base: str, dtype: torch.dtype) -> None:
+        """Write what was trained: ``adapter/`` in PEFT's format, or ``model/``, a whole model in a number format."""
+        if self.layers:
+            save_adapter(folder / "adapter", self.layers, base)
+            return
+        self.model.to(dtype).save_pretrained(str(folder / "model"))
+        self.tokenizer.save_pretrained(str(folder / "model"))  # type: ignore[attr-defined]
+
+
+def load_base(base: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Tokenizer]:
+    """A causal language model with its tokenizer, in evaluation mode: it has no dropout of its own in training.
+
+    Raises:
+        ModelError: it cannot be loaded, or has layers that cannot be trained here.
+    """
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, attn_implementation=attention.NAME)
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise ModelError(f"the model {base} cannot be loaded ({reason}): check model.base, or run 'ragtune models list'") from error
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
+    windows = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {"full_attention"}
+    if windows:
+        raise ModelError(f"model {base} has layers that cannot be trained here ({', '.join(sorted(windows))}): choose another model.base")
+    return model.to(device).eval(), tokenizer
+
+
+def recompute_layers(model: Any) -> None:
+    """Keep of each layer its input alone for the backward pass, which then computes the rest anew (Chen et al., arXiv 1604.06174).
+
+    Not transformers' own switch, which needs training mode, and with it the base's dropout.
+    """
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.forward = partial(_recomputed, module.forward)
+
+
+def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)  # type: ignore[no-untyped-call]
