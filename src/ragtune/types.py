@@ -200,6 +200,7 @@ class Example:
         stratum: of a validation or test question; ``None`` in training.
         group: the document group that is resampled as one.
         kind: the question's own label.
+        reasoning: how the evidence gives the answer, where the question says it.
     """
 
     id: str
@@ -213,6 +214,7 @@ class Example:
     stratum: Stratum | None
     group: str
     kind: str | None = None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

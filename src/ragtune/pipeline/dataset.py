@@ -149,7 +149,10 @@ def show_example(workspace: Workspace, settings: Settings, example: str | None, 
     if chosen.split == "train":
         among = trained if chosen in trained else data.train
         groups = training_groups(data, among, settings, manifest)(epoch)
-        passages, written = next((g.passages, b.completion) for g in groups for b in g.branches if b.id == chosen.id)
+        found = next(((g.passages, b.completion) for g in groups for b in g.branches if b.id == chosen.id), None)
+        if found is None:
+            raise ProjectError(f"{chosen.id} is left out of epoch {epoch}, as its evidence is absent and train.absent is drop: try another")
+        passages, written = found
         present = chosen.id in draw_present(among, epoch=epoch, seed=settings.train.seed, p=manifest.figures["p_oracle"])
     else:
         shown = evaluation_context(chosen, "retrieved", int(manifest.settings["retrieve"]["k"]))
