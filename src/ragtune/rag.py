@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ragtune.conversation import search_text
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
 from ragtune.quotes import check_quote
-from ragtune.types import Chunk, Passage, Quote, Reply
+from ragtune.types import Chunk, Message, Passage, Quote, Reply
 
 NOTHING_FOUND = "Nothing was found in the documents that answers this question."
 
@@ -61,15 +62,17 @@ def answer_question(
     max_tokens: int = 96,
     constrained_quotes: bool = True,
     least_score: float | None = None,
+    history: Sequence[Message] = (),
 ) -> Iterator[str | Answer]:
     """Answer a question from what the retriever finds.
 
-    Where no hit reaches ``least_score`` nothing counts as found, and no model is asked.
+    Where no hit reaches ``least_score`` nothing counts as found, and no model is asked. ``history`` is what was said before: it is searched
+    with and shown to the model.
 
     Yields:
         Pieces of what the model writes, then one :class:`Answer`.
     """
-    hits = retriever.retrieve([question], k)[0]
+    hits = retriever.retrieve([search_text(question, history)], k)[0]
     passages = [to_passage(hit.chunk) for hit in hits]
     if least_score is not None and all(hit.score < least_score for hit in hits):
         yield Answer(question, "", NOTHING_FOUND, True, (), (), tuple(passages), chat.name, "", 0.0)
@@ -77,7 +80,7 @@ def answer_question(
     pieces: list[str] = []
     quotable = passages if constrained_quotes else None
     cost = None
-    for piece in chat.stream(build_messages(question, passages), quotable=quotable, max_tokens=max_tokens):
+    for piece in chat.stream(build_messages(question, passages, history=history), quotable=quotable, max_tokens=max_tokens):
         if isinstance(piece, Reply):
             cost = piece.cost
         else:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ragtune.conversation import search_text
 from ragtune.dataset.draws import draw
 from ragtune.dataset.matching import holds_answer, normalise
 from ragtune.dataset.oracles import cut_quote, find_oracles, touches
@@ -87,7 +88,7 @@ def build_examples(
     used: dict[str, Passage] = {}
     examples: list[Example] = []
     problems: list[Reason] = []
-    rankings = retriever.retrieve([question.question for question in questions], candidates) if questions else []
+    rankings = retriever.retrieve([search_text(each.question, each.history) for each in questions], candidates) if questions else []
     for question, hits in zip(questions, rankings, strict=True):
         ranking = _ranking(hits, show)
         rank = {passage.id: at for at, passage in enumerate(ranking, start=1)}
@@ -125,6 +126,7 @@ def build_examples(
                 group=assignment.group,
                 kind=question.kind,
                 reasoning=question.reasoning,
+                history=question.history,
             )
         )
     return Built(examples, used, problems)

@@ -135,7 +135,10 @@ def served_contexts(examples: Sequence[Example], passages: Mapping[str, Passage]
         if complete or (not could_answer and not (recipe.absent == "drop" and example.answers)):
             completion = write_answer(example, recipe.answer) if complete else write_without_evidence(example, recipe)
             groups.append(
-                ContextGroup(tuple(passages[id_] for id_ in shown.passages or ()), (Branch(example.id, example.question, completion),))
+                ContextGroup(
+                    tuple(passages[id_] for id_ in shown.passages or ()),
+                    (Branch(example.id, example.question, completion, example.history),),
+                )
             )
     return groups
 
@@ -231,4 +234,4 @@ def _separate(order: Sequence[Example], served: Mapping[str, Assembled], passage
 
 
 def _branch(example: Example, own: Assembled) -> Branch:
-    return Branch(example.id, example.question, own.completion)
+    return Branch(example.id, example.question, own.completion, example.history)

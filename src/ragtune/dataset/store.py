@@ -14,11 +14,11 @@ from typing import Any, get_args
 
 from ragtune.dataset.raft import by_split
 from ragtune.errors import ProjectError
-from ragtune.types import Candidate, Evidence, Example, Passage, Span, Split
+from ragtune.types import Candidate, Evidence, Example, Message, Passage, Span, Split
 from ragtune.workspace import write_bytes
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
-_RARE = frozenset({"reasoning"})
+_RARE = frozenset({"reasoning", "history"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,5 +108,6 @@ def _example(record: dict[str, Any]) -> Example:
         "oracles": tuple(record["oracles"]),
         "candidates": tuple(Candidate(**candidate) for candidate in record["candidates"]),
         "evidence": tuple(Evidence(**evidence) for evidence in record["evidence"]),
+        "history": tuple(Message(**message) for message in record.get("history", ())),
     }
     return Example(**{**record, **nested})

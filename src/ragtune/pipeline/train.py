@@ -209,7 +209,7 @@ def check_trained(groups: Callable[[int], Sequence[ContextGroup]], settings: Set
 def _from_memory(examples: Sequence[Example], *, seed: int, epoch: int) -> list[ContextGroup]:
     """The ``dsf`` control: the same answerable questions and answers, without passages, so nothing to quote."""
     order = sorted((example for example in examples if example.answers), key=lambda example: draw("order", seed, epoch, example.id))
-    return [ContextGroup(None, (Branch(e.id, e.question, build_completion(e.answers[0])),)) for e in order]
+    return [ContextGroup(None, (Branch(e.id, e.question, build_completion(e.answers[0]), e.history),)) for e in order]
 
 
 def validation_groups(data: Dataset, source: Manifest, settings: Settings, without_context: bool) -> list[ContextGroup]:
