@@ -298,6 +298,27 @@ class TrainSettings(Section):
     """Seed of initial weights, of the sample of questions, and of each epoch's order, shared contexts and contexts without evidence."""
     max_answers: int | None = Field(None, ge=1)
     """Training questions used, a seeded sample; unset: all."""
+    distractors: Literal["retrieved", "random"] = "retrieved"
+    """What stands beside the evidence in training: passages that are found for the question, as in serving, or random ones."""
+    distractor_count: int | None = Field(None, ge=0)
+    """Distractors beside the evidence, where it is absent one more; unset: as many as make up retrieve.k passages."""
+    distractor_ranks: tuple[int, int] | None = None
+    """First and last rank that distractors are drawn from, anew each epoch, like [4, 20]; unset: the best ranked, as in serving."""
+    order: Literal["served", "shuffled"] = "served"
+    """Order of the passages in training: as they are found, or shuffled anew each epoch."""
+    false_negatives: Literal["remove", "keep"] = "remove"
+    """Where the evidence is left out, other passages in which an answer's words stand are left out too, or kept."""
+    absent: Literal["abstain", "answer", "drop"] = "abstain"
+    """What is learnt where the evidence is left out: to abstain, to answer from memory without a quote, or nothing (drop)."""
+    answer: Literal["plain", "quote", "reasoned"] | None = None
+    """Answers that are learnt: plain, after a quote, or after quote and reasoning; unset: quote, or reasoned with dataset.reasoning."""
+
+    @field_validator("distractor_ranks")
+    @classmethod
+    def _ranks_are_a_window(cls, ranks: tuple[int, int] | None) -> tuple[int, int] | None:
+        if ranks is not None and not 1 <= ranks[0] <= ranks[1] <= 20:
+            raise PydanticCustomError("ranks", "write the first and the last rank, of 1 to 20, like [4, 20]", {})
+        return ranks
 
 
 class GenerateSettings(Section):

@@ -42,7 +42,7 @@ from ragtune.pipeline.records import (
 )
 from ragtune.progress import Progress, Silent
 from ragtune.rag import Answer
-from ragtune.types import JSON, TuningCheckpoint, Usage, Where
+from ragtune.types import JSON, Message, TuningCheckpoint, Usage, Where
 from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 if TYPE_CHECKING:
@@ -357,14 +357,16 @@ class Project:
         access: Sequence[str] | None = None,
         source: str | None = None,
         media_type: str | None = None,
+        history: Sequence[Message] = (),
     ) -> Iterator[str | Answer]:
         """Answer a question: pieces of text as they are written, then the :class:`~ragtune.rag.Answer` with checked citations.
 
-        ``access``, ``source`` and ``media_type`` say which documents may be found, as in :meth:`search`.
+        ``access``, ``source`` and ``media_type`` say which documents may be found, as in :meth:`search`. ``history`` is what was asked and
+        answered before, oldest first, so that "And in winter?" is understood.
         """
         from ragtune.pipeline.ask import ask
 
-        return ask(self.workspace, self.settings, question, model, k, _where(access, source, media_type))
+        return ask(self.workspace, self.settings, question, model, k, _where(access, source, media_type), history)
 
     def choose_models(
         self,

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ragtune.confidence import Confidence, answer_signals, probability
+from ragtune.conversation import search_text
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
 from ragtune.quotes import check_quote
-from ragtune.types import Chunk, Passage, Quote, Reply
+from ragtune.types import Chunk, Message, Passage, Quote, Reply
 
 NOTHING_FOUND = "Nothing was found in the documents that answers this question."
 NOT_SURE = "The documents found for this question do not seem to hold the answer, so none is given."
@@ -79,16 +80,17 @@ def answer_question(
     constrained_quotes: bool = True,
     least_score: float | None = None,
     gate: Gate | None = None,
+    history: Sequence[Message] = (),
 ) -> Iterator[str | Answer]:
     """Answer a question from what the retriever finds.
 
     Where no hit reaches ``least_score`` nothing counts as found, and no model is asked. Where a gate may withhold the answer, none of its
-    pieces is given before it is whole.
+    pieces is given before it is whole. ``history`` is what was said before: it is searched with and shown to the model.
 
     Yields:
         Pieces of what the model writes, then one :class:`Answer`.
     """
-    hits = retriever.retrieve([question], k)[0]
+    hits = retriever.retrieve([search_text(question, history)], k)[0]
     passages = [to_passage(hit.chunk) for hit in hits]
     if least_score is not None and all(hit.score < least_score for hit in hits):
         yield Answer(question, "", NOTHING_FOUND, True, (), (), tuple(passages), chat.name, "", 0.0)
@@ -97,7 +99,7 @@ def answer_question(
     quotable = passages if constrained_quotes else None
     held_back = gate is not None and gate.least is not None
     reply = Reply("")
-    for piece in chat.stream(build_messages(question, passages), quotable=quotable, max_tokens=max_tokens):
+    for piece in chat.stream(build_messages(question, passages, history=history), quotable=quotable, max_tokens=max_tokens):
         if isinstance(piece, Reply):
             reply = piece
         else:
@@ -105,12 +107,12 @@ def answer_question(
             if not held_back:
                 yield piece
     answer = finish(question, "".join(pieces), passages, chat.name, reply.cost)
-    yield answer if gate is None else _pass(gate, answer, reply)
+    yield answer if gate is None else _pass(gate, search_text(question, history), answer, reply)
 
 
-def _pass(gate: Gate, answer: Answer, reply: Reply) -> Answer:
+def _pass(gate: Gate, searched: str, answer: Answer, reply: Reply) -> Answer:
     """The answer with its confidence, or an abstention where that is too low."""
-    signals = answer_signals(answer.question, answer.passages, reply)
+    signals = answer_signals(searched, answer.passages, reply)
     if signals is None:
         return answer
     logodds = gate.confidence.logodds(signals)

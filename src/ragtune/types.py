@@ -147,6 +147,7 @@ class Question:
         needs: a capability without which the question's document cannot be read (``ocr``).
         documents: sources of what the question names where no evidence is known: its document, or the rows of its table.
         reasoning: how the evidence gives the answer, in a sentence or two.
+        history: what was said before it was asked, oldest first: turns of ``user`` and ``assistant``.
     """
 
     id: str
@@ -158,6 +159,7 @@ class Question:
     needs: str | None = None
     documents: tuple[str, ...] = ()
     reasoning: str | None = None
+    history: tuple[Message, ...] = ()
 
     @property
     def answerable(self) -> bool:
@@ -200,6 +202,8 @@ class Example:
         stratum: of a validation or test question; ``None`` in training.
         group: the document group that is resampled as one.
         kind: the question's own label.
+        reasoning: how the evidence gives the answer, where the question says it.
+        history: what was said before the question.
     """
 
     id: str
@@ -213,6 +217,8 @@ class Example:
     stratum: Stratum | None
     group: str
     kind: str | None = None
+    reasoning: str | None = None
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +231,12 @@ class RankingList:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One question and the completion to learn, under a context."""
+    """One question, what was said before it, and the completion to learn, under a context."""
 
     id: str
     question: str
     completion: str
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ragtune import build
 from ragtune.config import Settings
@@ -16,12 +16,18 @@ from ragtune.pipeline.threshold import load_threshold
 from ragtune.pipeline.train import find_tuned, has_tuned
 from ragtune.protocols import ChatModel
 from ragtune.rag import Answer, Gate, answer_question
-from ragtune.types import Where
+from ragtune.types import Message, Where
 from ragtune.workspace import Workspace
 
 
 def ask(
-    workspace: Workspace, settings: Settings, question: str, model: str | None, k: int | None, where: Where | None = None
+    workspace: Workspace,
+    settings: Settings,
+    question: str,
+    model: str | None,
+    k: int | None,
+    where: Where | None = None,
+    history: Sequence[Message] = (),
 ) -> Iterator[str | Answer]:
     """Pieces of the answer as they are written, then the answer with its checked citations.
 
@@ -32,9 +38,12 @@ def ask(
         model: see :func:`find_chat`.
         k: passages shown; ``None`` shows as many as the model was tuned with.
         where: which documents may be found.
+        history: what was said before the question.
     """
     if not question.strip():
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
+    if any(turn.role not in ("user", "assistant") for turn in history):
+        raise ProjectError("a history has turns of user and assistant alone: leave out others, such as the system's")
     if model not in (None, "base") and not _is_named_by_provider(model):
         _check_name(workspace, model)  # what is wrong with a name is said before an index is opened and a model loaded
     with open_retriever(workspace, settings, where) as retriever:
@@ -50,6 +59,7 @@ def ask(
             gate=find_gate(workspace, settings, model),
             max_tokens=settings.generate.max_new_tokens,
             constrained_quotes=settings.generate.constrained_quotes,
+            history=history,
         )
 
 

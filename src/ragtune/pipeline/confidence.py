@@ -10,6 +10,7 @@ from pathlib import Path
 from ragtune import build
 from ragtune.confidence import AnswerThreshold, Confidence, Rated, answer_signals, choose_threshold, fit_confidence
 from ragtune.config import Settings
+from ragtune.conversation import search_text
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
@@ -123,7 +124,7 @@ def _contexts(data: Dataset, k: int) -> list[_Asked]:
 
 def _answers(asked: Sequence[_Asked], answerer: Answerer, progress: Progress) -> dict[int, Generation]:
     progress.start("confidence", len(asked))
-    prompts = [build_messages(each.example.question, each.passages) for each in asked]
+    prompts = [build_messages(each.example.question, each.passages, history=each.example.history) for each in asked]
     answers: dict[int, Generation] = {}
     for at, generation in answerer.generate(prompts, [each.passages for each in asked]):
         answers[at] = generation
@@ -132,7 +133,7 @@ def _answers(asked: Sequence[_Asked], answerer: Answerer, progress: Progress) ->
 
 
 def _learn(asked: Sequence[_Asked], answers: Mapping[int, Generation]) -> Calibration | None:
-    signals = [answer_signals(each.example.question, each.passages, answers[at]) for at, each in enumerate(asked)]
+    signals = [answer_signals(_searched(each.example), each.passages, answers[at]) for at, each in enumerate(asked)]
     told = [each for each in signals if each is not None]
     if len(told) < len(asked):
         return None
@@ -147,6 +148,10 @@ def _learn(asked: Sequence[_Asked], answers: Mapping[int, Generation]) -> Calibr
         right = each.context == "retrieved" and not parsed.abstained and f1(parsed.answer, each.example.answers) >= RIGHT
         rated.append(Rated(confidence.logodds(own), not parsed.abstained, right, 1.0 if each.context == "retrieved" else weight))
     return Calibration(confidence, tuple(rated))
+
+
+def _searched(example: Example) -> str:
+    return search_text(example.question, example.history)
 
 
 def _load(path: Path, key: str) -> Calibration | None:

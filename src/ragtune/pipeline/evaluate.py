@@ -13,6 +13,7 @@ from typing import Any
 
 from ragtune import build
 from ragtune.config import Settings, TrainSettings
+from ragtune.conversation import search_text
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
@@ -184,7 +185,10 @@ def plan_cells(data: Dataset, examples: Sequence[Example], settings: Settings, k
                     tuple(chosen),
                     tuple(
                         build_messages(
-                            example.question, None if each.passages is None else [data.passages[id_] for id_ in each.passages], own_shots
+                            example.question,
+                            None if each.passages is None else [data.passages[id_] for id_ in each.passages],
+                            own_shots,
+                            example.history,
                         )
                         for example, each in zip(chosen, shown, strict=True)
                     ),
@@ -197,7 +201,7 @@ def plan_cells(data: Dataset, examples: Sequence[Example], settings: Settings, k
 
 def choose_shots(data: Dataset, seed: int) -> tuple[Shot, ...]:
     """Two worked examples from training, each with the passage that answers and one distractor before it."""
-    answered = [example for example in data.train if len(example.oracles) == 1]
+    answered = [example for example in data.train if len(example.oracles) == 1 and not example.history]
     chosen = sorted(answered, key=lambda example: draw("shot", seed, example.id))[:SHOTS]
     shots = []
     for example in chosen:
@@ -379,7 +383,10 @@ def count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -
     path = workspace.folder / "test_readings.json"
     readings: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if key not in readings:
-        readings[key] = sorted(hashlib.sha256(json.dumps([each.question, *each.answers]).encode()).hexdigest()[:16] for each in examples)
+        readings[key] = sorted(
+            hashlib.sha256(json.dumps([search_text(each.question, each.history), *each.answers]).encode()).hexdigest()[:16]
+            for each in examples
+        )
         write_json(path, readings)
     upto = list(readings)[: list(readings).index(key) + 1]
     times = Counter(question for earlier in upto for question in set(readings[earlier]))

@@ -107,7 +107,10 @@ class Encoder:
             TrainError: a branch does not fit the model's positions.
         """
         shown = sum(len(f"{passage.prefix} {passage.text}".encode()) for passage in group.passages or ())
-        asked = max(len(f"{branch.question} {branch.completion}".encode()) for branch in group.branches)
+        asked = max(
+            len(" ".join([branch.question, branch.completion, *(turn.content for turn in branch.history)]).encode())
+            for branch in group.branches
+        )
         if 2 * shown + asked > self._max_positions:  # highlights repeat some of what is shown
             self(group)
 
@@ -120,7 +123,7 @@ class Encoder:
         context: tuple[int, ...] = ()
         branches = []
         for branch in group.branches:
-            prompt = encode_prompt(self._tokenizer, build_messages(branch.question, group.passages))
+            prompt = encode_prompt(self._tokenizer, build_messages(branch.question, group.passages, history=branch.history))
             context = prompt.context
             branches.append(BranchIds(prompt.branch, encode_completion(self._tokenizer, branch.completion)))
         sequence = TokenSequence(context, tuple(branches))
