@@ -7,14 +7,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ragtune import build
 from ragtune.config import Settings, TrainSettings
-from ragtune.dataset.draws import draw
-from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import EvaluationError, ProjectError
 from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
@@ -23,17 +21,17 @@ from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
 from ragtune.hosted.providers import is_hosted
-from ragtune.pipeline.answerers import answerers, device
-from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate, prompt_tokens
-from ragtune.pipeline.forecast import ANSWER_TOKENS
-from ragtune.pipeline.judge import Judged, check_judge, judge, judge_bill, judge_key
+from ragtune.pipeline.answerers import device
+from ragtune.pipeline.cells import CONTROLS, plan_cells, sample_questions
+from ragtune.pipeline.consent import Confirm, agree_to
+from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
+from ragtune.pipeline.predict import bills, predict
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.train import find_tuned, train
 from ragtune.pipeline.train_hosted import hosted_key
 from ragtune.progress import Progress
-from ragtune.prompts import PROMPT_VERSION, Shot, build_messages, parse_answer
-from ragtune.quotes import check_quote
-from ragtune.types import JSON, Arm, Context, Example, Generation, Message, Passage, Prediction, Usage
+from ragtune.prompts import PROMPT_VERSION
+from ragtune.types import JSON, Arm, Example, Message, Prediction
 from ragtune.workspace import (
     Manifest,
     Workspace,
@@ -48,20 +46,6 @@ from ragtune.workspace import (
 )
 
 VERSION = 1
-SHOTS = 2
-CONTROLS: tuple[Context, ...] = ("closed-book", "oracle")
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One arm in one context: which examples, with which prompts and passages."""
-
-    arm: Arm
-    context: Context
-    examples: tuple[Example, ...]
-    prompts: tuple[list[Message], ...]
-    passages: tuple[tuple[str, ...], ...]
-    answerable: tuple[bool, ...]
 
 
 def evaluate(
@@ -113,15 +97,15 @@ def evaluate(
     if read_manifest(output) is not None:
         raise ProjectError(f"an evaluation named {name} exists and was made from other inputs: choose another --name")
     data = read_dataset(folder)
-    examples = _sample(data.test if split == "test" else data.validation, settings.evaluate.max_questions, settings.evaluate.seed)
+    examples = sample_questions(data.test if split == "test" else data.validation, settings.evaluate.max_questions, settings.evaluate.seed)
     check_judge(workspace, settings)
     if not examples:
         raise EvaluationError(f"the {split} split of {source.name} is empty: add questions, or change dataset.{split}_share")
     k = int(source.settings["retrieve"]["k"])
     cells = plan_cells(data, examples, settings, k)
-    agree_to(list(_bills(workspace, settings, cells, models, data.passages)), settings, yes=yes, confirm=confirm, progress=progress)
+    agree_to(list(bills(workspace, settings, cells, models, data.passages)), settings, yes=yes, confirm=confirm, progress=progress)
     readings = count_reading(workspace, examples, key) if split == "test" else 0
-    predictions = _predict(workspace, settings, cells, models, progress, data.passages)
+    predictions = predict(workspace, settings, cells, models, progress, data.passages)
     retrieved = {
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
     }
@@ -164,109 +148,6 @@ def load_evaluation(workspace: Workspace, name: str | None, *, made: bool = Fals
     return EvaluationResult(manifest.name, str(folder), made, read_report_json(folder / "report.json"))
 
 
-def plan_cells(data: Dataset, examples: Sequence[Example], settings: Settings, k: int) -> list[Cell]:
-    """Every arm × context with its prompts; the arms of a context are shown the same passages."""
-    shots = choose_shots(data, settings.evaluate.seed)
-    cells = []
-    for context in settings.evaluate.contexts:
-        chosen = _sample(examples, settings.evaluate.control_questions, settings.evaluate.seed) if context in CONTROLS else list(examples)
-        if context == "oracle":
-            chosen = [example for example in chosen if example.oracles]
-        if not chosen:
-            continue
-        shown = [evaluation_context(example, context, k) for example in chosen]
-        for arm in settings.evaluate.arms:
-            own_shots = shots if arm == "base-fewshot" else ()
-            cells.append(
-                Cell(
-                    arm,
-                    context,
-                    tuple(chosen),
-                    tuple(
-                        build_messages(
-                            example.question, None if each.passages is None else [data.passages[id_] for id_ in each.passages], own_shots
-                        )
-                        for example, each in zip(chosen, shown, strict=True)
-                    ),
-                    tuple(each.passages or () for each in shown),
-                    tuple(each.answerable for each in shown),
-                )
-            )
-    return cells
-
-
-def choose_shots(data: Dataset, seed: int) -> tuple[Shot, ...]:
-    """Two worked examples from training, each with the passage that answers and one distractor before it."""
-    answered = [example for example in data.train if len(example.oracles) == 1]
-    chosen = sorted(answered, key=lambda example: draw("shot", seed, example.id))[:SHOTS]
-    shots = []
-    for example in chosen:
-        distractor = [each.passage for each in example.candidates if each.allowed and not (each.oracle or each.holds_answer)][:1]
-        shots.append(Shot(example.question, tuple(data.passages[id_] for id_ in (*distractor, *example.oracles)), example.completion))
-    return tuple(shots)
-
-
-def _bills(
-    workspace: Workspace, settings: Settings, cells: Sequence[Cell], models: Mapping[Arm, Manifest], passages: Mapping[str, Passage]
-) -> Iterator[Bill]:
-    """What the evaluation will ask of hosted models, answers and grades."""
-    if is_hosted(settings.model.base):
-        asked: dict[str, dict[tuple[Message, ...], None]] = {}
-        for cell in cells:
-            name = str(models[cell.arm].settings.get("hosted")) if cell.arm in models else settings.model.base
-            asked.setdefault(name, {}).update(dict.fromkeys(tuple(prompt) for prompt in cell.prompts))
-        for name, prompts in asked.items():
-            usage = Usage(prompt_tokens(prompts), ANSWER_TOKENS * len(prompts))
-            yield estimate(workspace, settings, name, f"answers {len(prompts)} prompts", len(prompts), usage)
-    written = (
-        # Answers of the usual length, of which no two are equal.
-        _prediction(
-            cell,
-            index,
-            Generation(f"{example.completion} {cell.arm}", 0, 0, 0.0, finished=True),
-            cell.arm,
-            settings.evaluate.seed,
-            passages,
-        )
-        for cell in cells
-        for index, example in enumerate(cell.examples)
-        if cell.context == "retrieved"
-    )
-    bill = judge_bill(workspace, settings, list(written), passages)
-    if bill is not None:
-        yield bill
-
-
-def _predict(
-    workspace: Workspace,
-    settings: Settings,
-    cells: Sequence[Cell],
-    models: Mapping[Arm, Manifest],
-    progress: Progress,
-    passages: Mapping[str, Passage],
-) -> list[Prediction]:
-    who = answerers(workspace, settings, models)
-    arms: dict[Arm, list[Cell]] = {}
-    for cell in cells:
-        arms.setdefault(cell.arm, []).append(cell)
-    total = sum(len(cell.examples) for cell in cells)
-    progress.start("evaluate", total)
-    done = 0
-    predictions: list[Prediction] = []
-    for arm, own in arms.items():
-        # One call for all contexts of an arm: where retrieval found the evidence, two contexts share a prompt, which is answered once.
-        places = [(cell, index) for cell in own for index in range(len(cell.examples))]
-        prompts = [cell.prompts[index] for cell, index in places]
-        quotable = [[passages[id_] for id_ in cell.passages[index]] for cell, index in places]
-        for place, generation in who[arm].generate(prompts, quotable):
-            cell, index = places[place]
-            predictions.append(_prediction(cell, index, generation, who[arm].label, settings.evaluate.seed, passages))
-            done += 1
-            progress.update("evaluate", done, arm)
-    order = {(cell.arm, cell.context): number for number, cell in enumerate(cells)}
-    return sorted(predictions, key=lambda each: (order[each.arm, each.context], each.id))
-
-
 def _forgetting(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> tuple[ForgettingCell, ...]:
     """How likely general answers are to the base and to each model made of it; servers do not tell."""
     if is_hosted(settings.model.base):
@@ -276,35 +157,6 @@ def _forgetting(workspace: Workspace, settings: Settings, models: Mapping[Arm, M
     adapters: dict[Arm, Path | None] = {"base": None}
     adapters |= {arm: workspace.artifact("models", manifest.name) / "adapter" for arm, manifest in models.items()}
     return forgetting({arm: engine.nll(pairs, adapter=adapter) for arm, adapter in adapters.items()}, seed=settings.evaluate.seed)
-
-
-def _prediction(cell: Cell, index: int, generation: Generation, label: str, seed: int, passages: Mapping[str, Passage]) -> Prediction:
-    example = cell.examples[index]
-    parsed = parse_answer(generation.text)
-    shown = [passages[id_] for id_ in cell.passages[index]]
-    return Prediction(
-        id=example.id,
-        question=example.question,
-        arm=cell.arm,
-        model=label,
-        seed=seed,
-        context=cell.context,
-        group=example.group,
-        stratum=example.stratum,
-        kind=example.kind,
-        raw=generation.text,
-        answer=parsed.answer,
-        references=example.answers,
-        passages=cell.passages[index],
-        quotes=tuple(check_quote(quote, shown) for quote in parsed.quotes),
-        abstained=parsed.abstained,
-        answerable_in_context=cell.answerable[index],
-        abstain_logodds=generation.abstain_logodds,
-        prompt_tokens=generation.prompt_tokens,
-        completion_tokens=generation.completion_tokens,
-        seconds=generation.seconds,
-        cost=generation.cost,
-    )
 
 
 def _write(
@@ -361,13 +213,6 @@ def _key(
         "corpus": source.inputs["corpus"],
     }
     return stage_key("evaluate", VERSION, read, inputs), read, inputs
-
-
-def _sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
-    if limit is None or limit >= len(examples):
-        return list(examples)
-    kept = {example.id for example in sorted(examples, key=lambda example: draw("evaluate", seed, example.id))[:limit]}
-    return [example for example in examples if example.id in kept]
 
 
 def count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -> int:
