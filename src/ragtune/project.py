@@ -46,6 +46,7 @@ from ragtune.types import JSON, TuningCheckpoint, Usage, Where
 from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 if TYPE_CHECKING:
+    from ragtune.evaluate.gate import GateResult
     from ragtune.pipeline.consent import Confirm
     from ragtune.prepare.preview import Preview
     from ragtune.prepare.report import IngestReport
@@ -321,6 +322,41 @@ class Project:
 
         with self.workspace.lock("evaluate"):
             return evaluate(self.workspace, self.settings, model, name, split, self._progress, yes=yes, confirm=confirm)
+
+    def evaluate_against(
+        self,
+        against: str,
+        fail_if: Sequence[str] = (),
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        split: str = "test",
+        yes: bool = False,
+        confirm: Confirm | None = None,
+    ) -> GateResult:
+        """Evaluate a model and compare it, question by question, with an earlier evaluation, or the newest one of another model.
+
+        Args:
+            against: name of the evaluation, or of the model.
+            fail_if: conditions on this model less the other, as ``retrieved.f1 < -0.02``, or of a bound of the difference's interval, as
+                ``retrieved.f1.high < 0``.
+            model: as in :meth:`evaluate`, and so are the others.
+            name: likewise.
+            split: likewise.
+            yes: likewise.
+            confirm: likewise.
+
+        Raises:
+            ConfigError: a condition is malformed.
+            EvaluationError: there is no such evaluation, or the two did not ask the same questions.
+        """
+        from ragtune.evaluate.gate import parse_condition
+        from ragtune.pipeline.gate import compare_with, find_against
+
+        conditions = [parse_condition(text) for text in fail_if]
+        other = find_against(self.workspace, against, split)
+        made = self.evaluate(model=model, name=name, split=split, yes=yes, confirm=confirm)
+        return compare_with(self.workspace, made.name, other, conditions, self.settings.evaluate.seed)
 
     def evaluate_retrieval(
         self, *, dataset: str | None = None, split: str = "validation", precision: float | None = None

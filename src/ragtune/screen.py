@@ -50,6 +50,7 @@ from ragtune.rag import Answer
 from ragtune.types import Reason, TuningCheckpoint
 
 if TYPE_CHECKING:
+    from ragtune.evaluate.gate import GateResult
     from ragtune.prepare.preview import Preview
     from ragtune.prepare.report import IngestReport
 
@@ -508,6 +509,13 @@ def show_report(result: EvaluationResult) -> None:
 
     out.print(terminal_table(result.report))
     out.print(Text.assemble("report: ", (str(Path(result.folder) / "report.html"), "cyan")), soft_wrap=True)
+
+
+def show_gate(result: GateResult) -> None:
+    """Two models on the same questions, and which conditions hold."""
+    from ragtune.evaluate.terminal import gate_table
+
+    out.print(gate_table(result))
 
 
 def show_retrieval(result: RetrievalResult) -> None:

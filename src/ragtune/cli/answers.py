@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,6 +56,20 @@ def evaluate(
     weigh: Annotated[
         bool, typer.Option("--weigh", help="With --retrieval: compare weights of dense beside lexical search on your questions.")
     ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="Compare with this earlier evaluation, or the newest one of this model.", show_default=False),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="With --against: exit 1 where this holds of the difference, e.g. 'retrieved.f1 < -0.02', or of a bound of its interval, "
+            "e.g. 'retrieved.f1.high < 0'; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
@@ -65,11 +79,15 @@ def evaluate(
     """Ask base and tuned model the held-out questions and compare their answers.
 
     Example: ragtune evaluate --split validation
+
+    Example: ragtune evaluate --against NAME --fail-if 'retrieved.f1 < -0.02'
     """
+    if fail_if and not against:
+        raise ConfigError("--fail-if is about the difference from another evaluation: say --against NAME too")
     opened = open_project(project, settings, quiet=quiet or as_json)
     if retrieval:
-        if model or name:
-            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out --model and --name")
+        if model or name or against:
+            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out --model, --name and --against")
         if weigh:
             if split or calibrate is not None:
                 raise ConfigError("--weigh chooses on training and measures on validation questions: leave out --split and --calibrate")
@@ -80,7 +98,14 @@ def evaluate(
         return
     if dataset or weigh or calibrate is not None:
         raise ConfigError("--dataset, --calibrate and --weigh are about retrieval alone: say --retrieval too")
-    show(opened.evaluate(model=model, name=name, split=split or "test", yes=yes, confirm=asker()), as_json, "show_report")
+    asked: dict[str, Any] = {"model": model, "name": name, "split": split or "test", "yes": yes, "confirm": asker()}
+    if against:
+        compared = opened.evaluate_against(against, fail_if or (), **asked)
+        show(compared, as_json, "show_gate")
+        if compared.failed:
+            raise typer.Exit(1)
+        return
+    show(opened.evaluate(**asked), as_json, "show_report")
 
 
 @app.command()
