@@ -15,7 +15,7 @@ Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 Stratum = Literal["new_questions", "new_documents"]
 Context = Literal["closed-book", "oracle", "oracle+distractors", "retrieved"]
-Arm = Literal["base", "base-fewshot", "tuned", "dsf"]
+Arm = Literal["base", "base-fewshot", "tuned", "dsf", "other"]
 
 CONTEXTS: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved")
 

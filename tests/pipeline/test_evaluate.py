@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ragtune import Project, cli
+from ragtune.errors import EvaluationError
 from tiny_project import write_project, write_sources
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -90,3 +91,59 @@ def test_a_gate_that_cannot_compare_exits_2_before_anything_is_asked(project, ru
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())
     assert sorted((project / ".ragtune" / "evaluations").iterdir()) == before
+
+
+def answers(folder: str | Path, arm: str) -> dict[tuple[str, str], str]:
+    return {(p["id"], p["context"]): p["raw"] for p in lines(Path(folder) / "predictions.jsonl") if p["arm"] == arm}
+
+
+def test_two_models_are_arms_of_one_evaluation_and_answer_as_each_alone(project):
+    made = Project(project, overrides=QUICK).evaluate(model="one", other="two")
+    evaluations = project / ".ragtune" / "evaluations"
+    assert answers(made.folder, "tuned") == answers(evaluations / "of-one", "tuned")
+    assert answers(made.folder, "other") == answers(evaluations / "of-two", "tuned")
+    assert answers(made.folder, "other") != answers(made.folder, "tuned")
+    assert made.report.models["tuned"] == "one"
+    assert made.report.models["other"] == "two"
+    pairs = {(each.arm, each.against) for each in made.report.contrasts}
+    assert {("tuned", "other"), ("other", "base-fewshot")} <= pairs
+    assert made.report.named.arm == "tuned"
+    assert made.report.named.against == "base-fewshot", "what was named beforehand stays"
+    assert [cell.arm for cell in made.report.forgetting] == ["base", "tuned", "other"]
+    assert "arm-other" in (Path(made.folder) / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_adapter_from_elsewhere_answers_as_it_does_in_the_project(project, tmp_path, run):
+    elsewhere = shutil.copytree(project / ".ragtune" / "models" / "two" / "adapter", tmp_path / "downloaded" / "peft")
+    code, out, err = run("evaluate", "--project", project, "--model", "one", "--model", elsewhere, "--name", "both", "--json")
+    assert code == 0, err
+    assert json.loads(out)["report"]["models"]["other"] == str(elsewhere)
+    evaluations = project / ".ragtune" / "evaluations"
+    inside = answers(evaluations / "of-two", "tuned")
+    assert answers(evaluations / "both", "other") == inside
+    assert answers(Project(project).evaluate(model=str(elsewhere)).folder, "tuned") == inside
+
+
+def test_what_cannot_be_compared_in_one_evaluation_says_what_can(project, run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("evaluate", "--project", project, "--model", tmp_path / "empty")
+    assert code == 2
+    assert "holds no adapter_config.json and adapter_model.safetensors" in " ".join(err.split())
+    code, _, err = run("evaluate", "--project", project, "--set", "evaluate.arms=['tuned','other']")
+    assert code == 2
+    assert "say --model twice" in " ".join(err.split())
+    manifest = project / ".ragtune" / "models" / "two" / "manifest.json"
+    values = json.loads(manifest.read_text(encoding="utf-8"))
+    values["settings"]["model"]["base"] = "smollm2-360m-instruct"
+    manifest.write_text(json.dumps(values), encoding="utf-8")
+    code, _, err = run("evaluate", "--project", project, "--model", "one", "--model", "two")
+    assert code == 2
+    assert "'ragtune evaluate --model one --against two'" in " ".join(err.split())
+
+
+def test_no_model_is_asked_its_own_training_questions(project):
+    """Another seed splits the questions otherwise, so that one dataset's training questions are another's test."""
+    other = Project(project, overrides=[*QUICK, "dataset.seed=5"])
+    made = other.dataset(name="otherwise")
+    with pytest.raises(EvaluationError, match=r"of otherwise were training questions of model one .*--dataset"):
+        other.evaluate(model="one", dataset=made.name)

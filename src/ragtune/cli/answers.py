@@ -28,7 +28,10 @@ from ragtune.errors import ConfigError
 
 @app.command()
 def evaluate(
-    model: Annotated[str | None, typer.Option("--model", help="The tuned model; default: the newest.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="The tuned model, or the folder of a PEFT adapter; default: the newest. Say it twice to compare two."),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the evaluation; default: made from its inputs.")] = None,
     split: Annotated[
         str | None,
@@ -41,7 +44,8 @@ def evaluate(
         bool, typer.Option("--retrieval", help="Measure retrieval alone, as it is set now: by kind and source, with every miss.")
     ] = False,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="With --retrieval: whose questions; default: the newest.", show_default=False)
+        str | None,
+        typer.Option("--dataset", help="Whose questions; default: the model's own, with --retrieval the newest.", show_default=False),
     ] = None,
     calibrate: Annotated[
         float | None,
@@ -96,9 +100,13 @@ def evaluate(
         measured = opened.evaluate_retrieval(dataset=dataset, split=split or "validation", precision=calibrate)
         show(measured, as_json, "show_retrieval")
         return
-    if dataset or weigh or calibrate is not None:
-        raise ConfigError("--dataset, --calibrate and --weigh are about retrieval alone: say --retrieval too")
-    asked: dict[str, Any] = {"model": model, "name": name, "split": split or "test", "yes": yes, "confirm": asker()}
+    if weigh or calibrate is not None:
+        raise ConfigError("--calibrate and --weigh are about retrieval alone: say --retrieval too")
+    if len(model or ()) > 2:
+        raise ConfigError("--model can be given twice at most: compare more with --against")
+    first, second = [*(model or ()), None, None][:2]
+    asked: dict[str, Any] = {"model": first, "other": second, "dataset": dataset, "name": name, "split": split or "test"}
+    asked |= {"yes": yes, "confirm": asker()}
     if against:
         compared = opened.evaluate_against(against, fail_if or (), **asked)
         show(compared, as_json, "show_gate")

@@ -23,6 +23,8 @@ _OTHERS: tuple[tuple[Arm, Arm, Context, Slice], ...] = (
     ("tuned", "base-fewshot", "retrieved", "new_questions"),
     ("tuned", "base-fewshot", "retrieved", "new_documents"),
     *(("tuned", "base-fewshot", context, "all") for context in CONTEXTS if context != "retrieved"),
+    ("tuned", "other", "retrieved", "all"),
+    ("other", "base-fewshot", "retrieved", "all"),
     ("tuned", "dsf", "retrieved", "all"),
     ("dsf", "base-fewshot", "retrieved", "all"),
     ("base-fewshot", "base", "retrieved", "all"),

@@ -14,12 +14,13 @@ Slice = Literal["all", "new_questions", "new_documents"]
 Decision = Literal["better", "worse", "undecided"]
 
 SLICES: tuple[Slice, ...] = ("all", "new_questions", "new_documents")
-ARMS: tuple[Arm, ...] = ("base", "base-fewshot", "dsf", "tuned")
+ARMS: tuple[Arm, ...] = ("base", "base-fewshot", "dsf", "other", "tuned")
 ARM_WORDS: Mapping[Arm, str] = {
     "base": "base model",
     "base-fewshot": "base model with two worked examples",
     "tuned": "tuned model",
     "dsf": "model tuned without context",
+    "other": "other tuned model",
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ragtune import build
-from ragtune.config import Settings, TrainSettings
+from ragtune.config import Settings
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import EvaluationError, ProjectError
 from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
@@ -21,14 +21,13 @@ from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
 from ragtune.hosted.providers import is_hosted
-from ragtune.pipeline.answerers import device
+from ragtune.pipeline.answerers import adapter_of, device
+from ragtune.pipeline.arms import check_unseen, set_up
 from ragtune.pipeline.cells import CONTROLS, plan_cells, sample_questions
 from ragtune.pipeline.consent import Confirm, agree_to
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
 from ragtune.pipeline.predict import bills, predict
 from ragtune.pipeline.records import EvaluationResult
-from ragtune.pipeline.train import find_tuned, train
-from ragtune.pipeline.train_hosted import hosted_key
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION
 from ragtune.types import JSON, Arm, Example, Message, Prediction
@@ -56,6 +55,8 @@ def evaluate(
     split: str,
     progress: Progress,
     *,
+    other: str | None = None,
+    dataset: str | None = None,
     yes: bool = False,
     confirm: Confirm | None = None,
 ) -> EvaluationResult:
@@ -64,10 +65,12 @@ def evaluate(
     Args:
         workspace: with a tuned model.
         settings: evaluate and generate are read; the dataset's own settings decide what is shown.
-        model: the tuned model's name; ``None`` takes the newest that was tuned with context.
+        model: the tuned model's name, or the folder of a PEFT adapter; ``None`` takes the newest that was tuned with context.
         name: of the evaluation; ``None`` makes one from the key.
         split: ``test``, of which each reading is counted, or ``validation``.
         progress: told what goes on.
+        other: a second model or adapter of the same base, as the arm ``other``.
+        dataset: whose questions are asked; ``None`` takes those of the model's own.
         yes: spend what hosted models and a judge cost, up to ``chat.max_cost``.
         confirm: asked before money is spent, where ``yes`` was not said.
 
@@ -78,15 +81,9 @@ def evaluate(
     started = time.monotonic()
     if split not in ("test", "validation"):
         raise EvaluationError(f"there is no split {split!r} to evaluate on: use test or validation")
-    tuned = find_tuned(workspace, model)
-    settings = build.with_base(settings, str(tuned.settings["model"]["base"]))
-    source = workspace.find("datasets", str(tuned.inputs["dataset"]))
+    contest = set_up(workspace, settings, model, other, dataset, progress)
+    settings, source, models = contest.settings, contest.source, contest.models
     folder = workspace.artifact("datasets", source.name)
-    models: dict[Arm, Manifest] = {"tuned": tuned}
-    if "dsf" in settings.evaluate.arms:
-        # The control differs in its passages alone: it learns as much, as fast and from the same questions.
-        alike = settings.model_copy(update={"train": TrainSettings(**tuned.settings["train"])})
-        models["dsf"] = _control(workspace, alike, source, progress)
     key, read, inputs = _key(settings, source, folder, models, split)
     found = workspace.find_key("evaluations", key)
     if found is not None and name in (None, found.name):
@@ -101,6 +98,7 @@ def evaluate(
     check_judge(workspace, settings)
     if not examples:
         raise EvaluationError(f"the {split} split of {source.name} is empty: add questions, or change dataset.{split}_share")
+    check_unseen(workspace, contest, examples)
     k = int(source.settings["retrieve"]["k"])
     cells = plan_cells(data, examples, settings, k)
     agree_to(list(bills(workspace, settings, cells, models, data.passages)), settings, yes=yes, confirm=confirm, progress=progress)
@@ -123,22 +121,9 @@ def evaluate(
     manifest = Manifest(
         "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), device(settings)
     )
-    _write(output, manifest, report, predictions, data, examples, workspace, tuned, judged)
+    _write(output, manifest, report, predictions, data, examples, workspace, models["tuned"], judged)
     progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
     return EvaluationResult(name, str(output), True, report)
-
-
-def _control(workspace: Workspace, settings: Settings, source: Manifest, progress: Progress) -> Manifest:
-    """The ``dsf`` control: trained here where it is not yet; of a hosted base only found, for its job is paid and to be asked about."""
-    if not is_hosted(settings.model.base):
-        return workspace.find("models", train(workspace, settings, source.name, None, progress, without_context=True).name)
-    found = workspace.find_key("models", hosted_key(workspace, settings, source, without_context=True)[0])
-    if found is None:
-        raise EvaluationError(
-            f"the arm dsf needs a tuning job of its own, which costs money and is not started here: run 'ragtune train --without-context "
-            f"--dataset {source.name}' with the settings of the tuned model, or take dsf out of evaluate.arms"
-        )
-    return found
 
 
 def load_evaluation(workspace: Workspace, name: str | None, *, made: bool = False) -> EvaluationResult:
@@ -155,7 +140,7 @@ def _forgetting(workspace: Workspace, settings: Settings, models: Mapping[Arm, M
     pairs = [([Message("user", question)], answer) for question, answer in GENERAL]
     engine = build.engine(settings)
     adapters: dict[Arm, Path | None] = {"base": None}
-    adapters |= {arm: workspace.artifact("models", manifest.name) / "adapter" for arm, manifest in models.items()}
+    adapters |= {arm: adapter_of(workspace, manifest) for arm, manifest in models.items()}
     return forgetting({arm: engine.nll(pairs, adapter=adapter) for arm, adapter in adapters.items()}, seed=settings.evaluate.seed)
 
 
@@ -274,7 +259,7 @@ def _meta(workspace: Workspace, manifest: Manifest, tuned: Manifest) -> PageMeta
     """What the page says about where its figures come from."""
     training: list[tuple[float, float]] = []
     validation: list[tuple[float, float]] = []
-    metrics = workspace.artifact("models", tuned.name) / "metrics.jsonl"
+    metrics = adapter_of(workspace, tuned).with_name("metrics.jsonl")
     for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else ():
         values = json.loads(line)
         if "loss" in values:
@@ -284,7 +269,7 @@ def _meta(workspace: Workspace, manifest: Manifest, tuned: Manifest) -> PageMeta
     lineage: dict[str, Mapping[str, JSON]] = {
         "Evaluation": {"name": manifest.name, "key": manifest.key, "device": manifest.device, **_words(manifest.inputs)},
         "Tuned model": {"name": tuned.name, "key": tuned.key, "device": tuned.device, **_words(tuned.inputs), **_words(tuned.figures)},
-        "Training settings": _words(tuned.settings["train"]),
+        "Training settings": _words(tuned.settings.get("train", {})),
         "Evaluation settings": {
             **_words(manifest.settings["evaluate"]),
             **_words(manifest.settings["generate"]),
