@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ragtune.evaluate.abstention import RiskPoint
+from ragtune.evaluate.findings import Stratum
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.types import Arm, Context, Estimate
 
@@ -210,6 +211,7 @@ class Report:
         closed_book: what the base knows without documents, of which a test proves nothing; ``None`` where it was not asked.
         unasked: questions by the capability without which their documents could not be read; they are in no figure.
         judge: what a judge thinks of the answers; ``None`` where none was asked.
+        strata: F1 by what a question is like, retrieved, where questions differ in it.
     """
 
     decision: Decision
@@ -231,6 +233,7 @@ class Report:
     closed_book: ClosedBook | None = None
     unasked: Mapping[str, int] = field(default_factory=dict)
     judge: JudgeReport | None = None
+    strata: tuple[Stratum, ...] = field(default=())
 
     def cell(self, arm: Arm, context: Context, stratum: Slice = "all") -> Cell | None:
         """The cell of the grid, where there is one."""

@@ -13,7 +13,9 @@ The format is stable; later versions may add fields::
      "cost": [{"arm", "context", "metrics": {name: FIGURE}}],
      "forgetting": [{"arm", "nll": FIGURE, "change": FIGURE | null}],
      "closed_book": {"exact": int, "n": int} | null, "unasked": {capability: int},
-     "judge": JUDGE | null}
+     "judge": JUDGE | null,
+     "strata": [{"by", "stratum", "questions", "groups", "f1": {arm: FIGURE},
+                 "difference": FIGURE | null, "p": float | null, "p_holm": float | null}]}
 
     FIGURE   = {"value": float, "low": float | null, "high": float | null, "n": int}     95 % interval
     CONTRAST = {"arm", "against", "context", "stratum", "metric", "value", "value_against",
@@ -35,6 +37,7 @@ from typing import Any
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.abstention import RiskPoint
+from ragtune.evaluate.findings import Stratum
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.evaluate.report import (
     AbstentionCell,
@@ -98,6 +101,7 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
         closed_book=None if data.get("closed_book") is None else ClosedBook(**data["closed_book"]),
         unasked=data.get("unasked", {}),
         judge=None if data.get("judge") is None else _judge(data["judge"]),
+        strata=tuple(map(_stratum, data.get("strata", ()))),
     )
 
 
@@ -128,6 +132,10 @@ def _figures(data: Mapping[str, Any]) -> dict[str, Estimate]:
 
 def _contrast(data: Mapping[str, Any]) -> Contrast:
     return Contrast(**{**data, "difference": Estimate(**data["difference"])})
+
+
+def _stratum(data: Mapping[str, Any]) -> Stratum:
+    return Stratum(**{**data, "f1": _figures(data["f1"]), "difference": _figure(data["difference"])})
 
 
 def _judge(data: Mapping[str, Any]) -> JudgeReport:

@@ -107,7 +107,8 @@ def evaluate(
     retrieved = {
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
     }
-    report = score(predictions, examples, retrieved, cuts=sorted({1, 3, 5, k, 10}), test_readings=readings, seed=settings.evaluate.seed)
+    cuts = sorted({1, 3, 5, k, 10})
+    report = score(predictions, examples, retrieved, data.passages, cuts=cuts, test_readings=readings, seed=settings.evaluate.seed)
     report = replace(
         report,
         notes=(*report.notes, *_notes(settings, source, data, examples, split)),
