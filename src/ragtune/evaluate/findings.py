@@ -34,3 +34,18 @@ class Stratum:
     difference: Estimate | None = None
     p: float | None = None
     p_holm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What an undecided comparison lacks, at the difference and spread that were observed.
+
+    Args:
+        now: chance that as many questions again, of such documents, would decide it at the 5 % level.
+        questions: with which that chance is 80 %, the observed ones included; ``None`` where more than a million groups would be needed.
+        groups: document groups that they come from, of the size observed.
+    """
+
+    now: float
+    questions: int | None
+    groups: int | None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ragtune.evaluate.abstention import RiskPoint
-from ragtune.evaluate.findings import Stratum
+from ragtune.evaluate.findings import Power, Stratum
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.types import Arm, Context, Estimate
 
@@ -51,7 +51,7 @@ class Cell:
 class Contrast:
     """One arm less another on the same questions.
 
-    ``p_holm`` is corrected for all contrasts but the one named beforehand, which has none.
+    ``p_holm`` is corrected for all contrasts but the one named beforehand, which has none. ``power`` says what an undecided one lacks.
     """
 
     arm: Arm
@@ -65,6 +65,7 @@ class Contrast:
     groups: int
     p: float | None
     p_holm: float | None = None
+    power: Power | None = None
 
 
 @dataclass(frozen=True, slots=True)

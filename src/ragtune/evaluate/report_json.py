@@ -19,7 +19,8 @@ The format is stable; later versions may add fields::
 
     FIGURE   = {"value": float, "low": float | null, "high": float | null, "n": int}     95 % interval
     CONTRAST = {"arm", "against", "context", "stratum", "metric", "value", "value_against",
-                "difference": FIGURE, "groups": int, "p": float | null, "p_holm": float | null}
+                "difference": FIGURE, "groups": int, "p": float | null, "p_holm": float | null,
+                "power": {"now": float, "questions": int | null, "groups": int | null} | null}
     JUDGE    = {"model": str, "questions": int, "anchors_kept": int, "anchors": int, "sound": bool, "notes": [str],
                 "cells": [{"arm", "scores": {name: FIGURE}, "asked": int, "failed": {reason: int}}],
                 "pair": {"arm", "against", "won": int, "tied": int, "lost": int, "equal": int, "failed": int,
@@ -37,7 +38,7 @@ from typing import Any
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.abstention import RiskPoint
-from ragtune.evaluate.findings import Stratum
+from ragtune.evaluate.findings import Power, Stratum
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.evaluate.report import (
     AbstentionCell,
@@ -131,7 +132,8 @@ def _figures(data: Mapping[str, Any]) -> dict[str, Estimate]:
 
 
 def _contrast(data: Mapping[str, Any]) -> Contrast:
-    return Contrast(**{**data, "difference": Estimate(**data["difference"])})
+    power = data.get("power")
+    return Contrast(**{**data, "difference": Estimate(**data["difference"]), "power": None if power is None else Power(**power)})
 
 
 def _stratum(data: Mapping[str, Any]) -> Stratum:
