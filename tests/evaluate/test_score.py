@@ -154,6 +154,16 @@ def test_quotes_are_counted_by_answer_and_by_quote(evaluation: Evaluation) -> No
     assert quote_metrics(replace(prediction, quotes=(), abstained=True), gold) == {}
 
 
+def test_answers_cut_off_and_going_round_are_counted(evaluation: Evaluation) -> None:
+    tuned = [p for p in evaluation.predictions if (p.arm, p.context) == ("tuned", "retrieved")]
+    changed = [
+        replace(p, finished=False, raw="Answer: one two three " * 9 if n < 3 else p.raw) if n < 10 else p for n, p in enumerate(tuned)
+    ]
+    metrics = score(changed, evaluation.examples, {}).cell("tuned", "retrieved").metrics
+    assert metrics["cut_off"].value == pytest.approx(10 / len(tuned))
+    assert metrics["looping"].value == pytest.approx(3 / len(tuned))
+
+
 def test_throughput_is_answers_over_seconds(evaluation: Evaluation, report: Report) -> None:
     cell = next(c for c in report.cost if (c.arm, c.context) == ("tuned", "retrieved"))
     seconds = [p.seconds for p in evaluation.predictions if (p.arm, p.context) == ("tuned", "retrieved")]

@@ -20,10 +20,10 @@ from ragtune.types import CONTEXTS, Context, Estimate, Prediction
 Bound = Literal["value", "low", "high"]
 
 METRICS = (
-    "f1", "exact_match", "containment", "rouge_l", "length_ratio", "quotes", "quotes_valid", "abstained", "evidence_shown",
+    "f1", "exact_match", "containment", "rouge_l", "length_ratio", "quotes", "quotes_valid", "abstained", "evidence_shown", "cut_off",
     "prompt_tokens", "completion_tokens", "seconds", "dollars",
 )  # fmt: skip
-"""What can be compared; ``abstained`` and ``evidence_shown`` are shares of all questions, the rest is as in a report."""
+"""What can be compared; ``abstained``, ``evidence_shown`` and ``cut_off`` are shares of all questions, the rest is as in a report."""
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _CONDITION = re.compile(r"\s*([a-z+-]+)\.(\w+)(?:\.(\w+))?\s*([<>]=?)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*", re.IGNORECASE)
 _NAMED = 3
@@ -212,6 +212,8 @@ def _metric(prediction: Prediction, name: str) -> tuple[float, float]:
         return (0.0, 0.0) if prediction.cost is None else (prediction.cost, 1.0)
     if name == "abstained":
         return float(prediction.abstained), 1.0
+    if name == "cut_off":
+        return float(not prediction.finished), 1.0
     if name == "evidence_shown":
         return float(prediction.answerable_in_context), 1.0
     if name.startswith("quotes"):

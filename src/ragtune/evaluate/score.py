@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ragtune.evaluate.abstention import abstention_metrics, risk_coverage
-from ragtune.evaluate.answers import answer_metrics
+from ragtune.evaluate.answers import answer_metrics, loops
 from ragtune.evaluate.decide import decide, named_contrast, other_contrasts, reading_notes
 from ragtune.evaluate.intervals import bootstrap
 from ragtune.evaluate.quoting import quote_metrics
@@ -101,6 +101,7 @@ def _grid(
             observed: dict[str, list[Observation]] = {}
             for p in chosen:
                 metrics = {name: (value, 1.0) for name, value in answer_metrics(p).items()} | quote_metrics(p, evidence.get(p.id, ()))
+                metrics |= {"cut_off": (float(not p.finished), 1.0), "looping": (float(not p.finished and loops(p.raw)), 1.0)}
                 for name, (value, weight) in metrics.items():
                     observed.setdefault(name, []).append((p.id, p.group, value, weight))
             estimates = {name: _estimate(values, seed, share=name != "length_ratio") for name, values in observed.items()}

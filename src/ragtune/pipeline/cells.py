@@ -9,6 +9,7 @@ from ragtune.config import Settings
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset
+from ragtune.evaluate.answers import written_answer
 from ragtune.prompts import Shot, build_messages, parse_answer
 from ragtune.quotes import check_quote
 from ragtune.types import Arm, Context, Example, Generation, Message, Passage, Prediction
@@ -91,7 +92,7 @@ def make_prediction(cell: Cell, index: int, generation: Generation, label: str, 
         stratum=example.stratum,
         kind=example.kind,
         raw=generation.text,
-        answer=parsed.answer,
+        answer=written_answer(generation.text, parsed.answer, finished=generation.finished),
         references=example.answers,
         passages=cell.passages[index],
         quotes=tuple(check_quote(quote, shown) for quote in parsed.quotes),
@@ -102,6 +103,7 @@ def make_prediction(cell: Cell, index: int, generation: Generation, label: str, 
         completion_tokens=generation.completion_tokens,
         seconds=generation.seconds,
         cost=generation.cost,
+        finished=generation.finished,
     )
 
 

@@ -44,7 +44,9 @@ from ragtune.workspace import (
     write_manifest,
 )
 
-VERSION = 1
+VERSION = 2
+_READ_AS = 1
+"""The version in the key of a reading, which a new way to score does not change: the same answers are no new reading."""
 
 
 def evaluate(
@@ -102,7 +104,7 @@ def evaluate(
     k = int(source.settings["retrieve"]["k"])
     cells = plan_cells(data, examples, settings, k)
     agree_to(list(bills(workspace, settings, cells, models, data.passages)), settings, yes=yes, confirm=confirm, progress=progress)
-    readings = count_reading(workspace, examples, key) if split == "test" else 0
+    readings = count_reading(workspace, examples, stage_key("evaluate", _READ_AS, read, inputs)) if split == "test" else 0
     predictions = predict(workspace, settings, cells, models, progress, data.passages)
     retrieved = {
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
