@@ -46,6 +46,7 @@ from ragtune.types import JSON, Message, TuningCheckpoint, Usage, Where
 from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 if TYPE_CHECKING:
+    from ragtune.evaluate.gate import GateResult
     from ragtune.pipeline.consent import Confirm
     from ragtune.prepare.preview import Preview
     from ragtune.prepare.report import IngestReport
@@ -311,16 +312,61 @@ class Project:
         self,
         *,
         model: str | None = None,
+        other: str | None = None,
+        dataset: str | None = None,
         name: str | None = None,
         split: str = "test",
         yes: bool = False,
         confirm: Confirm | None = None,
     ) -> EvaluationResult:
-        """Compare base and tuned model on held-out questions."""
+        """Compare base and tuned model on held-out questions.
+
+        Args:
+            model: a tuned model's name, or the folder of a PEFT adapter; ``None`` is the newest.
+            other: a second one to compare with it.
+            dataset: whose questions are asked; ``None`` is the model's own.
+            name: of the evaluation; ``None`` makes one.
+            split: ``test`` or ``validation``.
+            yes: spend what hosted models cost, up to ``chat.max_cost``.
+            confirm: asked before money is spent, where ``yes`` was not said.
+        """
         from ragtune.pipeline.evaluate import evaluate
 
         with self.workspace.lock("evaluate"):
-            return evaluate(self.workspace, self.settings, model, name, split, self._progress, yes=yes, confirm=confirm)
+            return evaluate(
+                self.workspace,
+                self.settings,
+                model,
+                name,
+                split,
+                self._progress,
+                other=other,
+                dataset=dataset,
+                yes=yes,
+                confirm=confirm,
+            )
+
+    def evaluate_against(self, against: str, fail_if: Sequence[str] = (), *, split: str = "test", **asked: Any) -> GateResult:
+        """Evaluate a model and compare it, question by question, with an earlier evaluation, or the newest one of another model.
+
+        Args:
+            against: name of the evaluation, or of the model.
+            fail_if: conditions on this model less the other, as ``retrieved.f1 < -0.02``, or of a bound of the difference's interval, as
+                ``retrieved.f1.high < 0``.
+            split: as in :meth:`evaluate`.
+            asked: what else :meth:`evaluate` takes.
+
+        Raises:
+            ConfigError: a condition is malformed.
+            EvaluationError: there is no such evaluation, or the two did not ask the same questions.
+        """
+        from ragtune.evaluate.gate import parse_condition
+        from ragtune.pipeline.gate import compare_with, find_against
+
+        conditions = [parse_condition(text) for text in fail_if]
+        earlier = find_against(self.workspace, against, split)
+        made = self.evaluate(split=split, **asked)
+        return compare_with(self.workspace, made.name, earlier, conditions, self.settings.evaluate.seed)
 
     def evaluate_retrieval(
         self, *, dataset: str | None = None, split: str = "validation", precision: float | None = None

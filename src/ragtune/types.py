@@ -15,7 +15,7 @@ Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 Stratum = Literal["new_questions", "new_documents"]
 Context = Literal["closed-book", "oracle", "oracle+distractors", "retrieved", "distractors"]
-Arm = Literal["base", "base-fewshot", "tuned", "dsf"]
+Arm = Literal["base", "base-fewshot", "tuned", "dsf", "other"]
 
 CONTEXTS: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved")
 
@@ -341,8 +341,9 @@ class Quote:
 class Prediction:
     """One answer of one arm in one context; a line of predictions.jsonl.
 
-    ``raw`` is what the model wrote, ``answer`` the final answer alone; ``passages`` are ids; ``answerable_in_context`` says whether
-    all evidence was among them; ``cost`` is US dollars, where a hosted model answered and its price is known.
+    ``raw`` is what the model wrote, ``answer`` the final answer alone; ``passages`` are ids; ``answerable_in_context`` says whether all
+    evidence was among them; ``cost`` is US dollars, where a hosted model answered and its price is known; ``finished`` is false where
+    the token limit ended the answer.
     """
 
     id: str
@@ -366,6 +367,7 @@ class Prediction:
     completion_tokens: int
     seconds: float
     cost: float | None = None
+    finished: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from synthetic_evaluation import Evaluation, make_evaluation
 
-from ragtune.evaluate.comparison import compare_questions, embed_json, passage_offsets
+from ragtune.evaluate.comparison import MARGIN, compare_questions, embed_json, passage_offsets
 from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.report import ClosedBook
 from ragtune.evaluate.score import score
@@ -139,7 +139,8 @@ def test_the_outcomes_agree_with_the_scores(evaluation: Evaluation) -> None:
     assert len(data["questions"]) == len(evaluation.examples)
     for question in data["questions"]:
         left, right = (answer["score"] for answer in question["answers"])
-        expected = "won" if right > left else "lost" if right < left else "both right" if right >= 0.5 else "both wrong"
+        close = abs(right - left) < MARGIN - 1e-6
+        expected = ("both right" if right >= 0.5 else "both wrong") if close else "won" if right > left else "lost"
         assert question["outcome"] == expected
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from ragtune.evaluate.answers import answer_metrics
+from ragtune.evaluate.answers import answer_metrics, loops
 from ragtune.evaluate.judge import Grade
 from ragtune.evaluate.judged import Grading
 from ragtune.types import JSON, Arm, Evidence, Example, Passage, Prediction, Quote
 
 LEFT: Arm = "base-fewshot"
 RIGHT: Arm = "tuned"
+MARGIN = 0.1
+"""Of F1, from which on a question is won or lost; less is a matter of wording."""
 
 
 def compare_questions(
@@ -92,6 +94,7 @@ def _answer(prediction: Prediction, grade: Grade | None) -> JSON:
         "abstained": prediction.abstained,
         "quotes": len(prediction.quotes),
         "valid": sum(quote.valid for quote in prediction.quotes),
+        "cut": "" if prediction.finished else "cut off in a loop" if loops(prediction.raw) else "cut off at the token limit",
     }
     if grade is not None:
         judged: list[JSON] = [[name, round(1 + 4 * value), grade.reasons[name]] for name, value in grade.scores.items()]
@@ -105,6 +108,6 @@ def _score(prediction: Prediction) -> float:
 
 def _outcome(left: Prediction, right: Prediction) -> str:
     a, b = _score(left), _score(right)
-    if abs(a - b) > 1e-9:
+    if abs(a - b) > MARGIN - 1e-9:
         return "won" if b > a else "lost"
     return "both right" if a >= 0.5 else "both wrong"

@@ -32,7 +32,8 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
     ),
     "Questions won and lost": (
         "questions",
-        "Both models answering from the same retrieved passages. An unanswerable question is right where the model abstains.",
+        "Both models answering from the same retrieved passages. A question is won or lost where F1 differs by 0.1 or more, and right "
+        "from 0.5 on. An unanswerable question is right where the model abstains.",
     ),
     "By kind of question": ("kinds", "F1 on retrieved passages, by the label that the questions carry."),
     "Quotes": (

@@ -31,6 +31,8 @@
     const score = answerable ? `F1 ${given.score.toFixed(2)}` : given.abstained ? "abstained, rightly" : "should have abstained";
     const notes = [score];
     if (answerable && given.abstained) notes.push("abstained");
+    if (given.cut) notes.push(given.cut);
+    if (!given.quotes && !given.abstained) notes.push("quotes nothing");
     if (given.quotes) notes.push(`${given.valid} of ${given.quotes} ${given.quotes === 1 ? "quote" : "quotes"} real`);
     const head = make("h4", "arm arm-" + arm, arm);
     const box = make("div", "answer", head, make("p", "raw", given.raw || "(nothing)"), make("p", "quiet", notes.join(" · ")));

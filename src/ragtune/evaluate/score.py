@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ragtune.evaluate.abstention import abstention_metrics, risk_coverage
-from ragtune.evaluate.answers import answer_metrics
+from ragtune.evaluate.answers import answer_metrics, loops
 from ragtune.evaluate.decide import decide, named_contrast, other_contrasts, reading_notes
 from ragtune.evaluate.intervals import bootstrap
 from ragtune.evaluate.quoting import quote_metrics
@@ -21,7 +21,8 @@ from ragtune.evaluate.report import (
     RetrievalCell,
 )
 from ragtune.evaluate.retrieval import Ranking, retrieval_metrics
-from ragtune.types import CONTEXTS, Arm, Context, Estimate, Evidence, Example, Prediction
+from ragtune.evaluate.strata import strata
+from ragtune.types import CONTEXTS, Arm, Context, Estimate, Evidence, Example, Passage, Prediction
 
 Observation = tuple[str, str, float, float]
 """Question id, document group, value, weight."""
@@ -32,6 +33,7 @@ def score(
     predictions: Sequence[Prediction],
     examples: Sequence[Example],
     retrieved: Mapping[str, Ranking],
+    passages: Mapping[str, Passage] | None = None,
     *,
     cuts: Sequence[int] = CUTS,
     test_readings: int = 1,
@@ -45,6 +47,7 @@ def score(
         predictions: of all arms and contexts, in any order.
         examples: the test split, for evidence, strata and groups.
         retrieved: by question id, the hits best first, each as its spans; as many as the largest cut.
+        passages: that were shown, by id; without them nothing is parted by what was shown.
         cuts: the k of recall@k.
         test_readings: how often the test split has been read, this time included.
         seed: of the resampling.
@@ -76,6 +79,7 @@ def score(
         test_readings=test_readings,
         notes=tuple(reading_notes(groups, test_readings, named)),
         closed_book=_closed_book(cells),
+        strata=strata(cells, examples, passages or {}, seed=seed),
     )
 
 
@@ -97,6 +101,7 @@ def _grid(
             observed: dict[str, list[Observation]] = {}
             for p in chosen:
                 metrics = {name: (value, 1.0) for name, value in answer_metrics(p).items()} | quote_metrics(p, evidence.get(p.id, ()))
+                metrics |= {"cut_off": (float(not p.finished), 1.0), "looping": (float(not p.finished and loops(p.raw)), 1.0)}
                 for name, (value, weight) in metrics.items():
                     observed.setdefault(name, []).append((p.id, p.group, value, weight))
             estimates = {name: _estimate(values, seed, share=name != "length_ratio") for name, values in observed.items()}

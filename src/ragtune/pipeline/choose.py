@@ -22,8 +22,8 @@ from ragtune.models.catalog import CATALOG, OPEN_MODELS
 from ragtune.models.choose import TRAINED_TOKENS, Candidate, Choice, Need, call_tokens, choose
 from ragtune.models.hosted import HOSTED, HostedModel
 from ragtune.models.pull import is_here
+from ragtune.pipeline.cells import choose_shots
 from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate, prompt_tokens
-from ragtune.pipeline.evaluate import choose_shots
 from ragtune.pipeline.forecast import ANSWER_TOKENS
 from ragtune.pipeline.records import Trial
 from ragtune.progress import Progress

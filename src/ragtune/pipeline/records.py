@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,17 @@ class IngestResult:
             f"{len(self.read)} read, {self.unchanged} unchanged, {len(self.removed)} removed, {len(self.skipped)} skipped{left_out}, "
             f"{counted(len(self.duplicates), 'duplicate')}: {counted(self.documents, 'document')} in {counted(self.chunks, 'chunk')}"
         )
+
+
+def grouped(reasons: Sequence[Reason], names: int = 3) -> list[str]:
+    """One line for each reason, with how many sources it is about and the first of their names."""
+    by: dict[str, list[str]] = {}
+    for each in reasons:
+        by.setdefault(each.reason, []).append(each.source)
+    return [
+        Reason(own[0], why).line if len(own) == 1 else f"{len(own)} ({', '.join(own[:names])}{', …' if len(own) > names else ''}) — {why}"
+        for why, own in by.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
