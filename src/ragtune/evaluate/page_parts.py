@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from ragtune.evaluate.charts import axis_plot, difference_plot, interval_plot, line_chart
+from ragtune.evaluate.charts import Line, axis_plot, interval_plot, line_chart
 from ragtune.evaluate.decide import closed_book_words, signed
+from ragtune.evaluate.page_blocks import words_of
 from ragtune.evaluate.report import Cell, Contrast, Report, Slice
-from ragtune.page import fold, framed
+from ragtune.page import fold, framed, safe
 from ragtune.page.charts import Axis, axis
 from ragtune.types import JSON, Arm, Context, Estimate
 
@@ -42,22 +43,6 @@ SLICE_WORDS: Mapping[Slice, str] = {
     "new_questions": "New questions, known documents",
     "new_documents": "New documents",
 }
-
-
-def headline(report: Report) -> str:
-    """The decision in one big sentence with the difference that decides."""
-    named = report.named
-    plot = "" if named is None else f"<figure>{difference_plot(named.difference, 'base with examples better', 'tuned better')}</figure>"
-    facts = [f"{report.questions} {report.split} questions", f"{report.groups} groups of documents"]
-    if report.test_readings:
-        facts.append(f"test split read {'once' if report.test_readings == 1 else f'{report.test_readings} times'}")
-    facts += [f"{count} more not asked: their documents need {capability} to be read" for capability, count in report.unasked.items()]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
-    return (
-        f'<h1 class="decision {report.decision}">{_keep_figures(report.sentence)}</h1>{plot}'
-        f'<p class="facts">{" · ".join(map(escape, facts))} · intervals are 95 %, resampling groups of documents</p>'
-        + (f'<ul class="notes" aria-label="Notes">{notes}</ul>' if notes else "")
-    )
 
 
 def answers(report: Report) -> str:
@@ -116,15 +101,29 @@ def abstention(report: Report) -> str:
     if not cells:
         return "<p>No arm was shown passages.</p>"
     rows = [((cell.context, cell.arm), cell.metrics) for cell in cells]
-    curves: dict[str, list[tuple[float, float]]] = {
-        cell.arm: [(p.coverage, p.risk) for p in cell.curve] for cell in cells if cell.context == "retrieved" and cell.curve
-    }
+    curves = [
+        Line(cell.arm, cell.arm, [(p.coverage, p.risk) for p in cell.curve]) for cell in cells if cell.context == "retrieved" and cell.curve
+    ]
     chart = ""
     if curves:
-        label = "Risk against coverage, retrieved passages: the lower the line, the better the model knows what it does not know"
+        ends = " ".join(f"{line.name}: {line.points[0][1]:.2f} of the surest, {line.points[-1][1]:.2f} of all." for line in curves)
+        label = f"Risk against coverage, retrieved passages: the lower the line, the better the model knows what it does not know. {ends}"
         lines = line_chart(curves, label, "Share of questions answered, the surest first", "Risk: mean of 1 − F1", x_axis=axis(0, 1))
-        chart = f"<figure>{lines}</figure>"
+        chart = f"<figure>{lines}</figure>{fold('Figures of the curves', _curve_table(curves))}"
     return chart + _table("Abstention", ("Context", "Model"), ABSTENTION, rows)
+
+
+def _curve_table(curves: Sequence[Line]) -> str:
+    """The risk of each model at every tenth of coverage."""
+    shares = [number / 10 for number in range(1, 11)]
+    head = "".join(f'<th scope="col" class="number">{share:.0%}</th>' for share in shares)
+    rows = ""
+    for line in curves:
+        within = [[risk for coverage, risk in line.points if coverage <= share + 1e-9] for share in shares]
+        cells = "".join(f'<td class="number">{f"{risks[-1]:.2f}" if risks else "–"}</td>' for risks in within)
+        rows += f'<tr class="first"><th scope="row" class="arm arm-{escape(line.style)}">{escape(line.name)}</th>{cells}</tr>'
+    inner = f'<thead><tr><th scope="col">Answered</th>{head}</tr></thead><tbody>{rows}</tbody>'
+    return framed("Risk by share of questions answered, retrieved passages", inner, "plain")
 
 
 def kinds(report: Report) -> str:
@@ -155,10 +154,10 @@ def forgetting(report: Report) -> str:
     return _table("Likelihood of general text", ("Model",), names, rows, {"nll": 3, "change": 3})
 
 
-def loss(points: Sequence[tuple[float, float]], validation: Sequence[tuple[float, float]]) -> str:
-    """The loss of training over its steps."""
-    series = {name: line for name, line in (("training", points), ("validation", validation)) if line}
-    return f"<figure>{line_chart(series, 'Training loss over steps', 'Optimiser step', 'Loss of an answer: nats ÷ 32')}</figure>"
+def commands(lines: Sequence[str]) -> str:
+    """What to type to make the figures again."""
+    shown = "\n".join(map(safe, lines))
+    return f'<h3>Make it again</h3><pre tabindex="0" aria-label="Commands"><code>{shown}</code></pre>' if lines else ""
 
 
 def lineage(sections: Mapping[str, Mapping[str, JSON]]) -> str:
@@ -171,15 +170,6 @@ def lineage(sections: Mapping[str, Mapping[str, JSON]]) -> str:
         )
         parts.append(f"<section><h3>{escape(title)}</h3><dl>{items}</dl></section>")
     return f'<div class="lineage">{"".join(parts)}</div>'
-
-
-def _keep_figures(sentence: str) -> str:
-    """The sentence, escaped, with its intervals kept on one line."""
-    head, mark, tail = escape(sentence).partition("difference ")
-    if not mark:
-        return head
-    figures, bracket, rest = tail.partition("]")
-    return f'{head}difference <span class="figures">{figures}{bracket}</span>{rest}'
 
 
 def _forest(groups: Sequence[tuple[str, Sequence[tuple[Arm, Estimate]]]], scale: Axis, first: str, caption: str) -> str:
@@ -218,7 +208,7 @@ def _contrast_row(contrast: Contrast, scale: Axis, *, named: bool) -> str:
 
 def _grid_table(cells: Sequence[Cell], names: Mapping[str, str], caption: str, *, percent: bool = False) -> str:
     rows: list[tuple[tuple[Context | Arm, ...], Mapping[str, Estimate]]] = [((c.context, c.arm), c.metrics) for c in cells]
-    return _table(caption, ("Context", "Model"), names, rows, percent=percent)
+    return _table(caption, ("Context", "Model"), names, rows, percent=percent, more=names is METRICS)
 
 
 def _table(
@@ -229,8 +219,10 @@ def _table(
     decimals: Mapping[str, int] | None = None,
     *,
     percent: bool = False,
+    more: bool = True,
 ) -> str:
     columns = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    names = {**names, **(_unknown(names, rows) if more else {})}
     columns += "".join(f'<th scope="col" class="number">{escape(words)}</th>' for words in names.values())
     body = []
     last = ""
@@ -248,6 +240,11 @@ def _table(
     return framed(caption, f"<thead><tr>{columns}</tr></thead><tbody>{''.join(body)}</tbody>", "plain")
 
 
+def _unknown(names: Mapping[str, str], rows: Sequence[tuple[tuple[str, ...], Mapping[str, Estimate]]]) -> dict[str, str]:
+    """Metrics that this page has no words for, shown all the same."""
+    return {name: words_of(name) for _, metrics in rows for name in metrics if name not in names and name not in QUOTES}
+
+
 def show_figure(estimate: Estimate, *, digits: int = 2, plus: bool = False, percent: bool = False, n: bool = False) -> str:
     """A value with its interval; ``plus`` gives it a sign, ``n`` the number that it rests on."""
 
@@ -258,7 +255,7 @@ def show_figure(estimate: Estimate, *, digits: int = 2, plus: bool = False, perc
 
     unit = " %" if percent else ""
     interval = "" if estimate.low is None or estimate.high is None else f"[{words(estimate.low)}, {words(estimate.high)}]"
-    count = f" <s>n {estimate.n}</s>" if n else ""
+    count = f" <small>n {estimate.n}</small>" if n else ""
     return f'<span class="figure"><b>{words(estimate.value, sign=True)}{unit}</b> <i>{interval}</i>{count}</span>'
 
 
