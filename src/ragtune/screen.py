@@ -25,6 +25,7 @@ from ragtune.doctor import Check
 from ragtune.models.choose import Choice
 from ragtune.page import visible
 from ragtune.pipeline.records import (
+    ComparisonResult,
     DatasetResult,
     EvaluationResult,
     ExampleView,
@@ -507,6 +508,14 @@ def show_report(result: EvaluationResult) -> None:
     from ragtune.evaluate.terminal import terminal_table
 
     out.print(terminal_table(result.report))
+    out.print(Text.assemble("report: ", (str(Path(result.folder) / "report.html"), "cyan")), soft_wrap=True)
+
+
+def show_comparison(result: ComparisonResult) -> None:
+    """Several evaluations side by side, and where the page is."""
+    from ragtune.evaluate.several_terminal import several_table
+
+    out.print(several_table(result.comparison))
     out.print(Text.assemble("report: ", (str(Path(result.folder) / "report.html"), "cyan")), soft_wrap=True)
 
 

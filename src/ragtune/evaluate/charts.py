@@ -88,8 +88,9 @@ def line_chart(lines: Sequence[Line], label: str, x_label: str, y_label: str, *,
     drawn = "".join(_curve(line, across, up) for line in lines)
     dots = "".join(_dots(line, across, up) for line in lines if len(line.points) <= _FEW)
     parts.append(f'<svg width="100%" height="{_CHART}" viewBox="0 0 100 100" preserveAspectRatio="none">{drawn}</svg>{dots}')
+    legend = f'<ul class="legend">{"".join(map(_legend, lines))}</ul>' if len(lines) > 1 else ""
     return (
-        f'<ul class="legend">{"".join(map(_legend, lines))}</ul><p class="axis-label">{escape(y_label)}</p>'
+        f'{legend}<p class="axis-label">{escape(y_label)}</p>'
         f'<svg class="chart" height="{_CHART + 26}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
         f'<p class="axis-label across">{escape(x_label)}</p>'
     )
