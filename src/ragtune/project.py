@@ -21,6 +21,7 @@ from ragtune.models.hosted import HOSTED
 from ragtune.models.prices import find_price
 from ragtune.models.pull import cache_dir, pull
 from ragtune.pipeline.records import (
+    ComparisonResult,
     DatasetResult,
     EvaluationResult,
     ExampleView,
@@ -389,10 +390,19 @@ class Project:
             return weigh_retrieval(self.workspace, self.settings, dataset, self._progress)
 
     def report(self, name: str | None = None) -> EvaluationResult:
-        """An evaluation made earlier."""
+        """An evaluation made earlier, its report.html made anew from the stored answers; nothing is asked or computed again."""
         from ragtune.pipeline.evaluate import load_evaluation
+        from ragtune.pipeline.evaluation_page import rewrite_page
 
-        return load_evaluation(self.workspace, name)
+        found = load_evaluation(self.workspace, name)
+        rewrite_page(self.workspace, self.workspace.find("evaluations", found.name))
+        return found
+
+    def compare(self, names: Sequence[str]) -> ComparisonResult:
+        """Several evaluations against the first of them, on the questions that all asked, from the stored answers."""
+        from ragtune.pipeline.compare import compare
+
+        return compare(self.workspace, self.settings, names, self._progress)
 
     def ask(
         self,

@@ -25,6 +25,7 @@ from ragtune.doctor import Check
 from ragtune.models.choose import Choice
 from ragtune.page import visible
 from ragtune.pipeline.records import (
+    ComparisonResult,
     DatasetResult,
     EvaluationResult,
     ExampleView,
@@ -522,6 +523,14 @@ def show_gate(result: GateResult) -> None:
     from ragtune.evaluate.terminal import gate_table
 
     out.print(gate_table(result))
+
+
+def show_comparison(result: ComparisonResult) -> None:
+    """Several evaluations side by side, and where the page is."""
+    from ragtune.evaluate.several_terminal import several_table
+
+    out.print(several_table(result.comparison))
+    out.print(Text.assemble("report: ", (str(Path(result.folder) / "report.html"), "cyan")), soft_wrap=True)
 
 
 def show_retrieval(result: RetrievalResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,15 +119,28 @@ def evaluate(
 
 @app.command()
 def report(
-    evaluation: Annotated[str | None, typer.Argument(help="The evaluation; default: the newest.")] = None,
+    evaluations: Annotated[
+        list[str] | None,
+        typer.Argument(help="The evaluation; default: the newest. Of several, each is compared with the first.", show_default=False),
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser, too.")] = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Show an evaluation again, and where its report.html is.
+    """Show an evaluation again, or compare several, and make the page anew from the stored answers: no model is asked.
 
-    Example: ragtune report
+    Several are compared on the questions that all of them asked: paired differences from the first, what differs in their settings, their
+    learning curves, and all answers side by side.
+
+    Example: ragtune report baseline low-rate high-rate --open
     """
-    show(open_project(project, None, quiet=True).report(evaluation), as_json, "show_report")
+    names = evaluations or []
+    opened = open_project(project, None, quiet=quiet or as_json or len(names) < 2, shown=("report",))
+    result = opened.compare(names) if len(names) > 1 else opened.report(names[0] if names else None)
+    show(result, as_json, "show_comparison" if len(names) > 1 else "show_report")
+    if open_page:
+        webbrowser.open((Path(result.folder) / "report.html").as_uri())
 
 
 @app.command()

@@ -17,7 +17,7 @@ from ragtune.conversation import search_text
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import EvaluationError, ProjectError
 from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
-from ragtune.evaluate.html import PageMeta, render_html
+from ragtune.evaluate.html import render_html
 from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
@@ -26,12 +26,13 @@ from ragtune.pipeline.answerers import adapter_of, device
 from ragtune.pipeline.arms import check_unseen, set_up
 from ragtune.pipeline.cells import CONTROLS, plan_cells, sample_questions
 from ragtune.pipeline.consent import Confirm, agree_to
+from ragtune.pipeline.evaluation_page import PAGE, page_meta
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
 from ragtune.pipeline.predict import bills, predict
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION
-from ragtune.types import JSON, Arm, Example, Message, Prediction
+from ragtune.types import Arm, Example, Message, Prediction
 from ragtune.workspace import (
     Manifest,
     Workspace,
@@ -125,7 +126,7 @@ def evaluate(
     manifest = Manifest(
         "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), device(settings)
     )
-    _write(output, manifest, report, predictions, data, examples, workspace, models["tuned"], judged)
+    _write(output, manifest, report, predictions, data, examples, workspace, judged)
     progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
     return EvaluationResult(name, str(output), True, report)
 
@@ -156,7 +157,6 @@ def _write(
     data: Dataset,
     examples: Sequence[Example],
     workspace: Workspace,
-    tuned: Manifest,
     judged: Judged | None,
 ) -> None:
     if judged is not None:
@@ -172,10 +172,10 @@ def _write(
         predictions,
         {id_: data.passages[id_] for id_ in used},
         examples,
-        _meta(workspace, manifest, tuned),
+        page_meta(workspace, manifest),
         gradings=judged.gradings if judged is not None else (),
     )
-    write_bytes(output / "report.html", page.encode())
+    write_bytes(output / PAGE, page.encode())
     write_manifest(output, manifest)
 
 
@@ -260,32 +260,3 @@ def _figures(report: Report) -> dict[str, Any]:
         "named": asdict(named) if named else None,
         "closed_book": asdict(report.closed_book) if report.closed_book else None,
     }
-
-
-def _meta(workspace: Workspace, manifest: Manifest, tuned: Manifest) -> PageMeta:
-    """What the page says about where its figures come from."""
-    training: list[tuple[float, float]] = []
-    validation: list[tuple[float, float]] = []
-    metrics = adapter_of(workspace, tuned).with_name("metrics.jsonl")
-    for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else ():
-        values = json.loads(line)
-        if "loss" in values:
-            training.append((values["step"], values["loss"]))
-        if values.get("validation_loss") is not None:
-            validation.append((values["step"], values["validation_loss"]))
-    lineage: dict[str, Mapping[str, JSON]] = {
-        "Evaluation": {"name": manifest.name, "key": manifest.key, "device": manifest.device, **_words(manifest.inputs)},
-        "Tuned model": {"name": tuned.name, "key": tuned.key, "device": tuned.device, **_words(tuned.inputs), **_words(tuned.figures)},
-        "Training settings": _words(tuned.settings.get("train", {})),
-        "Evaluation settings": {
-            **_words(manifest.settings["evaluate"]),
-            **_words(manifest.settings["generate"]),
-            "k": manifest.settings["k"],
-        },
-        "Versions": _words(manifest.versions),
-    }
-    return PageMeta(manifest.name, manifest.created[:16].replace("T", " ") + " UTC", lineage, training, validation)
-
-
-def _words(values: Mapping[str, Any]) -> dict[str, JSON]:
-    return {name: value if value is None or isinstance(value, int | float | str) else json.dumps(value) for name, value in values.items()}

@@ -11,6 +11,7 @@ from ragtune.types import Estimate, Message, Reason
 
 if TYPE_CHECKING:
     from ragtune.evaluate.retrieval_report import RetrievalReport
+    from ragtune.evaluate.several import Several
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +372,19 @@ class EvaluationResult:
     folder: str
     made: bool
     report: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonResult:
+    """What ``ragtune report A B`` found.
+
+    Args:
+        folder: where report.html and report.json are.
+        comparison: the figures.
+    """
+
+    folder: str
+    comparison: Several
 
 
 @dataclass(frozen=True, slots=True)
