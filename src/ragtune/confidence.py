@@ -38,6 +38,23 @@ class Confidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """How sure an answer must be.
+
+    Args:
+        confidence: learned from validation.
+        least: log-odds below which no answer is given; ``None`` gives each.
+    """
+
+    confidence: Confidence
+    least: float | None = None
+
+    def withholds(self, logodds: float) -> bool:
+        """Whether an answer of so much confidence is not given."""
+        return self.least is not None and logodds < self.least
+
+
+@dataclass(frozen=True, slots=True)
 class Rated:
     """One validation answer.
 

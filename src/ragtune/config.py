@@ -339,10 +339,10 @@ class EvaluateSettings(Section):
 
     arms: tuple[Arm, ...] = ("base", "base-fewshot", "tuned")
     """base, base-fewshot (two worked examples), tuned; and dsf (tuned without context, trained when asked for)."""
-    contexts: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved")
-    """What the arms are shown."""
+    contexts: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved", "distractors")
+    """What the arms are shown. With distractors alone, passages of which none holds the answer, a model should abstain."""
     control_questions: int = Field(60, ge=1)
-    """Questions asked closed-book and with the oracle alone; these contexts are controls."""
+    """Questions asked closed-book, with the oracle alone and with distractors alone; these contexts are controls."""
     max_questions: int | None = Field(None, ge=1)
     """Test questions asked, a seeded sample; unset: all."""
     seed: int = 0

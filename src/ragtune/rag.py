@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ragtune.confidence import Confidence, answer_signals, probability
+from ragtune.confidence import Gate, answer_signals, probability
 from ragtune.conversation import search_text
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
@@ -56,19 +56,6 @@ class Answer:
     confidence: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """How sure an answer must be.
-
-    Args:
-        confidence: learned from validation.
-        least: log-odds below which no answer is given; ``None`` gives each.
-    """
-
-    confidence: Confidence
-    least: float | None = None
-
-
 def answer_question(
     question: str,
     retriever: Retriever,
@@ -117,7 +104,7 @@ def _pass(gate: Gate, searched: str, answer: Answer, reply: Reply) -> Answer:
         return answer
     logodds = gate.confidence.logodds(signals)
     answer = replace(answer, confidence=probability(logodds))
-    if answer.abstained or gate.least is None or logodds >= gate.least:
+    if answer.abstained or not gate.withholds(logodds):
         return answer
     return replace(answer, answer="", markdown=NOT_SURE, abstained=True, citations=(), unsupported=())
 

@@ -17,7 +17,7 @@ Stratum = Literal["new_questions", "new_documents"]
 Context = Literal["closed-book", "oracle", "oracle+distractors", "retrieved", "distractors"]
 Arm = Literal["base", "base-fewshot", "tuned", "dsf", "other"]
 
-CONTEXTS: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved")
+CONTEXTS: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved", "distractors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +343,8 @@ class Prediction:
 
     ``raw`` is what the model wrote, ``answer`` the final answer alone; ``passages`` are ids; ``answerable_in_context`` says whether all
     evidence was among them; ``cost`` is US dollars, where a hosted model answered and its price is known; ``finished`` is false where
-    the token limit ended the answer.
+    the token limit ended the answer. ``confidence`` is the calibrated log-odds that they hold the answer; ``withheld`` is true where that is
+    too low for ``generate.precision``, so that ``raw`` is not what a reader is given.
     """
 
     id: str
@@ -368,6 +369,8 @@ class Prediction:
     seconds: float
     cost: float | None = None
     finished: bool = True
+    confidence: float | None = None
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)

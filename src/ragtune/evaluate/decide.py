@@ -23,7 +23,7 @@ _OTHERS: tuple[tuple[Arm, Arm, Context, Slice], ...] = (
     ("tuned", "base", "retrieved", "all"),
     ("tuned", "base-fewshot", "retrieved", "new_questions"),
     ("tuned", "base-fewshot", "retrieved", "new_documents"),
-    *(("tuned", "base-fewshot", context, "all") for context in CONTEXTS if context != "retrieved"),
+    *(("tuned", "base-fewshot", context, "all") for context in CONTEXTS if context not in ("retrieved", "distractors")),
     ("tuned", "other", "retrieved", "all"),
     ("other", "base-fewshot", "retrieved", "all"),
     ("tuned", "dsf", "retrieved", "all"),

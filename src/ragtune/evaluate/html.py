@@ -68,7 +68,7 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
 }
 _ABOUT_MORE = "Further figures of report.json, under the names that they have there."
 _KNOWN = frozenset({"named", "contrasts", "grid", "kinds", "retrieval", "abstention", "cost", "models", "forgetting", "closed_book"})
-_KNOWN |= {"unasked", "judge", "notes"}
+_KNOWN |= {"unasked", "judge", "notes", "thresholds"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,11 @@ ABSTENTION: Mapping[str, str] = {
     "always_abstain": "Always abstaining",
     "precision": "Precision",
     "recall": "Recall",
-    "auroc": "AUROC",
+    "auroc": "AUROC of its own doubt",
+    "auroc_calibrated": "AUROC calibrated",
 }
+_ABSTENTION_CONTEXT: Mapping[str, str] = {"distractors": "with and without the evidence"}
+"""Distractors alone are counted beside the same questions with their evidence."""
 COST: Mapping[str, tuple[str, int]] = {
     "prompt_tokens": ("Prompt tokens", 0),
     "completion_tokens": ("Tokens written", 1),
@@ -100,20 +103,41 @@ def abstention(report: Report) -> str:
     cells = report.abstention
     if not cells:
         return "<p>No arm was shown passages.</p>"
-    rows = [((cell.context, cell.arm), cell.metrics) for cell in cells]
+    rows = [((_ABSTENTION_CONTEXT.get(cell.context, cell.context), cell.arm), cell.metrics) for cell in cells]
+    drawn = "distractors" if any(cell.context == "distractors" and cell.curve for cell in cells) else "retrieved"
     curves = [
-        Line(cell.arm, cell.arm, [(p.coverage, p.risk) for p in cell.curve]) for cell in cells if cell.context == "retrieved" and cell.curve
+        Line(cell.arm, cell.arm, [(p.coverage, p.risk) for p in cell.curve]) for cell in cells if cell.context == drawn and cell.curve
     ]
     chart = ""
     if curves:
         ends = " ".join(f"{line.name}: {line.points[0][1]:.2f} of the surest, {line.points[-1][1]:.2f} of all." for line in curves)
-        label = f"Risk against coverage, retrieved passages: the lower the line, the better the model knows what it does not know. {ends}"
+        where = _ABSTENTION_CONTEXT.get(drawn, "retrieved passages")
+        label = f"Risk against coverage, {where}: the lower the line, the better the model knows what it does not know. {ends}"
         lines = line_chart(curves, label, "Share of questions answered, the surest first", "Risk: mean of 1 − F1", x_axis=axis(0, 1))
-        chart = f"<figure>{lines}</figure>{fold('Figures of the curves', _curve_table(curves))}"
-    return chart + table("Abstention by context and model", ("Context", "Model"), ABSTENTION, rows)
+        chart = f"<figure>{lines}</figure>{fold('Figures of the curves', _curve_table(curves, drawn))}"
+    return chart + table("Abstention by context and model", ("Context", "Model"), ABSTENTION, rows) + _thresholds(report)
 
 
-def _curve_table(curves: Sequence[Line]) -> str:
+def _thresholds(report: Report) -> str:
+    """What ``generate.precision`` would do."""
+    if not report.thresholds:
+        return ""
+    rows = [
+        (
+            (f"{cell.wanted:.0%}", cell.arm),
+            {"coverage": cell.coverage} | ({} if cell.precision is None else {"precision": cell.precision}),
+        )
+        for cell in report.thresholds
+    ]
+    about = (
+        "<p>With the setting <code>generate.precision</code> answers are withheld that are less sure than those which were right so often "
+        "on validation. On the questions of this evaluation, retrieved passages:</p>"
+    )
+    names = {"coverage": "Questions answered", "precision": "Of them right (F1 ≥ 0.5)"}
+    return about + table("Answering only where it is sure", ("generate.precision", "Model"), names, rows)
+
+
+def _curve_table(curves: Sequence[Line], context: str) -> str:
     """The risk of each model at every tenth of coverage."""
     shares = [number / 10 for number in range(1, 11)]
     head = "".join(f'<th scope="col" class="number">{share:.0%}</th>' for share in shares)
@@ -123,7 +147,8 @@ def _curve_table(curves: Sequence[Line]) -> str:
         cells = "".join(f'<td class="number">{f"{risks[-1]:.2f}" if risks else "–"}</td>' for risks in within)
         rows += f'<tr class="first"><th scope="row" class="arm arm-{escape(line.style)}">{escape(line.name)}</th>{cells}</tr>'
     inner = f'<thead><tr><th scope="col">Answered</th>{head}</tr></thead><tbody>{rows}</tbody>'
-    return framed("Risk by share of questions answered, retrieved passages", inner, "plain")
+    shown = _ABSTENTION_CONTEXT.get(context, "retrieved passages")
+    return framed(f"Risk by share of questions answered, {shown}", inner, "plain")
 
 
 def kinds(report: Report) -> str:

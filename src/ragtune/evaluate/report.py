@@ -97,6 +97,27 @@ class AbstentionCell:
 
 
 @dataclass(frozen=True, slots=True)
+class ThresholdCell:
+    """What a confidence threshold does to the questions served: those below it are not answered.
+
+    Args:
+        arm: whose answers.
+        wanted: share of right answers that it was chosen for (F1 of at least .5), the setting ``generate.precision``.
+        expected: that share on validation; less than wanted where no threshold reached it.
+        logodds: the threshold.
+        coverage: share of these questions that is answered.
+        precision: share of right ones among the answers given here; ``None`` where none is given.
+    """
+
+    arm: Arm
+    wanted: float
+    expected: float
+    logodds: float
+    coverage: Estimate
+    precision: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
 class CostCell:
     """Means of one answer: ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``dollars`` of hosted models; ``answers_per_second``."""
 
@@ -213,6 +234,7 @@ class Report:
         closed_book: what the base knows without documents, of which a test proves nothing; ``None`` where it was not asked.
         unasked: questions by the capability without which their documents could not be read; they are in no figure.
         judge: what a judge thinks of the answers; ``None`` where none was asked.
+        thresholds: how much is answered, and how much of it is right, where answers must be surer; by arm and precision wanted.
         strata: F1 by what a question is like, retrieved, where questions differ in it.
     """
 
@@ -236,6 +258,7 @@ class Report:
     unasked: Mapping[str, int] = field(default_factory=dict)
     judge: JudgeReport | None = None
     strata: tuple[Stratum, ...] = field(default=())
+    thresholds: tuple[ThresholdCell, ...] = field(default=())
 
     def cell(self, arm: Arm, context: Context, stratum: Slice = "all") -> Cell | None:
         """The cell of the grid, where there is one."""

@@ -10,6 +10,7 @@ The format is stable; later versions may add fields::
      "kinds": [{"label", "arm", "f1": FIGURE}],
      "retrieval": [{"stratum", "metrics": {name: FIGURE}}],
      "abstention": [{"arm", "context", "metrics": {name: FIGURE}, "curve": [{"coverage", "risk"}]}],
+     "thresholds": [{"arm", "wanted", "expected", "logodds", "coverage": FIGURE, "precision": FIGURE | null}],
      "cost": [{"arm", "context", "metrics": {name: FIGURE}}],
      "forgetting": [{"arm", "nll": FIGURE, "change": FIGURE | null}],
      "closed_book": {"exact": int, "n": int} | null, "unasked": {capability: int},
@@ -52,6 +53,7 @@ from ragtune.evaluate.report import (
     Labelled,
     Report,
     RetrievalCell,
+    ThresholdCell,
 )
 from ragtune.types import JSON, Estimate
 from ragtune.workspace import write_bytes
@@ -103,7 +105,13 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
         unasked=data.get("unasked", {}),
         judge=None if data.get("judge") is None else _judge(data["judge"]),
         strata=tuple(map(_stratum, data.get("strata", ()))),
+        thresholds=tuple(map(_threshold, data.get("thresholds", ()))),
     )
+
+
+def _threshold(data: Mapping[str, Any]) -> ThresholdCell:
+    precision = None if data["precision"] is None else Estimate(**data["precision"])
+    return ThresholdCell(**{**data, "coverage": Estimate(**data["coverage"]), "precision": precision})
 
 
 def write_report_json(report: Report, path: Path) -> None:

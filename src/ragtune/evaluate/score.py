@@ -66,11 +66,7 @@ def score(
         grid=tuple(_grid(cells, evidence, seed)),
         kinds=tuple(_kinds(cells, seed)),
         retrieval=tuple(_retrieval(examples, retrieved, cuts, seed)),
-        abstention=tuple(
-            AbstentionCell(arm, context, abstention_metrics(cell, seed=seed), risk_coverage(cell))
-            for (arm, context), cell in cells.items()
-            if context != "closed-book"
-        ),
+        abstention=tuple(_abstention(cells, seed)),
         cost=tuple(CostCell(arm, context, _cost(cell, seed)) for (arm, context), cell in cells.items()),
         models={p.arm: p.model for p in predictions},
         questions=len(counted),
@@ -96,7 +92,7 @@ def _grid(
     for stratum in SLICES:
         for (arm, context), cell in cells.items():
             chosen = [p for p in cell if stratum in ("all", p.stratum)]
-            if not chosen:
+            if not chosen or context == "distractors":  # where every answer is wrong: see the figures of abstention
                 continue
             observed: dict[str, list[Observation]] = {}
             for p in chosen:
@@ -106,6 +102,17 @@ def _grid(
                     observed.setdefault(name, []).append((p.id, p.group, value, weight))
             estimates = {name: _estimate(values, seed, share=name != "length_ratio") for name, values in observed.items()}
             yield Cell(arm, context, stratum, len({p.id for p in chosen}), len({p.group for p in chosen}), estimates)
+
+
+def _abstention(cells: Mapping[tuple[Arm, Context], Sequence[Prediction]], seed: int) -> Iterable[AbstentionCell]:
+    """With distractors alone, beside the answers to the same questions where the evidence was shown: half should be abstained from."""
+    for (arm, context), cell in cells.items():
+        asked = list(cell)
+        if context == "distractors":
+            ids = {p.id for p in cell}
+            asked += [p for p in cells.get((arm, "retrieved"), ()) if p.id in ids and p.answerable_in_context]
+        if context != "closed-book":
+            yield AbstentionCell(arm, context, abstention_metrics(asked, seed=seed), risk_coverage(asked))
 
 
 def _closed_book(cells: Mapping[tuple[Arm, Context], Sequence[Prediction]]) -> ClosedBook | None:

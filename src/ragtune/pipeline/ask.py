@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ragtune import build
+from ragtune.confidence import Gate
 from ragtune.config import Settings
 from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_gone
 from ragtune.models.hosted import HOSTED
 from ragtune.pipeline.answerers import tuned_chat
-from ragtune.pipeline.confidence import answer_threshold, load_calibration
+from ragtune.pipeline.confidence import answer_threshold, load_calibration, make_gate
 from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.threshold import load_threshold
 from ragtune.pipeline.train import find_tuned, has_tuned
 from ragtune.protocols import ChatModel
-from ragtune.rag import Answer, Gate, answer_question
+from ragtune.rag import Answer, answer_question
 from ragtune.types import Message, Where
 from ragtune.workspace import Workspace
 
@@ -91,8 +92,10 @@ def find_gate(workspace: Workspace, settings: Settings, model: str | None) -> Ga
     if manifest.settings.get("hosted"):
         return None
     calibration = load_calibration(workspace, settings, manifest)
-    threshold = answer_threshold(settings, calibration, manifest.name)
-    return None if calibration is None else Gate(calibration.confidence, None if threshold is None else threshold.logodds)
+    if calibration is None:
+        answer_threshold(settings, None, manifest.name)
+        return None
+    return make_gate(settings, calibration, manifest.name)
 
 
 def _check_name(workspace: Workspace, model: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ragtune.confidence import Gate, answer_signals
 from ragtune.config import Settings
+from ragtune.conversation import search_text
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset
@@ -15,7 +17,7 @@ from ragtune.quotes import check_quote
 from ragtune.types import Arm, Context, Example, Generation, Message, Passage, Prediction
 
 SHOTS = 2
-CONTROLS: tuple[Context, ...] = ("closed-book", "oracle")
+CONTROLS: tuple[Context, ...] = ("closed-book", "oracle", "distractors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def plan_cells(data: Dataset, examples: Sequence[Example], settings: Settings, k
             if context in CONTROLS
             else list(examples)
         )
-        if context == "oracle":
+        if context in ("oracle", "distractors"):
             chosen = [example for example in chosen if example.oracles]
         if not chosen:
             continue
@@ -79,11 +81,22 @@ def choose_shots(data: Dataset, seed: int) -> tuple[Shot, ...]:
     return tuple(shots)
 
 
-def make_prediction(cell: Cell, index: int, generation: Generation, label: str, seed: int, passages: Mapping[str, Passage]) -> Prediction:
-    """What one question of a cell was answered, taken apart and its quotes checked."""
+def make_prediction(
+    cell: Cell,
+    index: int,
+    generation: Generation,
+    label: str,
+    seed: int,
+    passages: Mapping[str, Passage],
+    gate: Gate | None = None,
+) -> Prediction:
+    """What one question of a cell was answered, taken apart and its quotes checked; by a gate's model, with how sure it is."""
     example = cell.examples[index]
     parsed = parse_answer(generation.text)
     shown = [passages[id_] for id_ in cell.passages[index]]
+    signals = answer_signals(search_text(example.question, example.history), shown, generation) if gate and cell.passages[index] else None
+    confidence = gate.confidence.logodds(signals) if gate and signals else None
+    withheld = gate is not None and confidence is not None and gate.withholds(confidence) and not parsed.abstained
     return Prediction(
         id=example.id,
         question=example.question,
@@ -95,11 +108,11 @@ def make_prediction(cell: Cell, index: int, generation: Generation, label: str, 
         stratum=example.stratum,
         kind=example.kind,
         raw=generation.text,
-        answer=written_answer(generation.text, parsed.answer, finished=generation.finished),
+        answer="" if withheld else written_answer(generation.text, parsed.answer, finished=generation.finished),
         references=example.answers,
         passages=cell.passages[index],
-        quotes=tuple(check_quote(quote, shown) for quote in parsed.quotes),
-        abstained=parsed.abstained,
+        quotes=() if withheld else tuple(check_quote(quote, shown) for quote in parsed.quotes),
+        abstained=parsed.abstained or withheld,
         answerable_in_context=cell.answerable[index],
         abstain_logodds=generation.abstain_logodds,
         prompt_tokens=generation.prompt_tokens,
@@ -107,6 +120,8 @@ def make_prediction(cell: Cell, index: int, generation: Generation, label: str, 
         seconds=generation.seconds,
         cost=generation.cost,
         finished=generation.finished,
+        confidence=confidence,
+        withheld=withheld,
     )
 
 

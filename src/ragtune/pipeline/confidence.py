@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ragtune import build
-from ragtune.confidence import AnswerThreshold, Confidence, Rated, answer_signals, choose_threshold, fit_confidence
+from ragtune.confidence import AnswerThreshold, Confidence, Gate, Rated, answer_signals, choose_threshold, fit_confidence
 from ragtune.config import Settings
 from ragtune.conversation import search_text
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import ProjectError
+from ragtune.evaluate.abstention import RIGHT
 from ragtune.evaluate.answers import f1
 from ragtune.pipeline.answerers import Answerer, engine_key
 from ragtune.progress import Progress
@@ -28,8 +29,6 @@ QUESTIONS = 100
 FEWEST = 20
 UNANSWERABLE = 0.2
 """Share of the questions that the documents are taken not to answer, where a threshold is chosen."""
-RIGHT = 0.5
-"""F1 from which on an answer counts as right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +108,16 @@ def answer_threshold(settings: Settings, calibration: Calibration | None, model:
             f"with at least {FEWEST} validation questions, or unset it"
         )
     return found
+
+
+def make_gate(settings: Settings, calibration: Calibration, model: str) -> Gate:
+    """How sure a model's answers must be, as it is set.
+
+    Raises:
+        ProjectError: a precision is wanted, and too few answers are left to choose a threshold on.
+    """
+    threshold = answer_threshold(settings, calibration, model)
+    return Gate(calibration.confidence, None if threshold is None else threshold.logodds)
 
 
 def _contexts(data: Dataset, k: int) -> list[_Asked]:

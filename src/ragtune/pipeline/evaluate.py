@@ -16,15 +16,17 @@ from ragtune.config import Settings
 from ragtune.conversation import search_text
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import EvaluationError, ProjectError
+from ragtune.evaluate.abstention import PRECISIONS, threshold_metrics
 from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
 from ragtune.evaluate.html import render_html
-from ragtune.evaluate.report import Report
+from ragtune.evaluate.report import Report, ThresholdCell
 from ragtune.evaluate.report_json import read_report_json, write_report_json
 from ragtune.evaluate.score import score
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.answerers import adapter_of, device
 from ragtune.pipeline.arms import check_unseen, set_up
 from ragtune.pipeline.cells import CONTROLS, plan_cells, sample_questions
+from ragtune.pipeline.confidence import Calibration
 from ragtune.pipeline.consent import Confirm, agree_to
 from ragtune.pipeline.evaluation_page import PAGE, page_meta
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
@@ -107,7 +109,7 @@ def evaluate(
     cells = plan_cells(data, examples, settings, k)
     agree_to(list(bills(workspace, settings, cells, models, data.passages)), settings, yes=yes, confirm=confirm, progress=progress)
     readings = count_reading(workspace, examples, stage_key("evaluate", _READ_AS, read, inputs)) if split == "test" else 0
-    predictions = predict(workspace, settings, cells, models, progress, data.passages)
+    predictions, calibrations = predict(workspace, settings, cells, models, progress, data.passages)
     retrieved = {
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
     }
@@ -118,6 +120,7 @@ def evaluate(
         notes=(*report.notes, *_notes(settings, source, data, examples, split)),
         unasked=_unasked(source),
         forgetting=_forgetting(workspace, settings, models),
+        thresholds=tuple(_thresholds(predictions, calibrations, settings.evaluate.seed)),
     )
     judged = judge(workspace, settings, predictions, data.passages, progress)
     if judged is not None:
@@ -136,6 +139,17 @@ def load_evaluation(workspace: Workspace, name: str | None, *, made: bool = Fals
     manifest = workspace.find("evaluations", name)
     folder = workspace.artifact("evaluations", manifest.name)
     return EvaluationResult(manifest.name, str(folder), made, read_report_json(folder / "report.json"))
+
+
+def _thresholds(predictions: Sequence[Prediction], calibrations: Mapping[Arm, Calibration], seed: int) -> Iterator[ThresholdCell]:
+    """What thresholds that were chosen on validation do to these questions."""
+    for arm, calibration in calibrations.items():
+        served = [each for each in predictions if each.arm == arm and each.context == "retrieved"]
+        for wanted in PRECISIONS:
+            chosen = calibration.threshold(wanted)
+            if chosen is not None and served:
+                coverage, precision = threshold_metrics(served, chosen.logodds, seed=seed)
+                yield ThresholdCell(arm, wanted, chosen.precision, chosen.logodds, coverage, precision)
 
 
 def _forgetting(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> tuple[ForgettingCell, ...]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ragtune.config import Settings
 from ragtune.hosted.providers import is_hosted
-from ragtune.pipeline.answerers import answerers
+from ragtune.pipeline.answerers import Answerer, answerers
 from ragtune.pipeline.cells import Cell, make_prediction
+from ragtune.pipeline.confidence import Calibration, calibrate, make_gate
 from ragtune.pipeline.consent import Bill, estimate, prompt_tokens
 from ragtune.pipeline.forecast import ANSWER_TOKENS
 from ragtune.pipeline.judge import judge_bill
@@ -54,9 +55,14 @@ def predict(
     models: Mapping[Arm, Manifest],
     progress: Progress,
     passages: Mapping[str, Passage],
-) -> list[Prediction]:
-    """The answers to all cells, in their order; those that were given before are not asked for again."""
+) -> tuple[list[Prediction], dict[Arm, Calibration]]:
+    """The answers to all cells, in their order; those that were given before are not asked for again.
+
+    Tuned models are calibrated first, so that each of their answers has a confidence.
+    """
     who = answerers(workspace, settings, models)
+    calibrations = _calibrate(workspace, settings, models, who, progress)
+    gates = {arm: make_gate(settings, each, models[arm].name) for arm, each in calibrations.items()}
     arms: dict[Arm, list[Cell]] = {}
     for cell in cells:
         arms.setdefault(cell.arm, []).append(cell)
@@ -71,8 +77,22 @@ def predict(
         quotable = [[passages[id_] for id_ in cell.passages[index]] for cell, index in places]
         for place, generation in who[arm].generate(prompts, quotable):
             cell, index = places[place]
-            predictions.append(make_prediction(cell, index, generation, who[arm].label, settings.evaluate.seed, passages))
+            predictions.append(make_prediction(cell, index, generation, who[arm].label, settings.evaluate.seed, passages, gates.get(arm)))
             done += 1
             progress.update("evaluate", done, arm)
     order = {(cell.arm, cell.context): number for number, cell in enumerate(cells)}
-    return sorted(predictions, key=lambda each: (order[each.arm, each.context], each.id))
+    return sorted(predictions, key=lambda each: (order[each.arm, each.context], each.id)), calibrations
+
+
+def _calibrate(
+    workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest], who: Mapping[Arm, Answerer], progress: Progress
+) -> dict[Arm, Calibration]:
+    """By arm, what validation tells of the models that were tuned in this project to answer from passages."""
+    found: dict[Arm, Calibration] = {}
+    for arm, manifest in models.items():
+        if manifest.settings.get("without_context") or manifest.settings.get("hosted") or "adapter" in manifest.settings:
+            continue
+        learned = calibrate(workspace, settings, manifest, who[arm], progress)
+        if learned is not None:
+            found[arm] = learned
+    return found
