@@ -339,7 +339,7 @@ class EvaluateSettings(Section):
 
     arms: tuple[Arm, ...] = ("base", "base-fewshot", "tuned")
     """base, base-fewshot (two worked examples), tuned; and dsf (tuned without context, trained when asked for)."""
-    contexts: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved", "distractors")
+    contexts: tuple[Context, ...] = ("closed-book", "distractors", "oracle", "oracle+distractors", "retrieved")
     """What the arms are shown. With distractors alone, passages of which none holds the answer, a model should abstain."""
     control_questions: int = Field(60, ge=1)
     """Questions asked closed-book, with the oracle alone and with distractors alone; these contexts are controls."""

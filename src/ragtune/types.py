@@ -14,10 +14,10 @@ JSON: TypeAlias = Union[bool, int, float, str, "list[JSON]", "dict[str, JSON]", 
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 Stratum = Literal["new_questions", "new_documents"]
-Context = Literal["closed-book", "oracle", "oracle+distractors", "retrieved", "distractors"]
+Context = Literal["closed-book", "distractors", "oracle", "oracle+distractors", "retrieved"]
 Arm = Literal["base", "base-fewshot", "tuned", "dsf", "other"]
 
-CONTEXTS: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved", "distractors")
+CONTEXTS: tuple[Context, ...] = ("closed-book", "distractors", "oracle", "oracle+distractors", "retrieved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,8 +343,8 @@ class Prediction:
 
     ``raw`` is what the model wrote, ``answer`` the final answer alone; ``passages`` are ids; ``answerable_in_context`` says whether all
     evidence was among them; ``cost`` is US dollars, where a hosted model answered and its price is known; ``finished`` is false where
-    the token limit ended the answer. ``confidence`` is the calibrated log-odds that they hold the answer; ``withheld`` is true where that is
-    too low for ``generate.precision``, so that ``raw`` is not what a reader is given.
+    the token limit ended the answer. ``confidence`` is the calibrated log-odds that the passages hold the answer; ``withheld`` is true
+    where that is too low for ``generate.precision``: then ``raw`` is not what a reader is given.
     """
 
     id: str
