@@ -273,7 +273,7 @@ class TrainSettings(Section):
     rslora: bool = False
     """Multiply updates by alpha / √rank instead of alpha / rank, so that a higher rank does not need a higher alpha."""
     targets: tuple[str, ...] = ()
-    """Linear layers that get an adapter, by name, as ["q_proj", "v_proj"], or as parts: "attention", "mlp"; empty: all but the output head."""
+    """Linear layers with an adapter, by name, as ["q_proj", "v_proj"], or by part, as "attention" or "mlp"; empty: all but the head."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Keep less for the backward pass and compute it twice: slower, in far less memory; auto: where it would not fit otherwise."""
     rank: int = Field(16, ge=1)
@@ -294,6 +294,12 @@ class TrainSettings(Section):
     """Weight of staying near the base model on text that it wrote itself, against forgetting what it knew; 0 leaves it out."""
     shared_contexts: bool = True
     """Train questions with overlapping contexts in one sequence."""
+    tokens_per_batch: int | None = Field(None, ge=1)
+    """Tokens in one pass; an update may take several. Unset: 2048 on a CPU, 16384 on a GPU. A longer context is a pass of its own."""
+    average_checkpoints: int = Field(0, ge=0)
+    """Give the mean of so many weights of the run's end, a twentieth of the run apart; 0: the last."""
+    watch_questions: int = Field(0, ge=0)
+    """Validation questions that are answered three times in a run, to see their F1 rise; each takes about as long as training an answer."""
     seed: int = 0
     """Seed of initial weights, of the sample of questions, and of each epoch's order, shared contexts and contexts without evidence."""
     max_answers: int | None = Field(None, ge=1)

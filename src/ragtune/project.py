@@ -35,6 +35,7 @@ from ragtune.pipeline.records import (
     RunResult,
     SearchHit,
     SynthesisResult,
+    TrainingPlan,
     Trial,
     TuningJob,
     TuningPlan,
@@ -271,14 +272,17 @@ class Project:
         with self.workspace.lock("train"):
             return undo_retriever(self.workspace, self.settings, self._progress)
 
-    def plan_tuning(self, *, dataset: str | None = None, name: str | None = None, without_context: bool = False) -> TuningPlan:
-        """What tuning a hosted model would send and cost; nothing is spent.
+    def plan_tuning(
+        self, *, dataset: str | None = None, name: str | None = None, without_context: bool = False
+    ) -> TuningPlan | TrainingPlan:
+        """What tuning would be and take: of a hosted model what is sent and what it costs, of a local one memory and time.
 
-        Raises:
-            ConfigError: the base model is not hosted.
+        Nothing is spent or trained.
         """
         if not is_hosted(self.settings.model.base):
-            raise ConfigError(f"{self.settings.model.base} is tuned here and costs nothing: 'ragtune run --dry-run' predicts the time")
+            from ragtune.pipeline.train import plan_training
+
+            return plan_training(self.workspace, self.settings, dataset, without_context=without_context)
         from ragtune.pipeline.train_hosted import plan_hosted
 
         with self.workspace.lock("train"):

@@ -20,6 +20,7 @@ from ragtune.types import (
     Message,
     Passage,
     Reply,
+    TrainForecast,
     TrainResult,
     TuningCheckpoint,
     TuningEvent,
@@ -179,11 +180,18 @@ class Trainer(Protocol):
         validation: Sequence[ContextGroup],
         output: Path,
         on_step: Callable[[dict[str, float]], None],
+        watch: Callable[[Any, Any], float] | None = None,
     ) -> TrainResult:
         """Train to the end of the budget, resuming from what an interrupted run left in ``output``; writes ``output/adapter/``.
 
+        A whole model is written as ``output/model/``. ``watch`` is given the model and its tokenizer whenever validation is measured, and
+        gives the F1 of its answers.
+
         The checkpoint stays, and training again from it only writes the adapter again: whoever calls removes it when the model is finished.
         """
+
+    def forecast(self, epoch_groups: Callable[[int], Sequence[ContextGroup]], validation: Sequence[ContextGroup]) -> TrainForecast:
+        """What :meth:`train` would take of memory and time; nothing is kept."""
 
     def answers_per_second(self, groups: Sequence[ContextGroup]) -> float:
         """The rate that training on such groups has here, measured in a few seconds; nothing is kept."""

@@ -40,6 +40,7 @@ from ragtune.pipeline.records import (
     RunResult,
     SearchHit,
     SynthesisResult,
+    TrainingPlan,
     Trial,
     TuningJob,
     TuningPlan,
@@ -394,6 +395,29 @@ def show_plan(plan: TuningPlan) -> None:
     out.print(f"{plan.sentence}; {plan.validation_examples} more to watch the loss on", soft_wrap=True)
     out.print(f"written and checked, not sent: {plan.training}", soft_wrap=True, markup=False)
     _reasons("problem", [Reason(where, what) for where, _, what in (each.partition(": ") for each in plan.problems)])
+
+
+def show_training_plan(plan: TrainingPlan) -> None:
+    """What a training run on this machine would be, and whether there is room for it."""
+    made = plan.forecast
+    if plan.made is not None:
+        out.print(f"model {plan.made} is as these inputs make it: nothing would be trained", soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    memory = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in made.memory.items() if size)
+    twice = ", each layer computed twice" if made.gradient_checkpointing else ""
+    epochs = f" {plan.epochs} times" if plan.epochs > 1 else ""
+    for name, text in {
+        "model": f"{plan.base}, {made.parameters / 1e6:,.1f} M parameters, of which {plan.method} trains {made.trained / 1e6:,.2f} M",
+        "dataset": f"{plan.dataset}: {counted(plan.questions, 'question')}{epochs}, as {counted(made.answers, 'answer')} in "
+        f"{counted(made.contexts, 'context')}",
+        "steps": f"{made.steps:,}, about {made.tokens:,} tokens; {made.batch_tokens:,} at once at most{twice}",
+        "memory": f"about {made.peak / 1e9:.2f} GB ({memory}); {made.device} has {made.memory_available / 1e9:.2f} GB for it",
+        "time": "not measured, as it does not fit" if plan.seconds is None else f"about {_clock(plan.seconds)}",
+    }.items():
+        table.add_row(Text(name, style="dim"), Text(text))
+    out.print(table)
+    if not made.fits:
+        err.print(Text.assemble(("· ", "red"), made.refusal), soft_wrap=True)
 
 
 def show_jobs(jobs: Sequence[TuningJob]) -> None:

@@ -420,7 +420,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a training run gives back."""
+    """What a training run gives back; memory in bytes, seconds over all sittings, ``None`` where it was not predicted or measured."""
 
     steps: int
     answers: int
@@ -430,6 +430,63 @@ class TrainResult:
     validation_loss: float | None
     device: str
     dtype: str
+    predicted_seconds: float | None = None
+    predicted_memory: float | None = None
+    peak_memory: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainForecast:
+    """What a training run would be.
+
+    Args:
+        steps: updates.
+        contexts: sequences that are read, over all epochs.
+        answers: that are trained on, over all epochs.
+        tokens: about, over all epochs.
+        batch_tokens: of the largest pass.
+        parameters: of the model.
+        trained: of these and of adapters.
+        gradient_checkpointing: whether layers are computed twice.
+        memory: bytes at the peak, by what takes them.
+        peak: bytes at the peak, in all.
+        memory_available: bytes that the device has for it.
+        fits: whether there is room for it. What is a tenth too large may yet fit: predictions are no more exact.
+        seconds: of the run; ``None`` where it was not measured.
+        remedies: settings that would make it fit, with the bytes that they lead to; none where it fits.
+        device: where it runs.
+        dtype: of the frozen weights.
+    """
+
+    steps: int
+    contexts: int
+    answers: int
+    tokens: int
+    batch_tokens: int
+    parameters: int
+    trained: int
+    gradient_checkpointing: bool
+    memory: Mapping[str, float]
+    peak: float
+    memory_available: float
+    fits: bool
+    seconds: float | None = None
+    remedies: Mapping[str, float] = field(default_factory=dict)
+    device: str = "cpu"
+    dtype: str = ""
+
+    @property
+    def refusal(self) -> str:
+        """Why a run that does not fit is refused, and what would make it fit."""
+        parts = ", ".join(f"{name} {_gb(size)}" for name, size in self.memory.items() if size)
+        said = f"training would take about {_gb(self.peak)} ({parts}), and {self.device} has {_gb(self.memory_available)} for it: "
+        if not self.remedies:
+            return said + "no setting of train makes it fit, so choose a smaller model.base"
+        return said + "set " + ", or ".join(f"{words} (about {_gb(peak)})" for words, peak in self.remedies.items())
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
 
 
 @dataclass(frozen=True, slots=True)

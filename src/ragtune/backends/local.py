@@ -70,6 +70,13 @@ def engine(settings: Settings) -> Engine:
         return _engine(settings.model.base, settings.model.device, settings.model.dtype)
 
 
+def engine_over(model: Any, tokenizer: Any) -> Engine:
+    """An engine over a model that is being trained."""
+    with extra("torch"):
+        from ragtune.engine.huggingface import HuggingFaceEngine
+    return HuggingFaceEngine.over(model, tokenizer)
+
+
 def tokenizer(settings: Settings) -> Any:
     """The base model's tokenizer alone, without its weights."""
     with extra("torch"):
@@ -104,8 +111,9 @@ def trainer(settings: Settings) -> Trainer:
         seed=train.seed,
         dtype=settings.model.dtype,
         device=settings.model.device,
-        gradient_checkpointing=train.gradient_checkpointing is True,
-        validations=2,
+        tokens_per_batch=train.tokens_per_batch,
+        gradient_checkpointing=train.gradient_checkpointing,
+        average_checkpoints=train.average_checkpoints,
     )
 
 

@@ -22,6 +22,7 @@ from ragtune.cli.app import (
 )
 from ragtune.errors import ConfigError
 from ragtune.models.choose import Task
+from ragtune.pipeline.records import TrainingPlan
 
 
 @models_app.command("list")
@@ -116,16 +117,22 @@ def train(
     undo: Annotated[bool, typer.Option("--undo", help="With --retriever: let the untuned one serve again.")] = False,
     yes: SpendAllOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Hosted models: write and check the files, say the cost, spend nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what it would take: memory and time here; of hosted models the cost, with the files written and checked.",
+        ),
     ] = False,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Tune the base model: with LoRA on this machine, or where `model.base` is hosted as a job at its vendor. A killed run goes on.
+    """Tune the base model: on this machine, or where `model.base` is hosted as a job at its vendor. A killed run goes on.
 
     Example: ragtune train --set train.epochs=2
+
+    Example: ragtune train --dry-run
 
     Example: ragtune train --retriever
     """
@@ -140,6 +147,11 @@ def train(
         return
     if dry_run:
         plan = opened.plan_tuning(dataset=dataset, name=name, without_context=without_context)
+        if isinstance(plan, TrainingPlan):
+            show(plan, as_json, "show_training_plan")
+            if not plan.forecast.fits:
+                raise typer.Exit(2)
+            return
         show(plan, as_json, "show_plan")
         if plan.problems:
             raise typer.Exit(2)

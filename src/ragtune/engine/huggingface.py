@@ -41,7 +41,23 @@ class HuggingFaceEngine:
     def __init__(self, model: str | Path, *, device: str | None = None, dtype: Literal["auto", "float32", "bfloat16"] = "auto") -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype: torch.dtype = best_dtype(self.device) if dtype == "auto" else getattr(torch, dtype)
-        self._tokenizer, self._model = _load(model, self.device, self.dtype)
+        self._take(*_load(model, self.device, self.dtype))
+
+    @classmethod
+    def over(cls, model: Any, tokenizer: Any) -> HuggingFaceEngine:
+        """An engine over a model that is loaded already, with its weights as they are whenever it answers.
+
+        Args:
+            model: of transformers, in evaluation mode, with an attention implementation that takes a mask.
+            tokenizer: its own.
+        """
+        engine = cls.__new__(cls)
+        engine.device, engine.dtype = model.device, model.dtype
+        engine._take(tokenizer, model)
+        return engine
+
+    def _take(self, tokenizer: Any, model: Any) -> None:
+        self._tokenizer, self._model = tokenizer, model
         config = self._model.config.get_text_config()
         self._max_positions = int(config.max_position_embeddings)
         self._stop = _stop_ids(self._model, self._tokenizer)

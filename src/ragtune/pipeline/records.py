@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ragtune.progress import counted
-from ragtune.types import Estimate, Message, Reason
+from ragtune.types import Estimate, Message, Reason, TrainForecast
 
 if TYPE_CHECKING:
     from ragtune.evaluate.retrieval_report import RetrievalReport
@@ -349,6 +349,35 @@ class TuningPlan:
             return f"{self.base} was tuned on this already: model {self.made} is as these inputs make it, and nothing would be sent or paid"
         cost = "its price is not known to ragtune" if self.dollars is None else f"about ${self.dollars:,.2f}"
         return f"tuning {self.base} on {self.examples} examples: about {self.tokens:,} tokens, {cost}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """What a training run on this machine would be; bytes and seconds.
+
+    Args:
+        base: the model to tune.
+        dataset: that it is tuned on.
+        method: lora, dora or full.
+        questions: trained on, each ``epochs`` times.
+        forecast: steps, contexts, answers and tokens; memory and time.
+        watched_seconds: of the time what answering ``train.watch_questions`` takes.
+        made: the finished model of the same inputs, where there is one: then nothing would be trained.
+    """
+
+    base: str
+    dataset: str
+    method: str
+    questions: int
+    epochs: int
+    forecast: TrainForecast
+    watched_seconds: float = 0.0
+    made: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the whole run; ``None`` where it does not fit, as it was not measured then."""
+        return None if self.forecast.seconds is None else self.forecast.seconds + self.watched_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,13 +15,15 @@ from ragtune.dataset.recipe import SERVED, Recipe
 from ragtune.dataset.shared import epoch_groups, served_contexts
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import ProjectError, TrainError
+from ragtune.evaluate.answers import f1
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.consent import Confirm
-from ragtune.pipeline.records import ModelResult
+from ragtune.pipeline.records import ModelResult, TrainingPlan
 from ragtune.progress import Progress
-from ragtune.prompts import PROMPT_VERSION, build_completion
+from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages, parse_answer
 from ragtune.protocols import CHECKPOINT
-from ragtune.types import Branch, ContextGroup, Example
+from ragtune.train.schedule import VALIDATIONS
+from ragtune.types import Branch, ContextGroup, Example, TrainResult
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_json, write_manifest
 
 VERSION = 1
@@ -29,8 +32,10 @@ _FIRST = {
     "rehearsal",
 }  # fmt: skip
 """Settings that are in every key."""
-_WITHOUT_EFFECT = {"gradient_checkpointing"}
+_WITHOUT_EFFECT = {"gradient_checkpointing", "watch_questions"}
 """Settings that change no weight."""
+HIGH_FOR_FULL = 2e-4
+"""A learning rate above which a whole model is likely to forget what it knew."""
 VALIDATION_CONTEXTS = 40
 """Validation contexts whose loss is watched; more cost time and change little."""
 
@@ -72,10 +77,13 @@ def train(
     examples = sample_training(data.train, settings)
     if not examples:
         raise TrainError("the dataset has no question that can be trained on: questions need evidence that stands in the documents")
+    if settings.train.method == "full" and settings.train.learning_rate > HIGH_FOR_FULL:
+        progress.note(f"train.learning_rate = {settings.train.learning_rate:g} is meant for adapters: whole models take 1e-5 to 1e-4")
     groups = training_groups(data, examples, settings, source, without_context=without_context)
     check_trained(groups, settings)
     trainer = build.trainer(settings)
-    result = trainer.train(groups, validation_groups(data, source, settings, without_context), output, _live(progress))
+    watch = watcher(data, source, settings, without_context)
+    result = trainer.train(groups, validation_groups(data, source, settings, without_context), output, _live(progress), watch)
     figures: dict[str, Any] = {
         "train_loss": result.train_loss,
         "validation_loss": result.validation_loss,
@@ -85,6 +93,9 @@ def train(
         "answers_per_second": result.answers / result.seconds if result.seconds else None,
         "tokens": result.tokens,
         "seconds": result.seconds,
+        "predicted_seconds": result.predicted_seconds,
+        "peak_memory": result.peak_memory,
+        "predicted_memory": result.predicted_memory,
         "dtype": result.dtype,
     }
     inputs = {"dataset": source.name, "dataset_key": source.key, "base": build.model_fingerprint(settings)}
@@ -93,12 +104,59 @@ def train(
         Manifest("models", name, key, inputs, read, figures, now(), round(result.seconds, 3), library_versions(), result.device),
     )
     _remove_checkpoint(output)
-    loss = "" if result.validation_loss is None else f", validation loss {result.validation_loss:.3f}"
-    progress.finish(
-        "train",
-        f"{result.answers} answers in {result.steps} steps, {result.seconds:.0f} s, loss {result.train_loss:.3f}{loss}: model {name}",
-    )
+    progress.finish("train", f"{_summary(result)}: model {name}")
     return ModelResult(name, str(output), True, figures)
+
+
+def plan_training(workspace: Workspace, settings: Settings, dataset: str | None, *, without_context: bool = False) -> TrainingPlan:
+    """What :func:`train` would do and take; a few steps are timed, and nothing is kept.
+
+    Raises:
+        ProjectError: there is no dataset.
+        TrainError: the dataset cannot be trained on.
+    """
+    source = workspace.find("datasets", dataset)
+    folder = workspace.artifact("datasets", source.name)
+    found = workspace.find_key("models", model_key(settings, source, folder, without_context)[0])
+    data = read_dataset(folder)
+    examples = sample_training(data.train, settings)
+    groups = training_groups(data, examples, settings, source, without_context=without_context)
+    forecast = build.trainer(settings).forecast(groups, validation_groups(data, source, without_context))
+    watched = VALIDATIONS * settings.train.watch_questions * (forecast.seconds or 0.0) / forecast.answers
+    return TrainingPlan(
+        settings.model.base, source.name, settings.train.method, len(examples), settings.train.epochs, forecast, watched,
+        found.name if found else None,
+    )  # fmt: skip
+
+
+def _summary(result: TrainResult) -> str:
+    """What a run did and took, beside what was predicted."""
+    loss = "" if result.validation_loss is None else f", validation loss {result.validation_loss:.3f}"
+    foreseen = "" if result.predicted_seconds is None else f" (predicted {result.predicted_seconds:.0f})"
+    memory = ""
+    if result.peak_memory is not None and result.predicted_memory is not None:
+        memory = f", {result.peak_memory / 1e9:.1f} GB at the peak (predicted {result.predicted_memory / 1e9:.1f})"
+    return f"{result.answers} answers in {result.steps} steps, {result.seconds:.0f} s{foreseen}, loss {result.train_loss:.3f}{loss}{memory}"
+
+
+def watcher(data: Dataset, source: Manifest, settings: Settings, without_context: bool) -> Callable[[Any, Any], float] | None:
+    """From a model that is being trained to the mean F1 of its answers to a few validation questions; ``None`` where none are wanted."""
+    answerable = {example.id: example.answers for example in data.validation if example.answers}
+    groups = [group for group in validation_groups(data, source, without_context) if group.branches[0].id in answerable]
+    asked = groups[: settings.train.watch_questions]
+    if not asked:
+        return None
+    prompts = [build_messages(group.branches[0].question, group.passages) for group in asked]
+    quotable = [group.passages or () for group in asked] if settings.generate.constrained_quotes else None
+
+    def watch(model: Any, tokenizer: Any) -> float:
+        written = build.engine_over(model, tokenizer).generate(
+            prompts, quotable=quotable, max_new_tokens=settings.generate.max_new_tokens, batch_size=settings.generate.batch_size
+        )
+        parsed = ((parse_answer(generation.text), answerable[asked[index].branches[0].id]) for index, generation in written)
+        return statistics.fmean(0.0 if answer.abstained else f1(answer.answer, references) for answer, references in parsed)
+
+    return watch
 
 
 def has_tuned(workspace: Workspace) -> bool:

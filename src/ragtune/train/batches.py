@@ -106,12 +106,8 @@ class Encoder:
         Raises:
             TrainError: a branch does not fit the model's positions.
         """
-        shown = sum(len(f"{passage.prefix} {passage.text}".encode()) for passage in group.passages or ())
-        asked = max(
-            len(" ".join([branch.question, branch.completion, *(turn.content for turn in branch.history)]).encode())
-            for branch in group.branches
-        )
-        if 2 * shown + asked > self._max_positions:  # highlights repeat some of what is shown
+        shown, asked = text_bytes(group)
+        if 2 * shown + max(asked) > self._max_positions:  # highlights repeat some of what is shown
             self(group)
 
     def __call__(self, group: ContextGroup) -> TokenSequence:
@@ -133,6 +129,15 @@ class Encoder:
                 "positions: lower retrieve.k or prepare.chunk_size"
             )
         return sequence
+
+
+def text_bytes(group: ContextGroup) -> tuple[int, list[int]]:
+    """Bytes of what a context shows, and of each of its questions with the answer."""
+    shown = sum(len(f"{passage.prefix} {passage.text}".encode()) for passage in group.passages or ())
+    return shown, [
+        len(" ".join([branch.question, branch.completion, *(turn.content for turn in branch.history)]).encode())
+        for branch in group.branches
+    ]
 
 
 def split_steps(groups: Sequence[ContextGroup], answers_per_step: int) -> list[list[ContextGroup]]:
@@ -167,17 +172,24 @@ def split_batches(sequences: Sequence[TokenSequence], max_tokens: int, *, fused:
         fused: take PyTorch's attention kernels.
         max_scores: a batch with more attention scores a head takes them too, as scores are kept otherwise.
     """
+    for batch in cut(sequences, max_tokens):
+        yield pack(batch, fused=fused or scores(batch) > max_scores)
+
+
+def cut(sequences: Sequence[TokenSequence], max_tokens: int) -> Iterator[list[TokenSequence]]:
+    """The sequences of each batch, see :func:`split_batches`."""
     batch: list[TokenSequence] = []
     for sequence in sorted(sequences, key=len, reverse=True):
         if batch and sum(map(len, batch)) + len(sequence) > max_tokens:
-            yield pack(batch, fused=fused or _scores(batch) > max_scores)
+            yield batch
             batch = []
         batch.append(sequence)
     if batch:
-        yield pack(batch, fused=fused or _scores(batch) > max_scores)
+        yield batch
 
 
-def _scores(sequences: Sequence[TokenSequence]) -> float:
+def scores(sequences: Sequence[TokenSequence]) -> float:
+    """Attention scores of a batch, a head."""
     return sum(len(s.context) ** 2 / 2 + sum(len(b) for b in s.branches) * s.span for s in sequences)
 
 

@@ -14,9 +14,14 @@ from safetensors.torch import save_file
 
 from ragtune.errors import TrainError
 from ragtune.protocols import CHECKPOINT
+from ragtune.train.load import Loaded
 from ragtune.workspace import replacing
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+_HIGH = 2.0
+"""A running mean of so many times the loss of the start is not that of a run that learns."""
 
 
 @dataclass(slots=True)
@@ -30,6 +35,12 @@ class Progress:
         seconds: spent so far, over all sittings.
         loss: running mean of the steps' losses.
         validation_loss: as last measured.
+        start: loss of some steps before any update; ``None`` of a run too short for that.
+        high: steps in a row in which the running mean was far above it.
+        sound: neither it nor the last step's loss is: the weights are worth keeping.
+        averaged: weights that are in the mean so far.
+        predicted_seconds: what the whole run was thought to take.
+        peak_memory: bytes, the most of all sittings.
     """
 
     step: int = 0
@@ -38,29 +49,41 @@ class Progress:
     seconds: float = 0.0
     loss: float = 0.0
     validation_loss: float | None = None
+    start: float | None = None
+    high: int = 0
+    sound: bool = True
+    averaged: int = 0
+    predicted_seconds: float | None = None
+    peak_memory: float | None = None
+
+    def observe(self, loss: float) -> None:
+        """Take a step's loss into account."""
+        # A running mean: one step's few answers say little.
+        self.loss = loss if self.step == 1 else 0.95 * self.loss + 0.05 * loss
+        if self.start is None:
+            return
+        if self.step == 1:
+            self.start = max(self.start, loss)  # made before any update, too
+        limit = _HIGH * self.start
+        self.high = self.high + 1 if self.loss > limit else 0
+        self.sound = not self.high and loss <= limit
 
 
-def save_checkpoint(
-    folder: Path,
-    parameters: Mapping[str, torch.nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-    settings: Mapping[str, Any],
-) -> None:
+def save_checkpoint(folder: Path, loaded: Loaded, progress: Progress, settings: Mapping[str, Any]) -> None:
     """Write one file that holds everything; the file before it is replaced in one move."""
     tensors = {}
-    for name, parameter in parameters.items():
+    for name, parameter in loaded.trained.items():
         tensors[name] = parameter.detach().cpu()
         for part in _MOMENTS:
-            tensors[f"{name}:{part}"] = optimizer.state[parameter][part].detach().cpu()
+            tensors[f"{name}:{part}"] = loaded.optimizer.state[parameter][part].detach().cpu()
+        if progress.averaged:
+            tensors[f"{name}:mean"] = loaded.means[name].cpu()
     metadata = {"progress": json.dumps(asdict(progress)), "settings": json.dumps(dict(settings), sort_keys=True)}
     with replacing(folder / CHECKPOINT) as temporary:  # not by way of bytes, which a whole model would fill the memory with once more
         save_file(tensors, temporary, metadata=metadata)
 
 
-def load_checkpoint(
-    folder: Path, parameters: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, settings: Mapping[str, Any]
-) -> Progress:
+def load_checkpoint(folder: Path, loaded: Loaded, settings: Mapping[str, Any]) -> Progress:
     """Restore weights and moments; where there is no checkpoint, nothing, and the start is given.
 
     Raises:
@@ -76,9 +99,13 @@ def load_checkpoint(
                 raise TrainError(
                     f"{path} was left by a run with other settings: train under another name, or remove {folder} to start anew"
                 )
-            for name, parameter in parameters.items():
+            progress = Progress(**json.loads(metadata["progress"]))
+            for name, parameter in loaded.trained.items():
                 parameter.copy_(file.get_tensor(name))
-                optimizer.state[parameter] = {part: file.get_tensor(f"{name}:{part}").to(parameter.device) for part in _MOMENTS}
-            return Progress(**json.loads(metadata["progress"]))
+                moments = {part: file.get_tensor(f"{name}:{part}").to(parameter.device) for part in _MOMENTS}
+                loaded.optimizer.state[parameter] = moments
+                if progress.averaged:
+                    loaded.means[name] = file.get_tensor(f"{name}:mean").to(parameter.device)
+            return progress
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise TrainError(f"the checkpoint {path} cannot be used ({error}): remove it to start the run anew") from None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
@@ -44,15 +46,32 @@ class Loaded:
         adapters = {f"{name}.{part}": parameter for name, layer in layers.items() for part, parameter in layer.trained.items()}
         self.trained: dict[str, nn.Parameter] = adapters or dict(model.named_parameters())
         self.parameters = list(self.trained.values())
+        self.means: dict[str, Tensor] = {}
         self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, weight_decay=weight_decay, fused=True)
         self.encode = Encoder(tokenizer, int(model.config.get_text_config().max_position_embeddings))
+
+    @torch.no_grad()
+    def average(self, count: int) -> None:
+        """Take the weights as they are into their mean, as the ``count``-th."""
+        for name, parameter in self.trained.items():
+            if count == 1:
+                self.means[name] = parameter.detach().clone()
+            else:
+                self.means[name].lerp_(parameter, 1 / count)
+
+    @torch.no_grad()
+    def take_means(self) -> None:
+        """Put the mean in the weights' place."""
+        for name, mean in self.means.items():
+            self.trained[name].copy_(mean)
 
     def save(self, folder: Path, base: str, dtype: torch.dtype) -> None:
         """Write what was trained: ``adapter/`` in PEFT's format, or ``model/``, a whole model in a number format."""
         if self.layers:
             save_adapter(folder / "adapter", self.layers, base)
             return
-        self.model.to(dtype).save_pretrained(str(folder / "model"))
+        with loading(base):  # which writes with a progress bar, too
+            self.model.to(dtype).save_pretrained(str(folder / "model"))
         self.tokenizer.save_pretrained(str(folder / "model"))  # type: ignore[attr-defined]
 
 
@@ -62,21 +81,54 @@ def load_base(base: str, device: torch.device, dtype: torch.dtype) -> tuple[Any,
     Raises:
         ModelError: it cannot be loaded, or has layers that cannot be trained here.
     """
+    with loading(base):
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, attn_implementation=attention.NAME)
+    return model.to(device).eval(), tokenizer
+
+
+def load_shape(base: str) -> tuple[Any, Tokenizer]:
+    """The same without the weights, which takes no memory to speak of.
+
+    Raises:
+        ModelError: as :func:`load_base`.
+    """
+    with loading(base):
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        config = AutoConfig.from_pretrained(base)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    windows = set(getattr(config.get_text_config(), "layer_types", None) or ()) - {"full_attention"}
+    if windows:
+        raise ModelError(f"model {base} has layers that cannot be trained here ({', '.join(sorted(windows))}): choose another model.base")
+    return model, tokenizer
+
+
+@contextlib.contextmanager
+def loading(base: str) -> Iterator[None]:
+    """Without transformers' progress bars, and with its errors in our words."""
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, attn_implementation=attention.NAME)
+        yield
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise ModelError(f"the model {base} cannot be loaded ({reason}): check model.base, or run 'ragtune models list'") from error
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
-    windows = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {"full_attention"}
-    if windows:
-        raise ModelError(f"model {base} has layers that cannot be trained here ({', '.join(sorted(windows))}): choose another model.base")
-    return model.to(device).eval(), tokenizer
+
+
+@contextlib.contextmanager
+def answering(model: Any) -> Iterator[None]:
+    """Let a model that is being trained write answers: no dropout, no gradients, and attention over what it has read before."""
+    model.eval()
+    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.set_attn_implementation(attention.NAME)
 
 
 def recompute_layers(model: Any) -> None:
@@ -92,4 +144,4 @@ def recompute_layers(model: Any) -> None:
 def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    return checkpoint(forward, *args, use_reentrant=False, **kwargs)  # type: ignore[no-untyped-call]
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)

@@ -1,7 +1,7 @@
 """LoRA (Hu et al., arXiv 2106.09685) on a frozen base, with rsLoRA's scale (arXiv 2312.03732) and DoRA's magnitudes (arXiv 2402.09353).
 
-Read and written in PEFT's format. PEFT's own layers cast the input of every adapted layer to the adapter's format and back, and keep several copies of it for the backward
-pass. Here the few adapter weights are cast instead, and the update is added in place.
+Read and written in PEFT's format. PEFT's own layers cast the input of every adapted layer to the adapter's format and back, and keep
+several copies of it for the backward pass. Here the few adapter weights are cast instead, and the update is added in place.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class LoRALinear(nn.Module):
         with torch.no_grad():
             length_o = (self.base.weight.float() + self.scale * (self.lora_B @ self.lora_A)).norm(dim=1)
         y = self._updated(x, None) * (magnitude_o / length_o).to(x.dtype)
-        return y if self.base.bias is None else y + self.base.bias
+        return y if self.base.bias is None else y + self.base.bias  # type: ignore[no-any-return]
 
     def _updated(self, x: Tensor, bias: Tensor | None) -> Tensor:
         if self.dropout and self.training:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ragtune.workspace import write_bytes
 
 FILE = "metrics.jsonl"
-_CHARTS = ("loss", "learning_rate", "gradient_norm", "validation_loss", "answers_per_s")
+_CHARTS = ("loss", "learning_rate", "gradient_norm", "validation_loss", "validation_f1", "answers_per_s")
 
 
 class Metrics:

@@ -1,0 +1,113 @@
+"""Every way to train, through the commands: what a plan says, what a run writes, and that what it made answers and is evaluated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ragtune import Project, cli
+from ragtune.pipeline.records import TrainingPlan
+from ragtune.rag import Answer
+from tiny_project import write_project, write_sources
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("faiss", reason="faiss is not installed")
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.finished: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def start(self, stage: str, total: float | None = None) -> None: ...
+
+    def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None: ...
+
+    def finish(self, stage: str, message: str) -> None:
+        self.finished[stage] = message
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture(scope="module")
+def with_dataset(tmp_path_factory, tiny_chat, tiny_embedder) -> Path:
+    root = tmp_path_factory.mktemp("methods")
+    folder = write_project(root / "project", write_sources(root / "sources"), tiny_chat, tiny_embedder)
+    project = Project(folder)
+    project.ingest()
+    project.index()
+    project.dataset()
+    return folder
+
+
+@pytest.fixture
+def ready(with_dataset, tmp_path) -> Path:
+    return shutil.copytree(with_dataset, tmp_path / "copy")
+
+
+QUICK = ["evaluate.arms=['base', 'tuned']", "evaluate.contexts=['retrieved']", "evaluate.max_questions=3", "train.max_answers=8"]
+
+
+def test_a_whole_model_is_evaluated_and_answers(ready):
+    recorder = Recorder()
+    project = Project(ready, overrides=[*QUICK, "train.method='full'", "train.watch_questions=2"], progress=recorder)
+    made = project.train()
+    folder = Path(made.folder)
+    assert (folder / "model" / "model.safetensors").is_file()
+    assert not (folder / "adapter").exists()
+    assert any("whole models take 1e-5 to 1e-4" in note for note in recorder.notes)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert sum("validation_f1" in line for line in lines) == 3
+    assert all(0 <= line["validation_f1"] <= 1 for line in lines if "validation_f1" in line)
+    evaluation = project.evaluate(split="validation")
+    arms = {(each.arm, each.change is None) for each in evaluation.report.forgetting}
+    assert arms == {("base", True), ("tuned", False)}
+    assert evaluation.report.forgetting[1].change.value != 0
+    *_, answer = project.ask("Who built the mill of Calder?")
+    assert isinstance(answer, Answer)
+    # Again, and its cached answers are its own.
+    assert project.evaluate(split="validation").report == evaluation.report
+
+
+def test_what_a_run_took_stands_beside_what_was_predicted(ready):
+    recorder = Recorder()
+    made = Project(ready, overrides=["train.method='dora'", "train.answers_per_step=1", "train.epochs=4"], progress=recorder).train()
+    figures = made.figures
+    assert figures["steps"] >= 50
+    assert figures["predicted_seconds"] > 0
+    assert figures["predicted_memory"] == pytest.approx(figures["peak_memory"], rel=0.5)
+    assert "s (predicted " in recorder.finished["train"]
+    assert "GB at the peak (predicted " in recorder.finished["train"]
+
+
+def test_a_dry_run_says_what_training_would_take_and_makes_nothing(ready, capsys, monkeypatch):
+    def said(*options: str) -> str:
+        monkeypatch.setattr("sys.argv", ["ragtune", "train", "--dry-run", *options, "--project", str(ready)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    before = sorted(path.name for path in (ready / ".ragtune").rglob("*"))
+    plan = Project(ready).plan_tuning()
+    assert isinstance(plan, TrainingPlan)
+    assert (plan.questions * 2, plan.epochs) == (plan.forecast.answers, 2)
+    assert plan.seconds > 0
+    out = said()
+    assert f"{plan.forecast.steps}, about" in out
+    assert "for it" in out
+    told = json.loads(said("--json"))
+    assert told["forecast"]["steps"] == plan.forecast.steps
+    assert told["forecast"]["peak"] > 0
+    assert sorted(path.name for path in (ready / ".ragtune").rglob("*")) == before
+
+
+def test_settings_that_change_no_weight_make_no_new_model(ready):
+    first = Project(ready, overrides=["train.epochs=1"]).train()
+    again = Project(ready, overrides=["train.epochs=1", "train.watch_questions=3", "train.gradient_checkpointing=true"]).train()
+    assert (again.name, again.made) == (first.name, False)
+    assert Project(ready, overrides=["train.epochs=1", "train.rslora=true"]).train().name != first.name
