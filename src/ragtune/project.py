@@ -24,6 +24,7 @@ from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
     ExampleView,
+    ExportResult,
     IndexExplanation,
     IndexResult,
     IngestResult,
@@ -237,6 +238,14 @@ class Project:
         from ragtune.pipeline.dataset import show_example
 
         return show_example(self.workspace, self.settings, example, name, epoch)
+
+    def dataset_export(
+        self, output: str | Path, format_: str = "trl", *, name: str | None = None, split: str = "train", epoch: int = 0
+    ) -> ExportResult:
+        """Write a dataset for another trainer: trl, openai, vertex, raft, or huggingface, which is a folder."""
+        from ragtune.pipeline.export import export_dataset
+
+        return export_dataset(self.workspace, self.settings, name, format_, Path(output).resolve(), split=split, epoch=epoch)
 
     def train(
         self,

@@ -131,6 +131,21 @@ def build_messages(
     return messages
 
 
+def read_prompt(messages: Sequence[Message]) -> tuple[str, list[Message]] | None:
+    """The question and the history of a chat that :func:`build_messages` made, as one line each; ``None`` of any other chat."""
+    if not messages or messages[0].content not in (WITH_PASSAGES, FROM_MEMORY) or messages[-1].role != "user":
+        return None
+    asked, *rest = _branch(messages[-1].content).split("\n")
+    if not asked.startswith(QUESTION_MARK):
+        return None
+    history = []
+    if rest and rest[0] == HISTORY_MARK:
+        for line in rest[1 : rest.index(HIGHLIGHTS_MARK) if HIGHLIGHTS_MARK in rest else None]:
+            role, _, said = line.removeprefix("- ").partition(": ")
+            history.append(Message("assistant" if role == "assistant" else "user", said))
+    return asked.removeprefix(QUESTION_MARK).strip(), history
+
+
 def build_completion(answer: str | None, quotes: Sequence[str] = (), reasoning: str | None = None) -> str:
     """What the model learns to write: each quote on a line of its own, the reasoning if any on one, then the answer; ``None`` abstains.
 

@@ -28,6 +28,7 @@ from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
     ExampleView,
+    ExportResult,
     Forecast,
     IndexExplanation,
     IndexResult,
@@ -329,6 +330,12 @@ def show_synthesis(result: SynthesisResult) -> None:
     out.print(table)
     if result.stopped:
         out.print(Text(f"stopped: {result.stopped}", style="yellow"), soft_wrap=True)
+
+
+def show_export(result: ExportResult) -> None:
+    """Where the files are."""
+    counts = ", ".join(f"{count} {split}" for split, count in result.questions.items())
+    out.print(Text(f"{counts} questions of {result.dataset} as {result.format} in {result.path}"), soft_wrap=True)
 
 
 def show_example(view: ExampleView) -> None:

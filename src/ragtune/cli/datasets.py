@@ -80,3 +80,25 @@ def dataset_show(
     before: _DatasetOptions = context.obj
     opened = open_project(project or before.project, [*before.settings, *(settings or ())], quiet=True)
     show(opened.dataset_show(example, name=name or before.name, epoch=epoch), as_json or before.as_json, "show_example")
+
+
+@dataset_app.command("export")
+def dataset_export(
+    context: typer.Context,
+    output: Annotated[Path, typer.Argument(help="The file to write; with --format huggingface a folder.")],
+    format_: Annotated[str, typer.Option("--format", help="trl, openai, vertex, raft, or huggingface (a folder of Parquet).")] = "trl",
+    name: Annotated[str | None, typer.Option("--name", help="The dataset; default: the newest.")] = None,
+    split: Annotated[str, typer.Option("--split", help="train, or validation; huggingface has all.")] = "train",
+    epoch: Annotated[int, typer.Option("--epoch", min=0, help="Contexts are drawn anew each epoch.")] = 0,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a dataset for another trainer.
+
+    Example: ragtune dataset export train.jsonl --format trl
+    """
+    before: _DatasetOptions = context.obj
+    opened = open_project(project or before.project, [*before.settings, *(settings or ())], quiet=True)
+    made = opened.dataset_export(output, format_, name=name or before.name, split=split, epoch=epoch)
+    show(made, as_json or before.as_json, "show_export")

@@ -284,6 +284,16 @@ class ExampleView:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportResult:
+    """A dataset in another format: where it is, and how many questions of each split."""
+
+    dataset: str
+    format: str
+    path: str
+    questions: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelResult:
     """A tuned model."""
 
