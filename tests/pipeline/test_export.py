@@ -114,3 +114,22 @@ def test_what_cannot_be_exported_is_said(built, tmp_path, arguments, message):
     output = tmp_path / arguments.pop("output", "out.jsonl")
     with pytest.raises(ProjectError, match=message):
         built.dataset_export(output, **arguments)
+
+
+def test_a_page_of_examples_and_the_figures_of_a_dataset(built, tmp_path):
+    made = built.dataset_view(limit=3)
+    page = Path(made.path).read_text(encoding="utf-8")
+    assert (made.contexts, Path(made.path).name) == (3, "view.html")
+    assert page.count('<details class="group"') == 3
+    data = read_dataset(built.path / ".ragtune" / "datasets" / "one")
+    one = built.dataset_view(question=data.test[0].id, output=tmp_path / "one.html")
+    assert (one.contexts, one.questions) == (1, 1)
+    assert f"1 of {len(data.test)} test contexts" in (tmp_path / "one.html").read_text(encoding="utf-8")
+    figures = built.dataset_statistics(epoch=1)
+    assert figures.questions == {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+    assert sum(figures.answers.values()) == len(data.train)
+    assert figures.p_realised == pytest.approx(0.8, abs=1 / len(data.train))
+    with pytest.raises(ProjectError, match="has no example 'none'; some that it has"):
+        built.dataset_view(question="none")
+    with pytest.raises(ProjectError, match="there is no split 'all': use train"):
+        built.dataset_view(split="all")

@@ -9,12 +9,11 @@ from typing import Literal, get_args
 from ragtune.config import Settings
 from ragtune.dataset.columns import write_columns
 from ragtune.dataset.export import export_openai, export_raft, export_trl, export_vertex, hub_rows
-from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import ProjectError
 from ragtune.pipeline.records import ExportResult
-from ragtune.pipeline.train import sample_training, training_groups, validation_groups
-from ragtune.types import Branch, ContextGroup, Example
+from ragtune.pipeline.train import sample_training, served_group, training_groups, validation_groups
+from ragtune.types import ContextGroup, Example
 from ragtune.workspace import Manifest, Workspace
 
 ExportFormat = Literal["trl", "openai", "vertex", "raft", "huggingface"]
@@ -74,17 +73,11 @@ def _to_folder(data: Dataset, settings: Settings, source: Manifest, folder: Path
     k = int(source.settings["retrieve"]["k"])
     splits: dict[str, tuple[Sequence[ContextGroup], Sequence[Example]]] = {
         "train": (_groups(data, settings, source, "train", epoch), data.train),
-        "validation": ([_served(data, example, k) for example in data.validation], data.validation),
-        "test": ([_served(data, example, k) for example in data.test], data.test),
+        "validation": ([served_group(data, example, k) for example in data.validation], data.validation),
+        "test": ([served_group(data, example, k) for example in data.test], data.test),
     }
     return {
         split: write_columns(list(hub_rows(groups, examples)), folder / f"{split}.parquet")
         for split, (groups, examples) in splits.items()
         if groups
     }
-
-
-def _served(data: Dataset, example: Example, k: int) -> ContextGroup:
-    shown = evaluation_context(example, "retrieved", k).passages or ()
-    branch = Branch(example.id, example.question, example.completion, example.history)
-    return ContextGroup(tuple(data.passages[id_] for id_ in shown), (branch,))
