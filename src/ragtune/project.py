@@ -25,6 +25,7 @@ from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
     ExampleView,
+    ExportResult,
     IndexExplanation,
     IndexResult,
     IngestResult,
@@ -39,6 +40,7 @@ from ragtune.pipeline.records import (
     Trial,
     TuningJob,
     TuningPlan,
+    ViewResult,
     WatchRound,
     WeightResult,
 )
@@ -48,6 +50,7 @@ from ragtune.types import JSON, Message, TuningCheckpoint, Usage, Where
 from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 if TYPE_CHECKING:
+    from ragtune.dataset.statistics import Statistics
     from ragtune.evaluate.gate import GateResult
     from ragtune.pipeline.consent import Confirm
     from ragtune.prepare.preview import Preview
@@ -240,6 +243,36 @@ class Project:
         from ragtune.pipeline.dataset import show_example
 
         return show_example(self.workspace, self.settings, example, name, epoch)
+
+    def dataset_statistics(self, *, name: str | None = None, epoch: int = 0) -> Statistics:
+        """What a dataset teaches, in figures."""
+        from ragtune.pipeline.view import dataset_statistics
+
+        return dataset_statistics(self.workspace, self.settings, name, epoch)
+
+    def dataset_view(
+        self,
+        name: str | None = None,
+        *,
+        split: str = "train",
+        question: str | None = None,
+        limit: int = 20,
+        epoch: int = 0,
+        output: str | Path | None = None,
+    ) -> ViewResult:
+        """Write a page of examples as the model sees them, token by token; default: ``view.html`` in the dataset's folder."""
+        from ragtune.pipeline.view import view_dataset
+
+        path = None if output is None else Path(output).resolve()
+        return view_dataset(self.workspace, self.settings, name, split=split, question=question, limit=limit, epoch=epoch, output=path)
+
+    def dataset_export(
+        self, output: str | Path, format_: str = "trl", *, name: str | None = None, split: str = "train", epoch: int = 0
+    ) -> ExportResult:
+        """Write a dataset for another trainer: trl, openai, vertex, raft, or huggingface, which is a folder."""
+        from ragtune.pipeline.export import export_dataset
+
+        return export_dataset(self.workspace, self.settings, name, format_, Path(output).resolve(), split=split, epoch=epoch)
 
     def train(
         self,

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
     ExampleView,
+    ExportResult,
     Forecast,
     IndexExplanation,
     IndexResult,
@@ -44,6 +46,7 @@ from ragtune.pipeline.records import (
     Trial,
     TuningJob,
     TuningPlan,
+    ViewResult,
     WatchRound,
     WeightResult,
     grouped,
@@ -53,6 +56,7 @@ from ragtune.rag import Answer
 from ragtune.types import Reason, TuningCheckpoint
 
 if TYPE_CHECKING:
+    from ragtune.dataset.statistics import Statistics
     from ragtune.evaluate.gate import GateResult
     from ragtune.prepare.preview import Preview
     from ragtune.prepare.report import IngestReport
@@ -338,6 +342,34 @@ def show_synthesis(result: SynthesisResult) -> None:
     out.print(table)
     if result.stopped:
         out.print(Text(f"stopped: {result.stopped}", style="yellow"), soft_wrap=True)
+
+
+def show_view(result: ViewResult) -> None:
+    """Where the page is."""
+    out.print(Text(f"{result.questions} questions of {result.dataset} in {result.contexts} contexts: {result.path}"), soft_wrap=True)
+
+
+def show_statistics(result: Statistics) -> None:
+    """The figures, a line each; of counts, the values with their numbers."""
+    out.print(f"dataset {result.dataset}, training contexts of epoch {result.epoch}")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in asdict(result).items():
+        if name not in ("dataset", "epoch"):
+            table.add_row(Text(name.replace("_", " "), style="dim"), Text(_in_words(value) or "none"))
+    out.print(table)
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        deep = any(isinstance(item, dict) for item in value.values())
+        return ("; " if deep else ", ").join(f"{name}{':' if deep else ''} {_in_words(item)}" for name, item in value.items())
+    return "" if value is None else str(value)
+
+
+def show_export(result: ExportResult) -> None:
+    """Where the files are."""
+    counts = ", ".join(f"{count} {split}" for split, count in result.questions.items())
+    out.print(Text(f"{counts} questions of {result.dataset} as {result.format} in {result.path}"), soft_wrap=True)
 
 
 def show_example(view: ExampleView) -> None:

@@ -296,6 +296,26 @@ class ExampleView:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewResult:
+    """A page of examples: where it is, and how many questions in how many contexts it shows."""
+
+    dataset: str
+    path: str
+    questions: int
+    contexts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """A dataset in another format: where it is, and how many questions of each split."""
+
+    dataset: str
+    format: str
+    path: str
+    questions: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelResult:
     """A tuned model."""
 
