@@ -147,3 +147,28 @@ def test_no_model_is_asked_its_own_training_questions(project):
     made = other.dataset(name="otherwise")
     with pytest.raises(EvaluationError, match=r"of otherwise were training questions of model one .*--dataset"):
         other.evaluate(model="one", dataset=made.name)
+
+
+def test_changed_contexts_are_asked_of_a_sample_and_stand_in_the_report(project, run):
+    code, out, err = run("evaluate", "--project", project, "--robustness", "--set", "evaluate.robustness=6", "--name", "robust", "--json")
+    assert code == 0, err
+    rows = json.loads(out)["report"]["robustness"]
+    assert {row["change"] for row in rows} == {
+        "one_passage", "twice_as_many", "shuffled", "reversed", "oracle_first", "oracle_last", "noise", "typos",
+    }  # fmt: skip
+    assert {row["arm"] for row in rows} == {"base-fewshot", "tuned"}
+    assert max(row["questions"] for row in rows) == 6
+    folder = project / ".ragtune" / "evaluations" / "robust"
+    written = lines(folder / "robustness.jsonl")
+    passages = {each["id"] for each in lines(folder / "passages.jsonl")}
+    by_change = {row["change"]: [each for each in written if each["change"] == row["change"]] for row in rows}
+    assert all(set(each["passages"]) <= passages for each in written)
+    assert {len(each["passages"]) for each in by_change["twice_as_many"]} == {4}
+    assert {len(each["passages"]) for each in by_change["one_passage"]} == {1}
+    served = {p["id"]: p for p in lines(folder / "predictions.jsonl") if (p["arm"], p["context"]) == ("tuned", "retrieved")}
+    assert all(each["passages"] == served[each["id"]]["passages"][::-1] for each in by_change["reversed"])
+    assert all(each["question"] != served[each["id"]]["question"] for each in by_change["typos"])
+    assert Project(project).report("robust").report.robustness
+    again = Project(project).evaluate(model="two")
+    assert not again.made
+    assert again.name == "of-two", "an evaluation without robustness is what it was"

@@ -60,6 +60,9 @@ def evaluate(
     weigh: Annotated[
         bool, typer.Option("--weigh", help="With --retrieval: compare weights of dense beside lexical search on your questions.")
     ] = False,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Ask 60 questions again in changed contexts (or set evaluate.robustness).")
+    ] = False,
     against: Annotated[
         str | None,
         typer.Option("--against", help="Compare with this earlier evaluation, or the newest one of this model.", show_default=False),
@@ -88,6 +91,8 @@ def evaluate(
     """
     if fail_if and not against:
         raise ConfigError("--fail-if is about the difference from another evaluation: say --against NAME too")
+    if robustness:
+        settings = ["evaluate.robustness=60", *(settings or ())]
     opened = open_project(project, settings, quiet=quiet or as_json)
     if retrieval:
         if model or name or against:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ragtune.evaluate.abstention import RiskPoint
-from ragtune.evaluate.findings import Power, Stratum
+from ragtune.evaluate.findings import Changed, Power, Stratum
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.types import Arm, Context, Estimate
 
@@ -214,6 +214,7 @@ class Report:
         unasked: questions by the capability without which their documents could not be read; they are in no figure.
         judge: what a judge thinks of the answers; ``None`` where none was asked.
         strata: F1 by what a question is like, retrieved, where questions differ in it.
+        robustness: F1 in changed contexts beside that in those served; empty where it was not asked for.
     """
 
     decision: Decision
@@ -236,6 +237,7 @@ class Report:
     unasked: Mapping[str, int] = field(default_factory=dict)
     judge: JudgeReport | None = None
     strata: tuple[Stratum, ...] = field(default=())
+    robustness: tuple[Changed, ...] = field(default=())
 
     def cell(self, arm: Arm, context: Context, stratum: Slice = "all") -> Cell | None:
         """The cell of the grid, where there is one."""

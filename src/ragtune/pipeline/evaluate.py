@@ -19,6 +19,7 @@ from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
 from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.report import Report
 from ragtune.evaluate.report_json import read_report_json, write_report_json
+from ragtune.evaluate.robustness import robustness
 from ragtune.evaluate.score import score
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.answerers import adapter_of, device
@@ -28,6 +29,7 @@ from ragtune.pipeline.consent import Confirm, agree_to
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
 from ragtune.pipeline.predict import bills, predict
 from ragtune.pipeline.records import EvaluationResult
+from ragtune.pipeline.robustness import changed_cells, changed_lines, predict_changed
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION
 from ragtune.types import JSON, Arm, Example, Message, Prediction
@@ -103,9 +105,13 @@ def evaluate(
     check_unseen(workspace, contest, examples)
     k = int(source.settings["retrieve"]["k"])
     cells = plan_cells(data, examples, settings, k)
-    agree_to(list(bills(workspace, settings, cells, models, data.passages)), settings, yes=yes, confirm=confirm, progress=progress)
+    changed = changed_cells(data, examples, settings, k)
+    again = [cell for own in changed.values() for cell in own]
+    cost = list(bills(workspace, settings, cells, models, data.passages, ungraded=again))
+    agree_to(cost, settings, yes=yes, confirm=confirm, progress=progress)
     readings = count_reading(workspace, examples, stage_key("evaluate", _READ_AS, read, inputs)) if split == "test" else 0
     predictions = predict(workspace, settings, cells, models, progress, data.passages)
+    otherwise = predict_changed(workspace, settings, changed, models, progress, data.passages)
     retrieved = {
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
     }
@@ -116,6 +122,7 @@ def evaluate(
         notes=(*report.notes, *_notes(settings, source, data, examples, split)),
         unasked=_unasked(source),
         forgetting=_forgetting(workspace, settings, models),
+        robustness=robustness(predictions, otherwise, seed=settings.evaluate.seed),
     )
     judged = judge(workspace, settings, predictions, data.passages, progress)
     if judged is not None:
@@ -124,7 +131,9 @@ def evaluate(
     manifest = Manifest(
         "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), device(settings)
     )
-    _write(output, manifest, report, predictions, data, examples, workspace, models["tuned"], judged)
+    if otherwise:
+        write_bytes(output / "robustness.jsonl", changed_lines(otherwise).encode())
+    _write(output, manifest, report, predictions, data, examples, workspace, models["tuned"], judged, otherwise)
     progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
     return EvaluationResult(name, str(output), True, report)
 
@@ -157,11 +166,12 @@ def _write(
     workspace: Workspace,
     tuned: Manifest,
     judged: Judged | None,
+    otherwise: Mapping[str, Sequence[Prediction]],
 ) -> None:
     if judged is not None:
         write_bytes(output / "grades.jsonl", judged.lines().encode())
     write_bytes(output / "predictions.jsonl", "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in predictions).encode())
-    used = sorted({id_ for prediction in predictions for id_ in prediction.passages})
+    used = sorted({id_ for own in (predictions, *otherwise.values()) for prediction in own for id_ in prediction.passages})
     write_bytes(
         output / "passages.jsonl", "".join(json.dumps(asdict(data.passages[id_]), ensure_ascii=False) + "\n" for id_ in used).encode()
     )
@@ -182,7 +192,8 @@ def _key(
     settings: Settings, source: Manifest, folder: Path, models: Mapping[Arm, Manifest], split: str
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     read = {
-        "evaluate": settings.evaluate.model_dump(mode="json"),
+        # An evaluation without what was not asked for stays what it is.
+        "evaluate": settings.evaluate.model_dump(mode="json", exclude=None if settings.evaluate.robustness else {"robustness"}),
         "generate": settings.generate.model_dump(mode="json"),
         "model": settings.model.model_dump(mode="json"),
         "prompt": PROMPT_VERSION,

@@ -17,12 +17,18 @@ from ragtune.workspace import Manifest, Workspace
 
 
 def bills(
-    workspace: Workspace, settings: Settings, cells: Sequence[Cell], models: Mapping[Arm, Manifest], passages: Mapping[str, Passage]
+    workspace: Workspace,
+    settings: Settings,
+    cells: Sequence[Cell],
+    models: Mapping[Arm, Manifest],
+    passages: Mapping[str, Passage],
+    *,
+    ungraded: Sequence[Cell] = (),
 ) -> Iterator[Bill]:
-    """What the evaluation will ask of hosted models, answers and grades."""
+    """What the evaluation will ask of hosted models, answers and grades; no judge grades the answers to ``ungraded``."""
     if is_hosted(settings.model.base):
         asked: dict[str, dict[tuple[Message, ...], None]] = {}
-        for cell in cells:
+        for cell in (*cells, *ungraded):
             name = str(models[cell.arm].settings.get("hosted")) if cell.arm in models else settings.model.base
             asked.setdefault(name, {}).update(dict.fromkeys(tuple(prompt) for prompt in cell.prompts))
         for name, prompts in asked.items():
@@ -54,6 +60,8 @@ def predict(
     models: Mapping[Arm, Manifest],
     progress: Progress,
     passages: Mapping[str, Passage],
+    *,
+    stage: str = "evaluate",
 ) -> list[Prediction]:
     """The answers to all cells, in their order; those that were given before are not asked for again."""
     who = answerers(workspace, settings, models)
@@ -61,7 +69,7 @@ def predict(
     for cell in cells:
         arms.setdefault(cell.arm, []).append(cell)
     total = sum(len(cell.examples) for cell in cells)
-    progress.start("evaluate", total)
+    progress.start(stage, total)
     done = 0
     predictions: list[Prediction] = []
     for arm, own in arms.items():
@@ -73,6 +81,6 @@ def predict(
             cell, index = places[place]
             predictions.append(make_prediction(cell, index, generation, who[arm].label, settings.evaluate.seed, passages))
             done += 1
-            progress.update("evaluate", done, arm)
+            progress.update(stage, done, arm)
     order = {(cell.arm, cell.context): number for number, cell in enumerate(cells)}
     return sorted(predictions, key=lambda each: (order[each.arm, each.context], each.id))
