@@ -28,6 +28,7 @@ from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
     ExampleView,
+    FoldsPlan,
     Forecast,
     IndexExplanation,
     IndexResult,
@@ -515,6 +516,11 @@ def show_report(result: EvaluationResult) -> None:
 
     out.print(terminal_table(result.report))
     out.print(Text.assemble("report: ", (str(Path(result.folder) / "report.html"), "cyan")), soft_wrap=True)
+
+
+def show_folds(plan: FoldsPlan) -> None:
+    """What a cross-fitted evaluation would train."""
+    out.print(plan.words, soft_wrap=True)
 
 
 def show_gate(result: GateResult) -> None:
