@@ -351,6 +351,8 @@ class EvaluateSettings(Section):
     """Questions asked closed-book, with the oracle alone and with distractors alone; these contexts are controls."""
     max_questions: int | None = Field(None, ge=1)
     """Test questions asked, a seeded sample; unset: all."""
+    robustness: int = Field(0, ge=0)
+    """Questions that tuned and base-fewshot are asked again in changed contexts: other k, other order, noise, typos; 0: none."""
     seed: int = 0
     """Seed of samples and of the bootstrap."""
 

@@ -26,6 +26,7 @@ from ragtune.pipeline.records import (
     EvaluationResult,
     ExampleView,
     ExportResult,
+    FoldsPlan,
     IndexExplanation,
     IndexResult,
     IngestResult,
@@ -352,6 +353,7 @@ class Project:
         model: str | None = None,
         other: str | None = None,
         dataset: str | None = None,
+        folds: int | None = None,
         name: str | None = None,
         split: str = "test",
         yes: bool = False,
@@ -363,6 +365,8 @@ class Project:
             model: a tuned model's name, or the folder of a PEFT adapter; ``None`` is the newest.
             other: a second one to compare with it.
             dataset: whose questions are asked; ``None`` is the model's own.
+            folds: ask all questions, those of each of so many folds of a model that is trained without their documents; see
+                :meth:`plan_folds` for what that takes.
             name: of the evaluation; ``None`` makes one.
             split: ``test`` or ``validation``.
             yes: spend what hosted models cost, up to ``chat.max_cost``.
@@ -380,9 +384,17 @@ class Project:
                 self._progress,
                 other=other,
                 dataset=dataset,
+                folds=folds,
                 yes=yes,
                 confirm=confirm,
             )
+
+    def plan_folds(self, folds: int, *, model: str | None = None, dataset: str | None = None) -> FoldsPlan:
+        """What :meth:`evaluate` with ``folds`` would train, and about how long that takes; nothing is trained."""
+        from ragtune.pipeline.parts import plan
+
+        with self.workspace.lock("evaluate"):
+            return plan(self.workspace, self.settings, model, dataset, folds)
 
     def evaluate_against(self, against: str, fail_if: Sequence[str] = (), *, split: str = "test", **asked: Any) -> GateResult:
         """Evaluate a model and compare it, question by question, with an earlier evaluation, or the newest one of another model.
@@ -402,7 +414,7 @@ class Project:
         from ragtune.pipeline.gate import compare_with, find_against
 
         conditions = [parse_condition(text) for text in fail_if]
-        earlier = find_against(self.workspace, against, split)
+        earlier = find_against(self.workspace, against, "all" if asked.get("folds") else split)
         made = self.evaluate(split=split, **asked)
         return compare_with(self.workspace, made.name, earlier, conditions, self.settings.evaluate.seed)
 

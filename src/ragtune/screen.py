@@ -31,6 +31,7 @@ from ragtune.pipeline.records import (
     EvaluationResult,
     ExampleView,
     ExportResult,
+    FoldsPlan,
     Forecast,
     IndexExplanation,
     IndexResult,
@@ -572,6 +573,11 @@ def show_report(result: EvaluationResult) -> None:
 
     out.print(terminal_table(result.report))
     out.print(Text.assemble("report: ", (str(Path(result.folder) / "report.html"), "cyan")), soft_wrap=True)
+
+
+def show_folds(plan: FoldsPlan) -> None:
+    """What a cross-fitted evaluation would train."""
+    out.print(plan.words, soft_wrap=True)
 
 
 def show_gate(result: GateResult) -> None:

@@ -49,3 +49,30 @@ class Power:
     now: float
     questions: int | None
     groups: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One arm on a sample of questions whose served context was changed.
+
+    Args:
+        change: what was changed; see docs/evaluation.md.
+        arm: which model.
+        questions: answerable ones that were asked both ways.
+        groups: document groups that they come from.
+        f1: in the changed context.
+        served: in the context as served, of the same questions.
+        difference: changed − served, paired.
+        p: of the difference.
+        p_holm: corrected for all changes and arms together.
+    """
+
+    change: str
+    arm: Arm
+    questions: int
+    groups: int
+    f1: Estimate
+    served: Estimate
+    difference: Estimate
+    p: float | None
+    p_holm: float | None = None

@@ -16,7 +16,9 @@ The format is stable; later versions may add fields::
      "closed_book": {"exact": int, "n": int} | null, "unasked": {capability: int},
      "judge": JUDGE | null,
      "strata": [{"by", "stratum", "questions", "groups", "f1": {arm: FIGURE},
-                 "difference": FIGURE | null, "p": float | null, "p_holm": float | null}]}
+                 "difference": FIGURE | null, "p": float | null, "p_holm": float | null}],
+     "robustness": [{"change", "arm", "questions", "groups", "f1": FIGURE, "served": FIGURE, "difference": FIGURE,
+                     "p": float | null, "p_holm": float | null}]}
 
     FIGURE   = {"value": float, "low": float | null, "high": float | null, "n": int}     95 % interval
     CONTRAST = {"arm", "against", "context", "stratum", "metric", "value", "value_against",
@@ -39,7 +41,7 @@ from typing import Any
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.abstention import RiskPoint
-from ragtune.evaluate.findings import Power, Stratum
+from ragtune.evaluate.findings import Changed, Power, Stratum
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.evaluate.report import (
     AbstentionCell,
@@ -106,6 +108,9 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
         judge=None if data.get("judge") is None else _judge(data["judge"]),
         strata=tuple(map(_stratum, data.get("strata", ()))),
         thresholds=tuple(map(_threshold, data.get("thresholds", ()))),
+        robustness=tuple(
+            Changed(**{**d, **{name: Estimate(**d[name]) for name in ("f1", "served", "difference")}}) for d in data.get("robustness", ())
+        ),
     )
 
 

@@ -68,6 +68,24 @@ def set_up(
     return Contest(settings, source, models)
 
 
+def set_up_folds(workspace: Workspace, settings: Settings, model: str | None, dataset: str | None) -> Contest:
+    """The dataset that is parted, and settings to train each fold with: those of the model that the folds stand for, where one is named.
+
+    Raises:
+        EvaluationError: an arm is wanted that folds do not have.
+        ProjectError: there is no such model or dataset.
+    """
+    lacking = [arm for arm in settings.evaluate.arms if arm in ("dsf", "other")]
+    if lacking:
+        raise EvaluationError(f"folds have no arm {lacking[0]}: take it out of evaluate.arms")
+    if model is not None:
+        tuned = find_tuned(workspace, model)
+        settings = build.with_base(settings, str(tuned.settings["model"]["base"]))
+        settings = settings.model_copy(update={"train": TrainSettings(**tuned.settings["train"])})
+        dataset = dataset or str(tuned.inputs["dataset"])
+    return Contest(settings, workspace.find("datasets", dataset), {})
+
+
 def find_model(workspace: Workspace, settings: Settings, name: str | None, progress: Progress) -> Manifest:
     """A tuned model of the project, or an adapter from elsewhere as if it were one.
 

@@ -1,0 +1,43 @@
+"""Answers in changed contexts beside those in the served one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic_evaluation import make_evaluation
+
+from ragtune.evaluate.answers import answer_metrics
+from ragtune.evaluate.intervals import holm
+from ragtune.evaluate.robustness import robustness
+from ragtune.types import Prediction
+
+
+def wrong(prediction: Prediction) -> Prediction:
+    return replace(prediction, answer="nothing of the sort", abstained=False)
+
+
+def test_the_difference_is_paired_with_the_served_context_of_the_same_arm() -> None:
+    made = make_evaluation(120, 30).predictions
+    served = [p for p in made if p.context == "retrieved"]
+    some = [p for p in served if p.arm in ("tuned", "base-fewshot") and p.id < "q060"]
+    found = robustness(made, {"reversed": some, "noise": [wrong(p) if p.arm == "tuned" else p for p in some]})
+    assert [(each.change, each.arm) for each in found] == [
+        ("reversed", "base-fewshot"), ("reversed", "tuned"), ("noise", "base-fewshot"), ("noise", "tuned"),
+    ]  # fmt: skip
+    f1 = [answer_metrics(p)["f1"] for p in some if p.arm == "tuned" and p.references]
+    noise = found[3]
+    assert noise.questions == noise.served.n == noise.f1.n == len(f1)
+    assert noise.served.value == pytest.approx(np.mean(f1))
+    assert noise.difference.value == pytest.approx(-np.mean(f1))
+    assert noise.difference.high < 0
+    assert all(each.difference.value == 0 for each in found[:3])
+    assert [each.p_holm for each in found] == pytest.approx(holm([each.p for each in found]))
+
+
+def test_what_was_not_asked_both_ways_is_not_compared() -> None:
+    made = make_evaluation(40, 20).predictions
+    tuned = [p for p in made if (p.arm, p.context) == ("tuned", "retrieved")]
+    assert robustness([p for p in made if p.arm == "base"], {"noise": tuned}) == ()
+    assert robustness(made, {}) == ()
