@@ -199,7 +199,7 @@ def test_advice_follows_the_decision_and_names_what_retrieval_costs(evaluation: 
 class LaterReport(Report):
     """A report as a later version may make it."""
 
-    robustness: tuple[Mapping[str, object], ...] = ()
+    later_block: tuple[Mapping[str, object], ...] = ()
     power: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -211,12 +211,12 @@ def test_figures_that_the_page_does_not_know_are_shown_all_the_same(evaluation: 
     held["grid"] = (replace(first, metrics={**first.metrics, "rounds": Estimate(0.8765, None, None, 9)}), *report.grid[1:])
     later = LaterReport(
         **held,
-        robustness=({"label": HOSTILE, "order": "new_order", "f1": figure, "curve": [1, 2]}, {"label": "k = 8", "f1": None}),
+        later_block=({"label": HOSTILE, "order": "new_order", "f1": figure, "curve": [1, 2]}, {"label": "k = 8", "f1": None}),
         power={"questions": 1234, "by_kind": [{"kind": "table", **figure}]},
     )
     text = render_html(later, evaluation.predictions, evaluation.passages, evaluation.examples, PageMeta("Trial"))
     tags(text)
-    assert '<a href="#more-robustness">Robustness</a>' in text
+    assert '<a href="#more-later-block">Later block</a>' in text
     assert "<b>0.43</b> <i>[0.30, 0.50]</i> <small>n 77</small>" in text
     assert ">New order<" in text
     assert ">By kind</h3>" in text
