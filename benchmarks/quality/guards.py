@@ -1,4 +1,4 @@
-"""What tuning must not cost, and what it should learn: abstention where the evidence was taken away, and general text as likely as before.
+"""What tuning must not cost, and what it should learn: abstention, quotes that are real, and general text as likely as before.
 
 Run:     RAGTUNE_DATA=/path/to/data .venv/bin/python benchmarks/quality/guards.py squadshifts --rate 1e-3
 Results: benchmarks/quality/results/guards-NAME.json, printed as a table
@@ -6,7 +6,8 @@ Results: benchmarks/quality/results/guards-NAME.json, printed as a table
 Abstention: each test question as served with its evidence, and with passages of which none could answer. The few-shot base and the tuned
 model are calibrated alike, on the validation split; AUROC of their own doubt and of the calibrated confidence, and risk against coverage
 beside the policies that need no model. Forgetting: negative log-likelihood of ragtune's general answers and of Wikipedia paragraphs
-(HotpotQA's, none of them of the data set), with rehearsal and without, against the base. A killed run goes on where it was.
+(HotpotQA's, none of them of the data set), with rehearsal and without, against the base. Quotes: the same questions answered with quotes
+held to the passages, and freely. A killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from projects import BENCHMARKS
 from ragtune import build
 from ragtune.confidence import Confidence, answer_signals, fit_confidence
 from ragtune.evaluate.abstention import abstention_metrics, risk_coverage
+from ragtune.evaluate.decide import question_f1
 from ragtune.evaluate.forgetting import GENERAL, forgetting
+from ragtune.evaluate.intervals import bootstrap, paired_difference
+from ragtune.evaluate.quoting import quote_metrics
 from ragtune.pipeline.cells import choose_shots
 from ragtune.types import Arm, Context, Estimate, Example, Generation, Message, Prediction
 from ragtune.workspace import library_versions, write_json
@@ -80,6 +84,29 @@ def _at(curve: Sequence[Any]) -> dict[str, float]:
     return {f"{share:.0%}": round([p.risk for p in curve if p.coverage <= share + 1e-9][-1], 4) for share in COVERAGES}
 
 
+def quoting(experiment: Experiment, model: Model) -> dict[str, Any]:
+    """Quotes held to the passages against free ones: how many are real, how many overlap the evidence, and the answers' F1."""
+    asked = [example for example in experiment.data.test if example.answers]
+    evidence = {example.id: example.evidence for example in asked}
+    found: dict[str, Any] = {}
+    scores: dict[str, dict[str, float]] = {}
+    groups: dict[str, str] = {}
+    for way in ("held", "free"):
+        answers = experiment.answer("tuned", "retrieved", asked, model=model, constrained=way == "held", label=f"quotes {way}")
+        scores[way] = question_f1(answers)
+        groups = {answer.id: answer.group for answer in answers}
+        rows = [(answer, quote_metrics(answer, evidence[answer.id])) for answer in answers]
+        for name in ("quotes", "quotes_valid", "quotes_gold"):
+            own = [(answer.group, *metrics[name]) for answer, metrics in rows if name in metrics]
+            places, values, weights = zip(*own, strict=True)
+            found.setdefault(way, {})[name] = _figure(bootstrap(values, places, weights))
+        found[way]["f1"] = _figure(bootstrap(list(scores[way].values()), [groups[id_] for id_ in scores[way]]))
+        found[way]["seconds"] = round(sum(answer.seconds for answer in answers), 1)
+    ids = sorted(groups)
+    difference = paired_difference([scores["held"][i] for i in ids], [scores["free"][i] for i in ids], [groups[i] for i in ids])
+    return {**found, "f1_held_less_free": {**_figure(difference.estimate), "p": difference.p}}
+
+
 def general_text(data: Path) -> list[tuple[list[Message], str]]:
     """Paragraphs of Wikipedia as answers to who or what they are about."""
     lines = (data / "hotpotqa_500" / "test.json").read_text(encoding="utf-8").splitlines()[:PARAGRAPHS]
@@ -115,6 +142,9 @@ def print_tables(results: dict[str, Any]) -> None:
         print(f"\n{arm}: " + ", ".join(f"{name} {figure['value']:.3f}" for name, figure in found["metrics"].items()))
         for name, curve in found["risk_at_coverage"].items():
             print(f"  risk, {name}: " + ", ".join(f"{share} {risk:.3f}" for share, risk in curve.items()))
+    for way in ("held", "free"):
+        print(f"quotes {way}: " + ", ".join(f"{k} {v['value']:.3f}" for k, v in results["quoting"][way].items() if k != "seconds"))
+    print(f"F1, held less free: {results['quoting']['f1_held_less_free']}")
     for model, texts in results["forgetting"].items():
         for name, found in texts.items():
             rise = found["rise"]
@@ -145,6 +175,7 @@ def main() -> int:
             "base-fewshot": abstention(experiment, "base-fewshot", None),
             "tuned": abstention(experiment, "tuned", models["tuned"]),
         },
+        "quoting": quoting(experiment, models["tuned"]),
         "forgetting": forgotten(experiment, models, Path(data)),
     }
     write_json(HERE / "results" / f"guards-{options.name}.json", results)
