@@ -4,7 +4,18 @@ from ragtune.backends.adopted import Adopted, Reranking, adopted, read_adoption,
 from ragtune.backends.embedding import chunk_tokenizer, embedder, token_counter
 from ragtune.backends.hosted import chat_model, find_key, list_price, metered, price, price_of, server_address, tuned_from, vertex_place
 from ragtune.backends.index import load_store, new_store, open_corpus, train_store
-from ragtune.backends.local import engine, extra, local_embedder, model_fingerprint, release_engine, tokenizer, trainer, with_base
+from ragtune.backends.local import (
+    engine,
+    extra,
+    local_embedder,
+    model_fingerprint,
+    model_part,
+    release_engine,
+    tokenizer,
+    trainer,
+    with_base,
+    with_base_of,
+)
 from ragtune.backends.ready import what_is_missing
 from ragtune.backends.reranking import reranker, reranker_fingerprint
 from ragtune.backends.tuning import tuning_service
@@ -24,6 +35,7 @@ __all__ = [
     "local_embedder",
     "metered",
     "model_fingerprint",
+    "model_part",
     "new_store",
     "open_corpus",
     "price",
@@ -43,4 +55,5 @@ __all__ = [
     "vertex_place",
     "what_is_missing",
     "with_base",
+    "with_base_of",
 ]

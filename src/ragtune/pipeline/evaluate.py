@@ -96,7 +96,7 @@ def evaluate(
     if split not in ("test", "validation"):
         raise EvaluationError(f"there is no split {split!r} to evaluate on: use test or validation")
     tuned = find_tuned(workspace, model)
-    settings = build.with_base(settings, str(tuned.settings["model"]["base"]))
+    settings = build.with_base_of(settings, tuned.settings["model"])
     source = workspace.find("datasets", str(tuned.inputs["dataset"]))
     folder = workspace.artifact("datasets", source.name)
     models: dict[Arm, Manifest] = {"tuned": tuned}
@@ -348,7 +348,7 @@ def _key(
     read = {
         "evaluate": settings.evaluate.model_dump(mode="json"),
         "generate": settings.generate.model_dump(mode="json"),
-        "model": settings.model.model_dump(mode="json"),
+        "model": build.model_part(settings),
         "prompt": PROMPT_VERSION,
         "k": source.settings["retrieve"]["k"],
         "split": split,

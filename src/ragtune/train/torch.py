@@ -15,12 +15,13 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from ragtune.dtype import best_dtype
 from ragtune.errors import ModelError, TrainError
 from ragtune.prompts import Tokenizer
+from ragtune.templates import load_tokenizer
 from ragtune.train import attention
 from ragtune.train.batches import Batch, Encoder, TokenSequence, split_batches, split_steps
 from ragtune.train.checkpoint import Progress, load_checkpoint, named_parameters, save_checkpoint
@@ -58,6 +59,7 @@ class TorchTrainer:
         device: of torch; ``None`` takes a GPU where there is one.
         tokens_per_batch: tokens in one pass; ``None`` takes 2,048 on a CPU and 16,384 elsewhere.
         validations: how often the validation loss is measured, the end included.
+        template: Jinja text of a chat template; ``None`` is the model's own.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class TorchTrainer:
         device: str | None = None,
         tokens_per_batch: int | None = None,
         validations: int = 3,
+        template: str | None = None,
     ) -> None:
+        self._template = template
         self._base = str(model)
         self._rank, self._alpha, self._dropout, self._seed = rank, alpha, dropout, seed
         self._peak, self._warmup, self._weight_decay, self._max_grad_norm = learning_rate, warmup, weight_decay, max_grad_norm
@@ -145,7 +149,7 @@ class TorchTrainer:
         bars = transformers_logging.is_progress_bar_enabled()
         transformers_logging.disable_progress_bar()
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self._base)
+            tokenizer = load_tokenizer(self._base, self._template)
             model = AutoModelForCausalLM.from_pretrained(
                 self._base, dtype=self._dtype, use_safetensors=True, attn_implementation=attention.NAME
             )
