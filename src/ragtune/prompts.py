@@ -183,12 +183,15 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> PromptId
         ModelError: the model has no template for such a chat, or one that does not show the last user message as it is.
     """
     defused = [Message(message.role, defuse(tokenizer, message.content)) for message in messages]
-    rendered = _render(tokenizer, defused, ask=True)
+    rendered = render(tokenizer, defused, ask=True)
     branch = _branch(defused[-1].content)
     at = rendered.rfind(branch)
     if at < 0:
-        raise ModelError("the model's chat template changes the user's message, so that the question is not found in it: choose another")
-    turns = _render(tokenizer, defused[:-1]) if len(messages) > 1 else ""
+        raise ModelError(
+            "the model's chat template changes the user's message, so that the question is not found in it: choose another model, or set "
+            "model.chat_template"
+        )
+    turns = render(tokenizer, defused[:-1]) if len(messages) > 1 else ""
     if not rendered[:at].startswith(turns):
         turns = ""  # a template that writes earlier turns otherwise once another follows: nothing is known to be shared
     prefix = tokenizer.encode(turns, add_special_tokens=False) if turns else []
@@ -204,15 +207,17 @@ def encode_completion(tokenizer: Tokenizer, completion: str) -> tuple[int, ...]:
 def end_of_turn(tokenizer: Tokenizer) -> str:
     """The text with which the chat template closes the assistant's turn, e.g. ``<|im_end|>``."""
     probe = "ragtune probe"
-    rendered = _render(tokenizer, [Message("user", "x"), Message("assistant", probe)])
+    rendered = render(tokenizer, [Message("user", "x"), Message("assistant", probe)])
     tail = rendered[rendered.rfind(probe) + len(probe) :].strip()
-    return tail or tokenizer.eos_token or ""
+    controls = _controls(tokenizer)
+    first = controls.match(tail) if controls else None
+    return first[0] if first else tail or tokenizer.eos_token or ""  # what a template writes after it ends the chat, not the turn
 
 
 def chat_opening(tokenizer: Tokenizer) -> str:
     """What the chat template writes before a user's first words."""
     probe = "ragtune probe"
-    rendered = _render(tokenizer, [Message("user", probe)])
+    rendered = render(tokenizer, [Message("user", probe)])
     return rendered[: rendered.find(probe)]
 
 
@@ -249,19 +254,23 @@ def _quotes(text: str) -> tuple[str, ...]:
     return tuple(quotes)
 
 
-def _render(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = False) -> str:
-    """The chat as the template writes it; ``ask`` begins the assistant's turn. Models that think first are told not to."""
+def render(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = False) -> str:
+    """The chat as the model's template writes it; ``ask`` begins the assistant's turn. Models that think first are told not to.
+
+    Raises:
+        ModelError: the template fails.
+    """
     try:
         return _apply(tokenizer, messages, ask)
     except Exception as error:
         if not type(error).__module__.startswith("jinja2"):
             raise
         if messages[0].role != "system":
-            raise ModelError(f"the model's chat template fails ({error}): choose another model") from error
+            raise ModelError(f"the model's chat template fails ({error}): choose another model, or set model.chat_template") from error
     # Some templates know no system turn: then the instruction opens the user's.
     system, rest = messages[0], messages[1:]
     first = rest[0].content if rest else ""
-    return _render(tokenizer, [Message("user", f"{system.content}\n\n{first}".rstrip()), *rest[1:]], ask=ask)
+    return render(tokenizer, [Message("user", f"{system.content}\n\n{first}".rstrip()), *rest[1:]], ask=ask)
 
 
 def _apply(tokenizer: Tokenizer, messages: Sequence[Message], ask: bool) -> str:

@@ -72,7 +72,8 @@ def _figures(statistics: Statistics) -> str:
     if statistics.false_negatives is not None:
         note = (
             f"<p>{statistics.false_negatives:.1%} of the {statistics.without_evidence} answerable questions without their evidence had a "
-            "passage in their context in which an answer's words stand: a false negative, removed unless train.false_negatives keeps it.</p>"
+            "passage in their context in which an answer's words stand: a false negative, removed unless train.false_negatives keeps "
+            "it.</p>"
         )
     return f'{note}<div class="figures">{"".join(tables)}</div>'
 

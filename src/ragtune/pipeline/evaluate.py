@@ -224,7 +224,7 @@ def _key(contest: Contest, folder: Path, split: str, folds: int | None) -> tuple
         # An evaluation without what was not asked for stays what it is.
         "evaluate": settings.evaluate.model_dump(mode="json", exclude=None if settings.evaluate.robustness else {"robustness"}),
         "generate": settings.generate.model_dump(mode="json"),
-        "model": settings.model.model_dump(mode="json"),
+        "model": build.model_part(settings),
         "prompt": PROMPT_VERSION,
         "k": source.settings["retrieve"]["k"],
         "split": ALL if folds else split,

@@ -145,7 +145,7 @@ def measure_rates(workspace: Workspace, settings: Settings) -> Rates:
     """Time a few real batches of each local model; kept in the user's cache for the same machine, models and settings."""
     read = {
         "embed": settings.embed.model,
-        "model": settings.model.model_dump(mode="json"),
+        "model": build.model_part(settings),
         "k": settings.retrieve.k,
         "chunk": settings.prepare.chunk_size,
         "tokens": settings.generate.max_new_tokens,

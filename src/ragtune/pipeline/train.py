@@ -195,7 +195,7 @@ def model_key(settings: Settings, source: Manifest, folder: Path, without_contex
     """A model's key and the settings that went into it: equal bytes to train on and equal settings make an equal model."""
     read = {
         "train": read_settings(settings),
-        "model": settings.model.model_dump(mode="json"),
+        "model": build.model_part(settings),
         "without_context": without_context,
         "prompt": PROMPT_VERSION,
         "k": source.settings["retrieve"]["k"],
