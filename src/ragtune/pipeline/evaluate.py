@@ -15,6 +15,7 @@ from ragtune import build
 from ragtune.config import Settings
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import EvaluationError, ProjectError
+from ragtune.evaluate.contamination import contamination, contamination_words
 from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
 from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.report import Report
@@ -27,7 +28,7 @@ from ragtune.pipeline.arms import Contest, set_up, set_up_folds
 from ragtune.pipeline.cells import CONTROLS, plan_cells
 from ragtune.pipeline.consent import Confirm, agree_to
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
-from ragtune.pipeline.parts import by_fold, shared_out, whole
+from ragtune.pipeline.parts import by_fold, known_questions, shared_out, whole
 from ragtune.pipeline.predict import bills, predict
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.robustness import changed_cells, changed_lines, predict_changed
@@ -128,9 +129,11 @@ def evaluate(
     }
     cuts = sorted({1, 3, 5, k, 10})
     report = score(predictions, examples, retrieved, data.passages, cuts=cuts, test_readings=readings, seed=settings.evaluate.seed)
+    known = contamination(predictions, *known_questions(parts), seed=settings.evaluate.seed)
     report = replace(
         report,
-        notes=(*report.notes, *_notes(settings, source, data, examples, split, folds)),
+        notes=(*report.notes, *_notes(settings, source, data, examples, split, folds), *filter(None, [contamination_words(known)])),
+        contamination=known,
         models={**report.models, "tuned": f"{folds} folds"} if folds and "tuned" in report.models else report.models,
         unasked=_unasked(source),
         forgetting=() if folds else _forgetting(workspace, settings, contest.models),
