@@ -291,6 +291,7 @@ def _build(
         "answer_elsewhere": _elsewhere(built.examples, k),
         "audit": {
             "near_identical_test_questions": audited.near_identical,
+            "trained_evidence": [[id_, share] for id_, share in audited.trained.items()],
             "nearest": [[each.test, each.train, each.similarity] for each in audited.nearest],
             "counts": dict(audited.counts),
         },

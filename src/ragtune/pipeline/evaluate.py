@@ -17,6 +17,7 @@ from ragtune.conversation import search_text
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import EvaluationError, ProjectError
 from ragtune.evaluate.abstention import PRECISIONS, threshold_metrics
+from ragtune.evaluate.contamination import contamination, contamination_words
 from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
 from ragtune.evaluate.html import render_html
 from ragtune.evaluate.report import Report, ThresholdCell
@@ -31,7 +32,7 @@ from ragtune.pipeline.confidence import Calibration, make_gate
 from ragtune.pipeline.consent import Confirm, agree_to
 from ragtune.pipeline.evaluation_page import PAGE, page_meta
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
-from ragtune.pipeline.parts import by_fold, shared_out, whole
+from ragtune.pipeline.parts import by_fold, known_questions, shared_out, whole
 from ragtune.pipeline.predict import bills, calibrate_arms, predict
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.robustness import changed_cells, changed_lines, predict_changed
@@ -135,9 +136,11 @@ def evaluate(
     }
     cuts = sorted({1, 3, 5, k, 10})
     report = score(predictions, examples, retrieved, data.passages, cuts=cuts, test_readings=readings, seed=settings.evaluate.seed)
+    known = contamination(predictions, *known_questions(parts), seed=settings.evaluate.seed)
     report = replace(
         report,
-        notes=(*report.notes, *_notes(settings, source, data, examples, split, folds)),
+        notes=(*report.notes, *_notes(settings, source, data, examples, split, folds), *filter(None, [contamination_words(known)])),
+        contamination=known,
         models={**report.models, "tuned": f"{folds} folds"} if folds and "tuned" in report.models else report.models,
         unasked=_unasked(source),
         forgetting=() if folds else _forgetting(workspace, settings, contest.models),

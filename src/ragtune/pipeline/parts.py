@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ragtune.config import Settings
+from ragtune.dataset.audit import NEAR, TRAINED, nearest_questions, trained_evidence
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import EvaluationError
 from ragtune.pipeline.arms import Contest, check_unseen, set_up_folds
@@ -64,6 +65,16 @@ def by_fold(workspace: Workspace, contest: Contest, data: Dataset, folds: int, p
         Part(fold.data, [example for example in fold.data.test if example.id in kept], models(fold, number))
         for number, fold in enumerate(made)
     ]
+
+
+def known_questions(parts: Sequence[Part]) -> tuple[set[str], set[str]]:
+    """Ids of the questions that resemble a training question of their part, and of those whose evidence its training answers quote."""
+    near: set[str] = set()
+    trained: set[str] = set()
+    for part in parts:
+        near |= {each.test for each in nearest_questions(part.data.train, part.examples) if each.similarity >= NEAR}
+        trained |= {id_ for id_, share in trained_evidence(part.data.train, part.examples).items() if share >= TRAINED}
+    return near, trained
 
 
 def shared_out(settings: Settings, parts: int) -> Settings:
