@@ -661,7 +661,8 @@ def show_answer(pieces: Iterator[str | Answer]) -> None:
     else:
         sys.stdout.write(answer.markdown + "\n")
     sources = "; ".join(f"[{number}] {passage.document}" for number, passage in enumerate(answer.passages, start=1))
-    err.print(Text(f"\n{answer.model} · passages {sources}", style="dim"), soft_wrap=True)
+    sure = "" if answer.confidence is None else f" · {answer.confidence:.0%} sure that they hold the answer"
+    err.print(Text(f"\n{answer.model} · passages {sources}{sure}", style="dim"), soft_wrap=True)
 
 
 def _removed(result: IngestResult) -> None:
