@@ -17,6 +17,8 @@ LEFT: Arm = "base-fewshot"
 RIGHT: Arm = "tuned"
 PAIR = (LEFT, RIGHT)
 EVIDENCE = -1  # as the maker of a mark: not an answer's quote but the gold evidence
+MARGIN = 0.1
+"""Of F1, from which on a question is won or lost; less is a matter of wording."""
 _RIGHT = 0.5  # score from which an answer counts as right
 
 
@@ -188,9 +190,9 @@ def _answer(prediction: Prediction, grade: Grade | None, shown: Sequence[str]) -
 def _outcome(scores: Sequence[float]) -> str:
     if len(scores) == 2:
         a, b = scores
-        if abs(a - b) > 1e-9:
+        if abs(a - b) > MARGIN - 1e-9:
             return "won" if b > a else "lost"
         return "both right" if a >= _RIGHT else "both wrong"
-    if max(scores) - min(scores) > 1e-9:
+    if max(scores) - min(scores) > MARGIN - 1e-9:
         return "they differ"
     return "all right" if scores[0] >= _RIGHT else "all wrong"
