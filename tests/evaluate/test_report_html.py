@@ -199,7 +199,7 @@ def test_advice_follows_the_decision_and_names_what_retrieval_costs(evaluation: 
 class LaterReport(Report):
     """A report as a later version may make it."""
 
-    later_block: tuple[Mapping[str, object], ...] = ()
+    stamina: tuple[Mapping[str, object], ...] = ()
     power: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -211,14 +211,14 @@ def test_figures_that_the_page_does_not_know_are_shown_all_the_same(evaluation: 
     held["grid"] = (replace(first, metrics={**first.metrics, "rounds": Estimate(0.8765, None, None, 9)}), *report.grid[1:])
     later = LaterReport(
         **held,
-        later_block=({"label": HOSTILE, "order": "new_order", "f1": figure, "curve": [1, 2]}, {"label": "k = 8", "f1": None}),
+        stamina=({"label": HOSTILE, "order": "new_order", "f1": figure, "curve": [1, 2]}, {"label": "k = 8", "f1": None}),
         power={"questions": 1234, "by_kind": [{"kind": "table", **figure}]},
     )
     text = render_html(later, evaluation.predictions, evaluation.passages, evaluation.examples, PageMeta("Trial"))
     tags(text)
-    assert '<a href="#more-later-block">Later block</a>' in text
+    assert '<a href="#more-stamina">Stamina</a>' in text
     assert "<b>0.43</b> <i>[0.30, 0.50]</i> <small>n 77</small>" in text
-    assert ">New order<" in text
+    assert ">new order<" in text
     assert ">By kind</h3>" in text
     assert ">Rounds</th>" in text
     assert "0.88" in text
@@ -240,7 +240,8 @@ def test_every_figure_of_training_has_its_curve_and_a_table_stands_beside() -> N
 
 
 def test_headings_come_in_order_and_no_anchor_or_landmark_is_there_twice(evaluation: Evaluation) -> None:
-    seen = tags(page(evaluation, PageMeta("Trial", training=[{"step": 1, "loss": 2.0}], commands=["ragtune evaluate"])))
+    text = page(evaluation, PageMeta("Trial", training=[{"step": 1, "loss": 2.0}], commands=["ragtune evaluate"]))
+    seen = tags(text)
     levels = [int(tag[1]) for tag, _ in seen if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -248,7 +249,8 @@ def test_headings_come_in_order_and_no_anchor_or_landmark_is_there_twice(evaluat
     ids = [attributes["id"] for _, attributes in seen if "id" in attributes]
     regions = [attributes["aria-label"] for _, attributes in seen if attributes.get("role") == "region"]
     assert len(ids) == len(set(ids))
-    assert len(regions) == len(set(regions))
+    titles = re.findall(r'<h2 id="[^"]*">([^<]*)</h2>', text)
+    assert len([*regions, *titles]) == len({*regions, *titles})
     assert all(attributes.get("aria-label") or attributes.get("aria-hidden") for tag, attributes in seen if attributes.get("role") == "img")
 
 

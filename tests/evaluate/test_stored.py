@@ -10,7 +10,8 @@ import pytest
 from synthetic_evaluation import make_evaluation
 
 from ragtune.errors import EvaluationError
-from ragtune.evaluate.stored import read_gradings, read_passages, read_predictions
+from ragtune.evaluate.predictions import read_predictions
+from ragtune.evaluate.stored import read_gradings, read_passages
 
 
 def test_predictions_and_passages_read_back_as_they_were(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_predictions_and_passages_read_back_as_they_were(tmp_path: Path) -> None
     for name, records in (("predictions", made.predictions), ("passages", [*made.passages.values()])):
         text = "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in records)  # type: ignore[call-overload]
         (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    predictions = read_predictions(tmp_path)
+    predictions = read_predictions(tmp_path / "predictions.jsonl")
     assert predictions == made.predictions
     assert read_passages(tmp_path) == made.passages
     assert read_gradings(tmp_path, predictions) == []
@@ -34,9 +35,9 @@ def test_predictions_and_passages_read_back_as_they_were(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("line", ["{", '{"id": "q"}', "7"])
 def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
-    (tmp_path / "predictions.jsonl").write_text(line + "\n", encoding="utf-8")
-    with pytest.raises(EvaluationError, match=r"predictions\.jsonl:1 is not a record .* run 'ragtune evaluate' again"):
-        read_predictions(tmp_path)
+    (tmp_path / "passages.jsonl").write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(EvaluationError, match=r"passages\.jsonl:1 is not a record .* run 'ragtune evaluate' again"):
+        read_passages(tmp_path)
 
 
 def test_a_missing_file_says_what_to_run(tmp_path: Path) -> None:
