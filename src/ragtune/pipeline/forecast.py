@@ -57,6 +57,8 @@ HOSTED_ANSWERS = 1.0
 """Answers trained in a second by a vendor, its queue included: a guess, for jobs take from minutes to hours."""
 HOSTED_CALL_S = 2.0
 """Seconds of a call of a hosted model: a guess, as measuring would cost money."""
+CHANGES_WORTH = 9.0
+"""Prompts with k passages that a question in all changed contexts is worth: eight of them, two of which show 2k."""
 _STEPS = 12
 TRAINING_SHARE = 0.5
 """Share of a budget that training gets where it does not suffice for both training and evaluation."""
@@ -242,8 +244,10 @@ def _evaluation(settings: Settings, questions: int) -> float:
     """Prompts with k passages that an evaluation is worth: ``oracle+distractors`` mostly repeats ``retrieved``, controls are short."""
     control = min(questions, settings.evaluate.control_questions)
     worth = {"retrieved": questions, "oracle+distractors": 0.15 * questions, "oracle": 0.35 * control, "closed-book": 0.25 * control}
-    arms = len(settings.evaluate.arms) + 0.5 * ("base-fewshot" in settings.evaluate.arms)
-    return arms * sum(worth[context] for context in settings.evaluate.contexts)
+    shots = 0.5 * ("base-fewshot" in settings.evaluate.arms)
+    prompts = (len(settings.evaluate.arms) + shots) * sum(worth[context] for context in settings.evaluate.contexts)
+    changed = len([arm for arm in settings.evaluate.arms if arm in ("base-fewshot", "tuned")]) + shots
+    return prompts + changed * CHANGES_WORTH * min(questions, settings.evaluate.robustness)
 
 
 def _measure(workspace: Workspace, settings: Settings) -> Rates:
