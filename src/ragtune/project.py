@@ -393,8 +393,7 @@ class Project:
         """What :meth:`evaluate` with ``folds`` would train, and about how long that takes; nothing is trained."""
         from ragtune.pipeline.parts import plan
 
-        with self.workspace.lock("evaluate"):
-            return plan(self.workspace, self.settings, model, dataset, folds)
+        return plan(self.workspace, self.settings, model, dataset, folds)
 
     def evaluate_against(self, against: str, fail_if: Sequence[str] = (), *, split: str = "test", **asked: Any) -> GateResult:
         """Evaluate a model and compare it, question by question, with an earlier evaluation, or the newest one of another model.

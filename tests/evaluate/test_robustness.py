@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
+from rich.console import Console
 from synthetic_evaluation import make_evaluation
 
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.evaluate.intervals import holm
 from ragtune.evaluate.robustness import robustness
+from ragtune.evaluate.score import score
+from ragtune.evaluate.terminal import terminal_table
 from ragtune.types import Prediction
 
 
@@ -41,3 +45,16 @@ def test_what_was_not_asked_both_ways_is_not_compared() -> None:
     tuned = [p for p in made if (p.arm, p.context) == ("tuned", "retrieved")]
     assert robustness([p for p in made if p.arm == "base"], {"noise": tuned}) == ()
     assert robustness(made, {}) == ()
+
+
+def test_the_terminal_says_how_changed_contexts_and_another_model_compare() -> None:
+    made = make_evaluation(60, 30, skill={"base-fewshot": 0.4, "tuned": 0.6, "other": 0.5})
+    tuned = [p for p in made.predictions if (p.arm, p.context) == ("tuned", "retrieved")]
+    report = score(made.predictions, made.examples, made.retrieved, made.passages)
+    report = replace(report, robustness=robustness(made.predictions, {"one_passage": [wrong(p) for p in tuned]}))
+    out = StringIO()
+    Console(file=out, width=200, color_system=None).print(terminal_table(report))
+    (changed,) = report.robustness
+    other = next(each for each in report.contrasts if each.against == "other")
+    assert f"Changed contexts (tuned, F1 less that as served): one passage −{abs(changed.difference.value):.2f} [" in out.getvalue()
+    assert f"F1 {other.value:.2f} against {other.value_against:.2f}, difference " in out.getvalue()

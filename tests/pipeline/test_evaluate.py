@@ -181,6 +181,7 @@ def test_folds_ask_every_question_of_a_model_that_did_not_see_its_documents(proj
     plan = json.loads(out)
     assert (plan["folds"], plan["done"], plan["answers"]) == (2, 0, 16)
     assert plan["seconds"] > 0
+    assert not (project / ".ragtune" / "folds").exists(), "nothing is written"
     models = sorted(path.name for path in (project / ".ragtune" / "models").iterdir())
     code, out, err = run(*arguments, "--json")
     assert code == 0, err

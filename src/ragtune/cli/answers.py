@@ -106,8 +106,8 @@ def evaluate(
         settings = ["evaluate.robustness=60", *(settings or ())]
     opened = open_project(project, settings, quiet=quiet or as_json)
     if retrieval:
-        if model or name or against or folds:
-            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out --model, --name, --against and --folds")
+        if model or name or against or folds or robustness:
+            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out what is about those")
         if weigh:
             if split or calibrate is not None:
                 raise ConfigError("--weigh chooses on training and measures on validation questions: leave out --split and --calibrate")

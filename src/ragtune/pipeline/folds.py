@@ -17,7 +17,7 @@ from ragtune.pipeline.answerers import adapter_of
 from ragtune.pipeline.records import FoldsPlan
 from ragtune.pipeline.train import model_key, sample_training, train
 from ragtune.progress import Progress
-from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
+from ragtune.workspace import Manifest, Workspace, library_versions, now, read_manifest, stage_key, write_manifest
 
 FEWEST = 2
 
@@ -35,8 +35,8 @@ def folds_workspace(workspace: Workspace, source: Manifest, folds: int) -> Works
     return Workspace(workspace.folder / "folds" / f"{source.name}-{folds}")
 
 
-def make_folds(workspace: Workspace, settings: Settings, source: Manifest, data: Dataset, folds: int) -> list[Fold]:
-    """The folds' datasets, written where they are not there yet.
+def make_folds(workspace: Workspace, settings: Settings, source: Manifest, data: Dataset, folds: int, *, write: bool = True) -> list[Fold]:
+    """The folds' datasets, written where they are not there yet, unless they are only looked at.
 
     Raises:
         EvaluationError: the base is hosted, or there are fewer groups of documents than folds.
@@ -55,17 +55,16 @@ def make_folds(workspace: Workspace, settings: Settings, source: Manifest, data:
     fold_of = fold_of_groups(every, folds, settings.evaluate.seed)
     whole = source.figures.get("groups", {}).get("unit") != "section"
     inner = folds_workspace(workspace, source, folds)
-    return [_fold(inner, source, fold_dataset(data, fold_of, number, whole_documents=whole), number, fold_of) for number in range(folds)]
+    return [
+        _fold(inner, source, fold_dataset(data, fold_of, number, whole_documents=whole), number, fold_of, write=write)
+        for number in range(folds)
+    ]
 
 
 def plan_folds(workspace: Workspace, settings: Settings, source: Manifest, made: Sequence[Fold]) -> FoldsPlan:
     """How many trainings there are to do, of how many answers, and about how long they take."""
     inner = folds_workspace(workspace, source, len(made))
-    todo = [
-        fold
-        for fold in made
-        if inner.find_key("models", model_key(settings, fold.source, inner.artifact("datasets", fold.source.name), False)[0]) is None
-    ]
+    todo = [fold for fold in made if not _trained(inner, settings, fold)]
     answers = sum(settings.train.epochs * len(sample_training(fold.data.train, settings)) for fold in todo)
     rate = next(_rates([*inner.manifests("models")[::-1], *workspace.manifests("models")[::-1]], settings), None)
     return FoldsPlan(source.name, len(made), len(made) - len(todo), answers, None if rate is None else answers / rate)
@@ -81,17 +80,26 @@ def train_fold(
     return replace(made, name=f"fold {number + 1} of {folds} ({made.name})", settings=elsewhere)
 
 
-def _fold(inner: Workspace, source: Manifest, data: Dataset, number: int, fold_of: dict[str, int]) -> Fold:
+def _trained(inner: Workspace, settings: Settings, fold: Fold) -> bool:
+    folder = inner.artifact("datasets", fold.source.name)
+    there = read_manifest(folder)
+    if there is None or there.key != fold.source.key:
+        return False
+    return inner.find_key("models", model_key(settings, fold.source, folder, False)[0]) is not None
+
+
+def _fold(inner: Workspace, source: Manifest, data: Dataset, number: int, fold_of: dict[str, int], *, write: bool) -> Fold:
     name = f"fold-{number + 1}"
     folder = inner.artifact("datasets", name)
     key = stage_key("fold", 1, {"fold": number}, {"dataset": source.key, "groups": fold_of})
     manifest = read_manifest(folder)
     if manifest is None or manifest.key != key:
-        write_dataset(folder, [*data.train, *data.validation, *data.test], data.passages)
         figures = {"p_oracle": source.figures["p_oracle"], "questions": {"train": len(data.train), "test": len(data.test)}}
-        inputs = {**source.inputs, "dataset": source.name, "train": hash_file(folder / "train.jsonl")}
+        inputs = {**source.inputs, "dataset": source.name}
         manifest = Manifest("datasets", name, key, inputs, source.settings, figures, now(), 0.0, library_versions())
-        write_manifest(folder, manifest)
+        if write:
+            write_dataset(folder, [*data.train, *data.validation, *data.test], data.passages)
+            write_manifest(folder, manifest)
     return Fold(data, manifest)
 
 

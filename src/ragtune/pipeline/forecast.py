@@ -58,6 +58,8 @@ HOSTED_ANSWERS = 1.0
 """Answers trained in a second by a vendor, its queue included: a guess, for jobs take from minutes to hours."""
 HOSTED_CALL_S = 2.0
 """Seconds of a call of a hosted model: a guess, as measuring would cost money."""
+CHANGES_WORTH = 9.0
+"""Prompts with k passages that a question in all changed contexts is worth: eight of them, two of which show 2k."""
 _STEPS = 12
 TRAINING_SHARE = 0.5
 """Share of a budget that training gets where it does not suffice for both training and evaluation."""
@@ -249,10 +251,12 @@ def _evaluation(settings: Settings, questions: int) -> float:
         "closed-book": 0.25 * control,
         "distractors": control,
     }
-    arms = len(settings.evaluate.arms) + 0.5 * ("base-fewshot" in settings.evaluate.arms)
+    shots = 0.5 * ("base-fewshot" in settings.evaluate.arms)
+    prompts = (len(settings.evaluate.arms) + shots) * sum(worth[context] for context in settings.evaluate.contexts)
+    changed = len([arm for arm in settings.evaluate.arms if arm in ("base-fewshot", "tuned")]) + shots
     # The tuned model answers validation questions too, each with and without its evidence; there are about as many as are tested.
     calibration = 2 * min(CALIBRATION_QUESTIONS, questions) if "tuned" in settings.evaluate.arms else 0
-    return arms * sum(worth[context] for context in settings.evaluate.contexts) + calibration
+    return prompts + changed * CHANGES_WORTH * min(questions, settings.evaluate.robustness) + calibration
 
 
 def _measure(workspace: Workspace, settings: Settings) -> Rates:

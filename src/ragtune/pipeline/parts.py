@@ -32,7 +32,7 @@ def plan(workspace: Workspace, settings: Settings, model: str | None, dataset: s
     """What a cross-fitted evaluation would train; nothing is trained."""
     contest = set_up_folds(workspace, settings, model, dataset)
     data = read_dataset(workspace.artifact("datasets", contest.source.name))
-    made = make_folds(workspace, contest.settings, contest.source, data, folds)
+    made = make_folds(workspace, contest.settings, contest.source, data, folds, write=False)
     return plan_folds(workspace, contest.settings, contest.source, made)
 
 
