@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "evaluate"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from synthetic_evaluation import make_evaluation
 
