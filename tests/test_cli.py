@@ -37,7 +37,18 @@ def run(capsys, monkeypatch, tmp_path):
     return lambda *arguments: ragtune(capsys, monkeypatch, *arguments)
 
 
-COMMANDS = [[], ["ingest"], ["dataset"], ["dataset", "show"], ["models", "list"], ["train"], ["evaluate"], ["ask"], ["run"]]
+COMMANDS = [
+    [],
+    ["ingest"],
+    ["dataset"],
+    ["dataset", "show"],
+    ["dataset", "view"],
+    ["models", "list"],
+    ["train"],
+    ["evaluate"],
+    ["ask"],
+    ["run"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -97,6 +108,11 @@ def test_every_command_has_help(run):
         (["search", " ", "--project", "."], "the text to look for is empty"),
         (["dataset", "--project", "."], "no documents have been ingested"),
         (["dataset", "show", "--project", "."], "run 'ragtune dataset'"),
+        (["dataset", "stats", "--project", "."], "run 'ragtune dataset'"),
+        (["dataset", "view", "--project", "."], "run 'ragtune dataset'"),
+        (["dataset", "export", "out.jsonl", "--project", "."], "run 'ragtune dataset'"),
+        (["dataset", "export", "out.jsonl", "--format", "csv", "--project", "."], "choose one of trl"),
+        (["index", "--project", ".", "--set", "train.distractor_ranks=[9, 4]"], "write the first and the last rank"),
         (["dataset", "--questions", "q.jsonl", "show", "--project", "."], "leave them out before 'show'"),
         (["train", "--project", "."], "run 'ragtune dataset'"),
         (["evaluate", "--project", "."], "run 'ragtune train'"),
@@ -335,6 +351,20 @@ def test_the_index_explains_itself_and_is_built_anew_when_told_to(run, project: 
     assert json.loads(run("index", "--json", "--project", project)[1])["action"] == "unchanged"
     assert json.loads(run("index", "--rebuild", "--json", "--project", project)[1])["action"] == "built"
     assert json.loads(run("index", "--explain", "--json", "--project", project)[1])["built"]["at"] > told["built"]["at"]
+
+
+def test_a_dataset_is_counted_shown_and_exported(run, project: Path, tmp_path: Path):
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    for command in (["ingest"], ["dataset", "--name", "one"]):
+        assert run(*command, "--project", project)[0] == 0
+    code, out, _ = run("dataset", "stats", "--project", project)
+    assert (code, "abstaining" in out, "distractor ranks" in out) == (0, True, True)
+    figures = json.loads(run("dataset", "stats", "one", "--json", "--project", project)[1])
+    assert figures["tokens"]["context"]["n"] == figures["contexts"]
+    viewed = json.loads(run("dataset", "view", "--limit", 2, "--output", tmp_path / "v.html", "--json", "--project", project)[1])
+    assert (viewed["contexts"], Path(viewed["path"])) == (2, tmp_path / "v.html")
+    code, out, _ = run("dataset", "export", tmp_path / "out.jsonl", "--format", "raft", "--project", project)
+    assert (code, " ".join(out.split()).endswith(f"train questions of one as raft in {tmp_path / 'out.jsonl'}")) == (0, True)
 
 
 def test_doctor_works_outside_a_project(run):
