@@ -20,10 +20,9 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from synthetic_evaluation import make_evaluation
-
 from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.score import score
+from synthetic_evaluation import make_evaluation
 
 RUNS = 3
 

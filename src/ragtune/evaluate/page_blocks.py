@@ -11,7 +11,7 @@ from ragtune.evaluate.report import ARM_WORDS
 from ragtune.page import framed, safe
 
 _FIGURE = {"value", "low", "high", "n"}
-_WORDS: dict[str, str] = {"p": "p", "p_holm": "p (Holm)", "f1": "F1"} | {str(arm): str(arm) for arm in ARM_WORDS}
+_WORDS: Mapping[str, str] = {str(arm): str(arm) for arm in ARM_WORDS} | {"p": "p", "p_holm": "p (Holm)", "f1": "F1"}
 _SIGNED = ("difference", "change")
 _SLUG = re.compile(r"[a-z]+(_[a-z]+)+")
 
