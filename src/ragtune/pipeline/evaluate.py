@@ -32,7 +32,7 @@ from ragtune.pipeline.confidence import Calibration, make_gate
 from ragtune.pipeline.consent import Confirm, agree_to
 from ragtune.pipeline.evaluation_page import PAGE, page_meta
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
-from ragtune.pipeline.parts import by_fold, known_questions, shared_out, whole
+from ragtune.pipeline.parts import Part, by_fold, known_questions, shared_out, whole
 from ragtune.pipeline.predict import bills, calibrate_arms, predict
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.robustness import changed_cells, changed_lines, predict_changed
@@ -114,9 +114,9 @@ def evaluate(
     parts = by_fold(workspace, contest, data, folds, progress) if folds else whole(workspace, contest, data, split)
     examples = [example for part in parts for example in part.examples]
     k = int(source.settings["retrieve"]["k"])
-    each = shared_out(settings, len(parts))
-    cells = [plan_cells(part.data, part.examples, each, k) for part in parts]
-    changed = [changed_cells(part.data, part.examples, each, k) for part in parts]
+    share = shared_out(settings, len(parts))
+    cells = [plan_cells(part.data, part.examples, share, k) for part in parts]
+    changed = [changed_cells(part.data, part.examples, share, k) for part in parts]
     again = [cell for changes in changed for own in changes.values() for cell in own]
     cost = list(bills(workspace, settings, [cell for own in cells for cell in own], contest.models, data.passages, ungraded=again))
     agree_to(cost, settings, yes=yes, confirm=confirm, progress=progress)
@@ -131,20 +131,9 @@ def evaluate(
         predictions += predict(workspace, settings, own, who, progress, data.passages, gates=gates)
         for change, answers in predict_changed(workspace, settings, changes, who, progress, data.passages, gates).items():
             otherwise.setdefault(change, []).extend(answers)
-    retrieved = {
-        example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
-    }
-    cuts = sorted({1, 3, 5, k, 10})
-    report = score(predictions, examples, retrieved, data.passages, cuts=cuts, test_readings=readings, seed=settings.evaluate.seed)
-    known = contamination(predictions, *known_questions(parts), seed=settings.evaluate.seed)
     report = replace(
-        report,
-        notes=(*report.notes, *_notes(settings, source, data, examples, split, folds), *filter(None, [contamination_words(known)])),
-        contamination=known,
-        models={**report.models, "tuned": f"{folds} folds"} if folds and "tuned" in report.models else report.models,
-        unasked=_unasked(source),
+        _report(contest, parts, predictions, otherwise, readings, split, folds),
         forgetting=() if folds else _forgetting(workspace, settings, contest.models),
-        robustness=robustness(predictions, otherwise, seed=settings.evaluate.seed),
         thresholds=tuple(_thresholds(predictions, calibrations, settings.evaluate.seed)),
     )
     judged = judge(workspace, settings, predictions, data.passages, progress)
@@ -159,6 +148,36 @@ def evaluate(
     _write(output, manifest, report, predictions, data, examples, workspace, judged, otherwise)
     progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
     return EvaluationResult(name, str(output), True, report)
+
+
+def _report(
+    contest: Contest,
+    parts: Sequence[Part],
+    predictions: Sequence[Prediction],
+    otherwise: Mapping[str, Sequence[Prediction]],
+    readings: int,
+    split: str,
+    folds: int | None,
+) -> Report:
+    """Every figure but those that models or judges must be asked for anew."""
+    settings, source, data = contest.settings, contest.source, parts[0].data
+    seed, k = settings.evaluate.seed, int(source.settings["retrieve"]["k"])
+    examples = [example for part in parts for example in part.examples]
+    retrieved = {
+        example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
+    }
+    report = score(predictions, examples, retrieved, data.passages, cuts=sorted({1, 3, 5, k, 10}), test_readings=readings, seed=seed)
+    # Of folds each question is in the test split of one.
+    full = sum(len(part.data.validation if split == "validation" else part.data.test) for part in parts)
+    known = contamination(predictions, *known_questions(parts), seed=seed)
+    return replace(
+        report,
+        notes=(*report.notes, *_notes(settings, source, full, examples, split, folds), *filter(None, [contamination_words(known)])),
+        contamination=known,
+        models={**report.models, "tuned": f"{folds} folds"} if folds and "tuned" in report.models else report.models,
+        unasked=_unasked(source),
+        robustness=robustness(predictions, otherwise, seed=seed),
+    )
 
 
 def load_evaluation(workspace: Workspace, name: str | None, *, made: bool = False) -> EvaluationResult:
@@ -268,10 +287,7 @@ def count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -
     return max(times[question] for question in readings[key])
 
 
-def _notes(
-    settings: Settings, source: Manifest, data: Dataset, examples: Sequence[Example], split: str, folds: int | None
-) -> Iterator[str]:
-    full = [*data.train, *data.validation, *data.test] if folds else data.test if split == "test" else data.validation
+def _notes(settings: Settings, source: Manifest, full: int, examples: Sequence[Example], split: str, folds: int | None) -> Iterator[str]:
     if folds:
         unit = source.figures.get("groups", {}).get("unit", "document")
         yield (
@@ -281,10 +297,12 @@ def _notes(
         split = "dataset's"
     if split == "validation":
         yield "These are validation questions, on which choices are made: the figures flatter what was chosen. Only a test split is proof."
-    if len(examples) < len(full):
-        yield f"A sample of {len(examples)} of the {len(full)} {split} questions was asked (evaluate.max_questions)."
-    for author, count in source.figures.get("synthesised", {}).get(split, {}).items():
-        whose = f"The {split} questions were" if count == len(full) else f"{count} of the {len(full)} {split} questions were"
+    if len(examples) < full:
+        yield f"A sample of {len(examples)} of the {full} {split} questions was asked (evaluate.max_questions)."
+    written = source.figures.get("synthesised", {})
+    authors = sum(map(Counter, written.values()), Counter()) if folds else Counter(written.get(split, {}))
+    for author, count in authors.items():
+        whose = f"The {split} questions were" if count == full else f"{count} of the {full} {split} questions were"
         yield f"{whose} written by {author} from the documents: they say less than questions that people ask."
     for capability, count in _unasked(source).items():
         yield f"{count} questions were not asked, because their documents need {capability} to be read."
