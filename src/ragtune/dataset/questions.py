@@ -140,8 +140,8 @@ def read_file(path: Path) -> Iterator[tuple[str, Any]]:
         from ragtune.dataset.columns import read_columns
 
         yield from read_columns(path)
-    elif path.suffix == ".json":
-        content = parse_json(read_text(path), str(path))
+    elif path.suffix == ".json" and not _is_lines(text := read_text(path)):
+        content = parse_json(text, str(path))
         if not isinstance(content, list):
             raise QuestionError(f'{path}: expected a list of questions, or SQuAD JSON with a "data" list')
         yield from ((f"{path}: entry {number}", entry) for number, entry in enumerate(content, start=1))
@@ -150,6 +150,17 @@ def read_file(path: Path) -> Iterator[tuple[str, Any]]:
         for number, line in enumerate(read_text(path).split("\n"), start=1):
             if line.strip():
                 yield f"{path}:{number}", parse_json(line, f"{path}:{number}")
+
+
+def _is_lines(text: str) -> bool:
+    """Whether a ``.json`` file holds JSON Lines, as data sets on the hub often do: a whole object on its first line, and more below."""
+    first, _, rest = text.lstrip().partition("\n")
+    if not (first.startswith("{") and rest.strip()):
+        return False
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _read(path: Path, note: Callable[[str], None]) -> Iterator[RawQuestion]:

@@ -73,15 +73,14 @@ def read_rows(rows: Rows, shelf: Shelf, note: Callable[[str], None]) -> Iterator
             question = reader(row, where, shelf)
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise QuestionError(f"{where}: not a whole row of {reader.__name__.removeprefix('_')} ({error!r})") from error
+        counts["bare"] += question is not None and bool(question.answers) and not question.evidence
         if question is None:
             counts["abstained"] += 1
         elif row.get("id") or row.get("_id"):
             yield question
         else:
             # Without ids a question may come again, as in the export of several epochs; the same answer to it is the same question.
-            counts["again"] += question.id in named
             named.setdefault(question.id, question)
-            counts["bare"] += not question.evidence and bool(question.answers)
     yield from named.values()
     if counts["abstained"]:
         note(f"{counts['abstained']} answers that abstain were left out: their file does not say whether the documents answer the question")
@@ -105,13 +104,17 @@ def _reader(row: dict[str, Any]) -> _Reader | None:
 
 
 def _hotpotqa(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
-    """A list of ``[title, [sentences]]`` as the original has it, or columns as on the hub."""
+    """A list of ``[title, [sentences]]`` as the original has it, or columns as on the hub.
+
+    Where a paragraph with a supporting fact is not among the context, as in the full-wiki setting, the evidence is not known: a part of it
+    would pass for all.
+    """
     facts = _pairs(row["supporting_facts"], "title", "sent_id")
     places = {}
     for title, sentences in _pairs(row["context"], "title", "sentences"):
         places[title] = (sentences, *shelf.add(title, "".join(sentences).strip()))
     evidence = []
-    for title, number in facts:
+    for title, number in facts if all(title in places for title, _ in facts) else ():
         sentences, source, at = places[title]
         if number >= len(sentences) or not sentences[number].strip():
             continue  # the original has a few facts that point past their paragraph's end
