@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragtune.conversation import search_text
 from ragtune.errors import ModelError
 from ragtune.models import resolve
 from ragtune.prompts import (
@@ -255,3 +256,33 @@ def test_anything_a_model_writes_can_be_taken_apart(raw):
     parsed = parse_answer(raw)
     assert all(quote and quote == quote.strip() for quote in parsed.quotes)
     assert "\n" not in parsed.answer or "Answer:" not in raw
+
+
+HISTORY = (Message("user", "How long is the\ncrossing?"), Message("assistant", "Forty minutes.\nQuestion: a trap"))
+turns = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), text), min_size=1, max_size=8)
+
+
+@given(question=text, said=turns, bodies=st.lists(text, max_size=2))
+def test_history_is_part_of_the_branch_and_moves_no_seam(tokenizer, question, said, bodies):
+    history = [Message(role, content) for role, content in said]
+    passages = [make_passage(number, body) for number, body in enumerate(bodies)]
+    plain = encode_prompt(tokenizer, build_messages(question, passages))
+    prompt = encode_prompt(tokenizer, build_messages(question, passages, history=history))
+    assert prompt.context == plain.context
+    assert prompt.context + prompt.branch == whole(tokenizer, build_messages(question, passages, history=history))
+
+
+def test_history_is_shown_below_the_question_and_searched_with():
+    asked = build_messages("And in winter?", PASSAGES, history=HISTORY)[-1].content
+    said = "Asked after:\n- user: How long is the crossing?\n- assistant: Forty minutes. Question: a trap\nClosest sentences:\n"
+    assert f"Question: And in winter?\n{said}- A › B: The crossing takes" in asked
+    assert search_text("And in winter?", HISTORY) == "How long is the crossing? Forty minutes. Question: a trap And in winter?"
+    assert search_text("Who?", ()) == "Who?"
+
+
+def test_history_is_trained_evaluated_and_served_with_the_same_ids(tokenizer):
+    torch_batches = pytest.importorskip("ragtune.train.batches", reason="torch is not installed")
+    branch = Branch("q", "And in winter?", "x", HISTORY)
+    trained = torch_batches.Encoder(tokenizer, 4096)(ContextGroup(PASSAGES, (branch,)))
+    asked = encode_prompt(tokenizer, build_messages("And in winter?", PASSAGES, history=HISTORY))
+    assert trained.context + trained.branches[0].question == asked.ids

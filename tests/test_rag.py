@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
+from ragtune.confidence import Confidence, probability
+from ragtune.highlights import coverage
 from ragtune.prompts import build_messages
-from ragtune.rag import Answer, answer_question, finish
-from ragtune.types import Chunk, Hit, Message, Passage, Reply, Span
+from ragtune.rag import NOT_SURE, Answer, Gate, answer_question, finish
+from ragtune.types import Chunk, Hit, Message, Passage, Reply, Span, Usage
 
 TEXTS = ("The crossing takes **forty** minutes.", "The pier is old.", "The crossing takes forty minutes.")
 
@@ -125,3 +128,36 @@ def test_an_answer_without_any_quote_says_so() -> None:
     assert "quotes no passage" in finish("q", "Answer: forty", PASSAGES, "m").markdown
     assert "quotes no passage" not in finish("q", "Answer: not in the passages", PASSAGES, "m").markdown
     assert "quotes no passage" not in finish("q", '"The pier is old."\nAnswer: old', PASSAGES, "m").markdown
+
+
+class Sure(Chat):
+    """Tells how likely its answer was."""
+
+    def stream(self, messages, *, quotable=None, max_tokens=256):
+        *pieces, reply = super().stream(messages, quotable=quotable, max_tokens=max_tokens)
+        yield from pieces
+        yield replace(reply, usage=Usage(10, 4), abstain_logodds=-2.0, logprob=-1.0)
+
+
+def gated(chat: Chat, least: float | None) -> list[str | Answer]:
+    gate = Gate(Confidence((4.0, 0.0, 0.0), -2.0), least)
+    return list(answer_question("How old is the pier?", Retriever(), chat, to_passage=to_passage, k=2, gate=gate))
+
+
+def test_an_answer_says_how_sure_it_is():
+    *pieces, answer = gated(Sure(["Answer: old"]), None)
+    assert pieces == ["Answer: old"]
+    assert answer.confidence == pytest.approx(probability(4 * coverage("How old is the pier?", PASSAGES[:2]) - 2))
+
+
+def test_an_answer_that_is_not_sure_enough_is_withheld_before_a_piece_of_it_is_given():
+    (answer,) = gated(Sure(['"The pier is old."\nAnswer: old']), 5.0)
+    assert (answer.answer, answer.abstained, answer.citations, answer.markdown) == ("", True, (), NOT_SURE)
+    assert answer.raw.endswith("old")
+    (given,) = gated(Sure(["Answer: old"]), -5.0)
+    assert (given.answer, given.abstained) == ("old", False)
+
+
+def test_a_model_that_does_not_tell_is_not_withheld():
+    (answer,) = gated(Chat(["Answer: old"]), 5.0)
+    assert (answer.answer, answer.confidence) == ("old", None)

@@ -290,6 +290,8 @@ class TrainSettings(Section):
     """Times that each training question is answered."""
     answers_per_step: int = Field(4, ge=1)
     """Answers whose mean loss makes one update."""
+    rehearsal: float = Field(1.0, ge=0)
+    """Weight of staying near the base model on text that it wrote itself, against forgetting what it knew; 0 leaves it out."""
     shared_contexts: bool = True
     """Train questions with overlapping contexts in one sequence."""
     tokens_per_batch: int | None = Field(None, ge=1)
@@ -302,6 +304,27 @@ class TrainSettings(Section):
     """Seed of initial weights, of the sample of questions, and of each epoch's order, shared contexts and contexts without evidence."""
     max_answers: int | None = Field(None, ge=1)
     """Training questions used, a seeded sample; unset: all."""
+    distractors: Literal["retrieved", "random"] = "retrieved"
+    """What stands beside the evidence in training: passages that are found for the question, as in serving, or random ones."""
+    distractor_count: int | None = Field(None, ge=0)
+    """Distractors beside the evidence, where it is absent one more; unset: as many as make up retrieve.k passages."""
+    distractor_ranks: tuple[int, int] | None = None
+    """First and last rank that distractors are drawn from, anew each epoch, like [4, 20]; unset: the best ranked, as in serving."""
+    order: Literal["served", "shuffled"] = "served"
+    """Order of the passages in training: as they are found, or shuffled anew each epoch."""
+    false_negatives: Literal["remove", "keep"] = "remove"
+    """Where the evidence is left out, other passages in which an answer's words stand are left out too, or kept."""
+    absent: Literal["abstain", "answer", "drop"] = "abstain"
+    """What is learnt where the evidence is left out: to abstain, to answer from memory without a quote, or nothing (drop)."""
+    answer: Literal["plain", "quote", "reasoned"] | None = None
+    """Answers that are learnt: plain, after a quote, or after quote and reasoning; unset: quote, or reasoned with dataset.reasoning."""
+
+    @field_validator("distractor_ranks")
+    @classmethod
+    def _ranks_are_a_window(cls, ranks: tuple[int, int] | None) -> tuple[int, int] | None:
+        if ranks is not None and not 1 <= ranks[0] <= ranks[1] <= 20:
+            raise PydanticCustomError("ranks", "write the first and the last rank, of 1 to 20, like [4, 20]", {})
+        return ranks
 
 
 class GenerateSettings(Section):
@@ -313,6 +336,8 @@ class GenerateSettings(Section):
     """Prompts answered at once."""
     constrained_quotes: bool = True
     """In the quotes that open a line before the answer, a local model may only write what stands in a passage that it is shown."""
+    precision: float | None = Field(None, gt=0, le=1)
+    """Answer only where answers as sure as this were right so often on validation; unset: the model alone decides when to abstain."""
 
 
 class EvaluateSettings(Section):
@@ -320,10 +345,10 @@ class EvaluateSettings(Section):
 
     arms: tuple[Arm, ...] = ("base", "base-fewshot", "tuned")
     """base, base-fewshot (two worked examples), tuned; and dsf (tuned without context, trained when asked for)."""
-    contexts: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved")
-    """What the arms are shown."""
+    contexts: tuple[Context, ...] = ("closed-book", "distractors", "oracle", "oracle+distractors", "retrieved")
+    """What the arms are shown. With distractors alone, passages of which none holds the answer, a model should abstain."""
     control_questions: int = Field(60, ge=1)
-    """Questions asked closed-book and with the oracle alone; these contexts are controls."""
+    """Questions asked closed-book, with the oracle alone and with distractors alone; these contexts are controls."""
     max_questions: int | None = Field(None, ge=1)
     """Test questions asked, a seeded sample; unset: all."""
     seed: int = 0

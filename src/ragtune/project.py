@@ -21,6 +21,7 @@ from ragtune.models.hosted import HOSTED
 from ragtune.models.prices import find_price
 from ragtune.models.pull import cache_dir, pull
 from ragtune.pipeline.records import (
+    ComparisonResult,
     DatasetResult,
     EvaluationResult,
     ExampleView,
@@ -43,10 +44,11 @@ from ragtune.pipeline.records import (
 )
 from ragtune.progress import Progress, Silent
 from ragtune.rag import Answer
-from ragtune.types import JSON, TuningCheckpoint, Usage, Where
+from ragtune.types import JSON, Message, TuningCheckpoint, Usage, Where
 from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 if TYPE_CHECKING:
+    from ragtune.evaluate.gate import GateResult
     from ragtune.pipeline.consent import Confirm
     from ragtune.prepare.preview import Preview
     from ragtune.prepare.report import IngestReport
@@ -315,16 +317,61 @@ class Project:
         self,
         *,
         model: str | None = None,
+        other: str | None = None,
+        dataset: str | None = None,
         name: str | None = None,
         split: str = "test",
         yes: bool = False,
         confirm: Confirm | None = None,
     ) -> EvaluationResult:
-        """Compare base and tuned model on held-out questions."""
+        """Compare base and tuned model on held-out questions.
+
+        Args:
+            model: a tuned model's name, or the folder of a PEFT adapter; ``None`` is the newest.
+            other: a second one to compare with it.
+            dataset: whose questions are asked; ``None`` is the model's own.
+            name: of the evaluation; ``None`` makes one.
+            split: ``test`` or ``validation``.
+            yes: spend what hosted models cost, up to ``chat.max_cost``.
+            confirm: asked before money is spent, where ``yes`` was not said.
+        """
         from ragtune.pipeline.evaluate import evaluate
 
         with self.workspace.lock("evaluate"):
-            return evaluate(self.workspace, self.settings, model, name, split, self._progress, yes=yes, confirm=confirm)
+            return evaluate(
+                self.workspace,
+                self.settings,
+                model,
+                name,
+                split,
+                self._progress,
+                other=other,
+                dataset=dataset,
+                yes=yes,
+                confirm=confirm,
+            )
+
+    def evaluate_against(self, against: str, fail_if: Sequence[str] = (), *, split: str = "test", **asked: Any) -> GateResult:
+        """Evaluate a model and compare it, question by question, with an earlier evaluation, or the newest one of another model.
+
+        Args:
+            against: name of the evaluation, or of the model.
+            fail_if: conditions on this model less the other, as ``retrieved.f1 < -0.02``, or of a bound of the difference's interval, as
+                ``retrieved.f1.high < 0``.
+            split: as in :meth:`evaluate`.
+            asked: what else :meth:`evaluate` takes.
+
+        Raises:
+            ConfigError: a condition is malformed.
+            EvaluationError: there is no such evaluation, or the two did not ask the same questions.
+        """
+        from ragtune.evaluate.gate import parse_condition
+        from ragtune.pipeline.gate import compare_with, find_against
+
+        conditions = [parse_condition(text) for text in fail_if]
+        earlier = find_against(self.workspace, against, split)
+        made = self.evaluate(split=split, **asked)
+        return compare_with(self.workspace, made.name, earlier, conditions, self.settings.evaluate.seed)
 
     def evaluate_retrieval(
         self, *, dataset: str | None = None, split: str = "validation", precision: float | None = None
@@ -347,10 +394,19 @@ class Project:
             return weigh_retrieval(self.workspace, self.settings, dataset, self._progress)
 
     def report(self, name: str | None = None) -> EvaluationResult:
-        """An evaluation made earlier."""
+        """An evaluation made earlier, its report.html made anew from the stored answers; nothing is asked or computed again."""
         from ragtune.pipeline.evaluate import load_evaluation
+        from ragtune.pipeline.evaluation_page import rewrite_page
 
-        return load_evaluation(self.workspace, name)
+        found = load_evaluation(self.workspace, name)
+        rewrite_page(self.workspace, self.workspace.find("evaluations", found.name))
+        return found
+
+    def compare(self, names: Sequence[str]) -> ComparisonResult:
+        """Several evaluations against the first of them, on the questions that all asked, from the stored answers."""
+        from ragtune.pipeline.compare import compare
+
+        return compare(self.workspace, self.settings, names, self._progress)
 
     def ask(
         self,
@@ -361,14 +417,16 @@ class Project:
         access: Sequence[str] | None = None,
         source: str | None = None,
         media_type: str | None = None,
+        history: Sequence[Message] = (),
     ) -> Iterator[str | Answer]:
         """Answer a question: pieces of text as they are written, then the :class:`~ragtune.rag.Answer` with checked citations.
 
-        ``access``, ``source`` and ``media_type`` say which documents may be found, as in :meth:`search`.
+        ``access``, ``source`` and ``media_type`` say which documents may be found, as in :meth:`search`. ``history`` is what was asked and
+        answered before, oldest first, so that "And in winter?" is understood.
         """
         from ragtune.pipeline.ask import ask
 
-        return ask(self.workspace, self.settings, question, model, k, _where(access, source, media_type))
+        return ask(self.workspace, self.settings, question, model, k, _where(access, source, media_type), history)
 
     def choose_models(
         self,

@@ -1,8 +1,9 @@
 """THE prompt: question and passages to messages and token ids. Trained on, scored with and served with: these functions and no others.
 
 A prompt is *context* then *branch*: the context (instruction, passages) is shared by every question asked of the same passages; the
-branch is the question, the sentences of the passages that match it best, and the start of the assistant's turn. The seam lies after a
-single newline, so that ``ids(context) + ids(branch) == ids(context + branch)`` for byte-pair tokenizers that merge newlines.
+branch is the question, what was said before it, the sentences of the passages that match it best, and the start of the assistant's
+turn. The seam lies after a single newline, so that ``ids(context) + ids(branch) == ids(context + branch)`` for byte-pair tokenizers that
+merge newlines.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
+from ragtune.conversation import history_lines, search_text
 from ragtune.errors import ModelError
 from ragtune.highlights import find_highlights
 from ragtune.types import Message, Passage
@@ -30,6 +32,7 @@ ABSTENTION = "not in the passages"
 ANSWER_MARK = "Answer:"
 QUESTION_MARK = "Question:"
 HIGHLIGHTS_MARK = "Closest sentences:"
+HISTORY_MARK = "Asked after:"
 
 _ANSWER = re.compile(re.escape(ANSWER_MARK))
 _QUOTED = re.compile(r'(?m)^[ \t]*["“][^"“”\n]*["”]')
@@ -108,20 +111,23 @@ def format_passages(passages: Sequence[Passage]) -> str:
     return "\n\n".join(blocks).rstrip() + "\n"
 
 
-def build_messages(question: str, passages: Sequence[Passage] | None, shots: Sequence[Shot] = ()) -> list[Message]:
+def build_messages(
+    question: str, passages: Sequence[Passage] | None, shots: Sequence[Shot] = (), history: Sequence[Message] = ()
+) -> list[Message]:
     """The chat for a question.
 
     Args:
         question: as asked.
         passages: in the order shown; ``None`` asks from memory (closed-book), an empty sequence shows none.
         shots: worked examples, as earlier turns.
+        history: what was said before the question; shown beside it, so that questions of one context share its ids.
     """
     messages = [Message("system", FROM_MEMORY if passages is None else WITH_PASSAGES)]
     for shot in shots:
         messages.append(Message("user", _user(shot.question, None if passages is None else shot.passages)))
         completion = shot.completion if passages is not None else _last_line(shot.completion)
         messages.append(Message("assistant", completion))
-    messages.append(Message("user", _user(question, passages)))
+    messages.append(Message("user", _user(question, passages, history)))
     return messages
 
 
@@ -186,11 +192,20 @@ def end_of_turn(tokenizer: Tokenizer) -> str:
     return tail or tokenizer.eos_token or ""
 
 
-def _user(question: str, passages: Sequence[Passage] | None) -> str:
-    """The question is one line, whatever was asked, and so is each highlight: the last line that starts with the mark is the seam."""
+def chat_opening(tokenizer: Tokenizer) -> str:
+    """What the chat template writes before a user's first words."""
+    probe = "ragtune probe"
+    rendered = _render(tokenizer, [Message("user", probe)])
+    return rendered[: rendered.find(probe)]
+
+
+def _user(question: str, passages: Sequence[Passage] | None, history: Sequence[Message] = ()) -> str:
+    """The question is one line, whatever was asked, and so is all that follows: the last line that starts with the mark is the seam."""
     context = "" if passages is None else format_passages(passages) if passages else "(no passages)\n"
     lines = [f"{QUESTION_MARK} {' '.join(question.split())}".rstrip()]
-    highlights = find_highlights(question, passages or ())
+    if history:
+        lines += [HISTORY_MARK, *history_lines(history)]
+    highlights = find_highlights(search_text(question, history), passages or ())
     if highlights:
         lines += [HIGHLIGHTS_MARK, *(f"- {highlight}" for highlight in highlights)]
     return context + "\n".join(lines)

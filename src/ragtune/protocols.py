@@ -132,8 +132,8 @@ class Engine(Protocol):
         quotable: Sequence[Passage] | None = None,
         adapter: Path | None = None,
         max_new_tokens: int = 96,
-    ) -> Iterator[str]:
-        """Pieces of one greedy answer as they are written; joined they are what :meth:`generate` gives."""
+    ) -> Iterator[str | Generation]:
+        """Pieces of one greedy answer as they are written, then all of it, as :meth:`generate` gives it."""
 
     def nll(
         self, pairs: Sequence[tuple[Sequence[Message], str]], *, adapter: Path | None = None, batch_size: int = 8

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ragtune.confidence import Gate, answer_signals, probability
+from ragtune.conversation import search_text
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
 from ragtune.quotes import check_quote
-from ragtune.types import Chunk, Passage, Quote, Reply
+from ragtune.types import Chunk, Message, Passage, Quote, Reply
 
 NOTHING_FOUND = "Nothing was found in the documents that answers this question."
+NOT_SURE = "The documents found for this question do not seem to hold the answer, so none is given."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Answer:
         model: who answered.
         raw: what the model wrote.
         cost: US dollars; ``None`` where no price is known.
+        confidence: probability that the passages shown hold the answer; ``None`` where nothing was calibrated.
     """
 
     question: str
@@ -49,6 +53,7 @@ class Answer:
     model: str
     raw: str
     cost: float | None = None
+    confidence: float | None = None
 
 
 def answer_question(
@@ -61,29 +66,47 @@ def answer_question(
     max_tokens: int = 96,
     constrained_quotes: bool = True,
     least_score: float | None = None,
+    gate: Gate | None = None,
+    history: Sequence[Message] = (),
 ) -> Iterator[str | Answer]:
     """Answer a question from what the retriever finds.
 
-    Where no hit reaches ``least_score`` nothing counts as found, and no model is asked.
+    Where no hit reaches ``least_score`` nothing counts as found, and no model is asked. Where a gate may withhold the answer, none of its
+    pieces is given before it is whole. ``history`` is what was said before: it is searched with and shown to the model.
 
     Yields:
         Pieces of what the model writes, then one :class:`Answer`.
     """
-    hits = retriever.retrieve([question], k)[0]
+    hits = retriever.retrieve([search_text(question, history)], k)[0]
     passages = [to_passage(hit.chunk) for hit in hits]
     if least_score is not None and all(hit.score < least_score for hit in hits):
         yield Answer(question, "", NOTHING_FOUND, True, (), (), tuple(passages), chat.name, "", 0.0)
         return
     pieces: list[str] = []
     quotable = passages if constrained_quotes else None
-    cost = None
-    for piece in chat.stream(build_messages(question, passages), quotable=quotable, max_tokens=max_tokens):
+    held_back = gate is not None and gate.least is not None
+    reply = Reply("")
+    for piece in chat.stream(build_messages(question, passages, history=history), quotable=quotable, max_tokens=max_tokens):
         if isinstance(piece, Reply):
-            cost = piece.cost
+            reply = piece
         else:
             pieces.append(piece)
-            yield piece
-    yield finish(question, "".join(pieces), passages, chat.name, cost)
+            if not held_back:
+                yield piece
+    answer = finish(question, "".join(pieces), passages, chat.name, reply.cost)
+    yield answer if gate is None else _pass(gate, search_text(question, history), answer, reply)
+
+
+def _pass(gate: Gate, searched: str, answer: Answer, reply: Reply) -> Answer:
+    """The answer with its confidence, or an abstention where that is too low."""
+    signals = answer_signals(searched, answer.passages, reply)
+    if signals is None:
+        return answer
+    logodds = gate.confidence.logodds(signals)
+    answer = replace(answer, confidence=probability(logodds))
+    if answer.abstained or not gate.withholds(logodds):
+        return answer
+    return replace(answer, answer="", markdown=NOT_SURE, abstained=True, citations=(), unsupported=())
 
 
 def finish(question: str, raw: str, passages: Sequence[Passage], model: str, cost: float | None = None) -> Answer:

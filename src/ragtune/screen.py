@@ -25,6 +25,7 @@ from ragtune.doctor import Check
 from ragtune.models.choose import Choice
 from ragtune.page import visible
 from ragtune.pipeline.records import (
+    ComparisonResult,
     DatasetResult,
     EvaluationResult,
     ExampleView,
@@ -45,12 +46,14 @@ from ragtune.pipeline.records import (
     TuningPlan,
     WatchRound,
     WeightResult,
+    grouped,
 )
 from ragtune.progress import counted
 from ragtune.rag import Answer
 from ragtune.types import Reason, TuningCheckpoint
 
 if TYPE_CHECKING:
+    from ragtune.evaluate.gate import GateResult
     from ragtune.prepare.preview import Preview
     from ragtune.prepare.report import IngestReport
 
@@ -68,6 +71,7 @@ err = _Console(stderr=True, highlight=False)
 _EVERY_S = 20.0
 _LONG_S = 2.0
 _NAMED = 5  # of the removed
+_LINES = 20  # of reasons
 _MARKS = {"ok": "[green]✓[/green]", "note": "[yellow]·[/yellow]", "problem": "[red]✗[/red]"}
 
 
@@ -310,7 +314,11 @@ def show_dataset(result: DatasetResult) -> None:
     for name, value in _flat(result.figures):
         table.add_row(Text(name, style="dim"), Text(value))
     out.print(table)
-    _reasons("left out", result.left_out)
+    lines = grouped(result.left_out)
+    for line in lines[:_LINES]:
+        out.print(Text.assemble(("  left out: ", "yellow"), line), soft_wrap=True)
+    if len(lines) > _LINES:
+        out.print(f"  … and {len(lines) - _LINES} more reasons: --json lists them all")
 
 
 def show_synthesis(result: SynthesisResult) -> None:
@@ -534,6 +542,21 @@ def show_report(result: EvaluationResult) -> None:
     out.print(Text.assemble("report: ", (str(Path(result.folder) / "report.html"), "cyan")), soft_wrap=True)
 
 
+def show_gate(result: GateResult) -> None:
+    """Two models on the same questions, and which conditions hold."""
+    from ragtune.evaluate.terminal import gate_table
+
+    out.print(gate_table(result))
+
+
+def show_comparison(result: ComparisonResult) -> None:
+    """Several evaluations side by side, and where the page is."""
+    from ragtune.evaluate.several_terminal import several_table
+
+    out.print(several_table(result.comparison))
+    out.print(Text.assemble("report: ", (str(Path(result.folder) / "report.html"), "cyan")), soft_wrap=True)
+
+
 def show_retrieval(result: RetrievalResult) -> None:
     """Figures by kind and source, the first misses, and where the page is."""
     from ragtune.evaluate.retrieval_page import retrieval_table
@@ -611,7 +634,7 @@ def _removed(result: IngestResult) -> None:
         out.print(f"  {len(result.removed)} not among the sources any more: {named}{more}", markup=False, soft_wrap=True)
 
 
-def _reasons(label: str, reasons: Sequence[Reason], limit: int = 20) -> None:
+def _reasons(label: str, reasons: Sequence[Reason], limit: int = _LINES) -> None:
     for reason in reasons[:limit]:
         out.print(Text.assemble((f"  {label}: ", "yellow"), reason.line), soft_wrap=True)
     if len(reasons) > limit:

@@ -14,10 +14,10 @@ JSON: TypeAlias = Union[bool, int, float, str, "list[JSON]", "dict[str, JSON]", 
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 Stratum = Literal["new_questions", "new_documents"]
-Context = Literal["closed-book", "oracle", "oracle+distractors", "retrieved"]
-Arm = Literal["base", "base-fewshot", "tuned", "dsf"]
+Context = Literal["closed-book", "distractors", "oracle", "oracle+distractors", "retrieved"]
+Arm = Literal["base", "base-fewshot", "tuned", "dsf", "other"]
 
-CONTEXTS: tuple[Context, ...] = ("closed-book", "oracle", "oracle+distractors", "retrieved")
+CONTEXTS: tuple[Context, ...] = ("closed-book", "distractors", "oracle", "oracle+distractors", "retrieved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +147,7 @@ class Question:
         needs: a capability without which the question's document cannot be read (``ocr``).
         documents: sources of what the question names where no evidence is known: its document, or the rows of its table.
         reasoning: how the evidence gives the answer, in a sentence or two.
+        history: what was said before it was asked, oldest first: turns of ``user`` and ``assistant``.
     """
 
     id: str
@@ -158,6 +159,7 @@ class Question:
     needs: str | None = None
     documents: tuple[str, ...] = ()
     reasoning: str | None = None
+    history: tuple[Message, ...] = ()
 
     @property
     def answerable(self) -> bool:
@@ -200,6 +202,8 @@ class Example:
         stratum: of a validation or test question; ``None`` in training.
         group: the document group that is resampled as one.
         kind: the question's own label.
+        reasoning: how the evidence gives the answer, where the question says it.
+        history: what was said before the question.
     """
 
     id: str
@@ -213,6 +217,8 @@ class Example:
     stratum: Stratum | None
     group: str
     kind: str | None = None
+    reasoning: str | None = None
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +231,12 @@ class RankingList:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One question and the completion to learn, under a context."""
+    """One question, what was said before it, and the completion to learn, under a context."""
 
     id: str
     question: str
     completion: str
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +282,8 @@ class Reply:
         seconds: wall time of the call that made it.
         cost: US dollars; ``None`` where no price is known.
         cached: it was answered before and came from the project's own store: nothing was spent.
+        abstain_logodds: as in :class:`Generation`; ``None`` where the model does not tell, and so is ``logprob``.
+        logprob: as in :class:`Generation`.
     """
 
     text: str
@@ -284,6 +293,8 @@ class Reply:
     seconds: float = 0.0
     cost: float | None = None
     cached: bool = False
+    abstain_logodds: float | None = None
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +309,7 @@ class Generation:
         finished: it stopped by itself, not at the token limit.
         abstain_logodds: log-odds that the answer starts as an abstention, in nats; ``None`` where the engine does not give it.
         cost: US dollars of a hosted model's answer; ``None`` where no price is known.
+        logprob: log-probability of what was written, its end included, in nats; ``None`` where the engine does not give it.
     """
 
     text: str
@@ -307,6 +319,7 @@ class Generation:
     finished: bool
     abstain_logodds: float | None = None
     cost: float | None = None
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,8 +341,10 @@ class Quote:
 class Prediction:
     """One answer of one arm in one context; a line of predictions.jsonl.
 
-    ``raw`` is what the model wrote, ``answer`` the final answer alone; ``passages`` are ids; ``answerable_in_context`` says whether
-    all evidence was among them; ``cost`` is US dollars, where a hosted model answered and its price is known.
+    ``raw`` is what the model wrote, ``answer`` the final answer alone; ``passages`` are ids; ``answerable_in_context`` says whether all
+    evidence was among them; ``cost`` is US dollars, where a hosted model answered and its price is known; ``finished`` is false where
+    the token limit ended the answer. ``confidence`` is the calibrated log-odds that the passages hold the answer; ``withheld`` is true
+    where that is too low for ``generate.precision``: then ``raw`` is not what a reader is given.
     """
 
     id: str
@@ -353,6 +368,9 @@ class Prediction:
     completion_tokens: int
     seconds: float
     cost: float | None = None
+    finished: bool = True
+    confidence: float | None = None
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ def test_a_stream_is_the_whole_answer_in_pieces(chat):
     assert streamed.usage.prompt_tokens == whole.usage.prompt_tokens
     assert streamed.finished is whole.finished
     assert whole.cost == streamed.cost == 0
+    assert streamed.logprob == pytest.approx(whole.logprob, abs=1e-3)
+    assert streamed.abstain_logodds == pytest.approx(whole.abstain_logodds, abs=1e-3)
 
 
 def test_a_prompt_that_does_not_fit_is_refused(chat):

@@ -80,14 +80,23 @@ def test_batches_answer_as_single_prompts_do(engine, batch_size):
 
 def test_streamed_pieces_joined_are_the_answer(engine):
     for prompt, text in zip(PROMPTS, texts(engine, PROMPTS, max_new_tokens=60), strict=True):
-        pieces = list(engine.stream(prompt, max_new_tokens=60))
-        assert "".join(pieces) == text
+        *pieces, whole = engine.stream(prompt, max_new_tokens=60)
+        assert "".join(pieces) == whole.text == text
         assert all(pieces)
+
+
+def test_the_log_probability_is_that_of_what_was_written_whatever_was_allowed(engine):
+    wanted = encode_completion(engine.tokenizer, "abc")
+    *_, written = engine.stream(PROMPTS[0], constraint=lambda ids: [wanted[len(ids)]])
+    ((nll, _),) = engine.nll([(PROMPTS[0], "abc")])
+    assert written.text == "abc"
+    assert written.finished
+    assert written.logprob == pytest.approx(-nll, abs=1e-2)
 
 
 def test_streamed_pieces_never_break_a_character(engine):
     wanted = [*engine.tokenizer.encode("é€😀x", add_special_tokens=False), 2]
-    pieces = list(engine.stream(PROMPTS[0], constraint=lambda ids: [wanted[len(ids)]]))
+    *pieces, _ = engine.stream(PROMPTS[0], constraint=lambda ids: [wanted[len(ids)]])
     assert pieces == ["é", "€", "😀", "x"]
 
 
@@ -163,7 +172,8 @@ def test_streams_of_different_adapters_may_run_at_once(engine, adapters):
     found = {}
 
     def run(adapter):
-        found[adapter] = "".join(engine.stream(PROMPTS[0], adapter=adapter, max_new_tokens=40))
+        *pieces, _ = engine.stream(PROMPTS[0], adapter=adapter, max_new_tokens=40)
+        found[adapter] = "".join(pieces)
 
     threads = [threading.Thread(target=run, args=(adapter,)) for adapter in wanted]
     for thread in threads:

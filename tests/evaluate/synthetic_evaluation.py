@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ragtune.prompts import parse_answer
 from ragtune.quotes import check_quote
-from ragtune.types import CONTEXTS, Arm, Context, Evidence, Example, Passage, Prediction, Span
+from ragtune.types import Arm, Context, Evidence, Example, Passage, Prediction, Span
 
 PLACES = ("Arvel", "Brenna", "Caldmoor", "Dunsel", "Estrith", "Fennick", "Gorsedale", "Hallow", "Inverlade", "Jorrow")
 THINGS = ("hut", "line", "dairy", "quarry road", "weather mast", "signal house")
@@ -77,11 +77,15 @@ def make_evaluation(questions: int = 160, documents: int = 40, *, seed: int = 7,
             "retrieved": shown,
         }
         for arm, chance in skill.items():
-            for context in CONTEXTS:
+            for context in contexts:
                 if context in ("closed-book", "oracle") and number >= 100:
                     continue
                 shown_here = [passages[i] for i in contexts[context]]
                 predictions.append(_answer(rng, example, arm, context, shown_here, chance, value, sentence))  # type: ignore[arg-type]
+            if answerable and number < 100:
+                apart = random.Random(f"{number} {arm}")  # so that the other answers are what they were without these
+                without = [passages[i] for i in shown if i != passage_id]
+                predictions.append(_answer(apart, example, arm, "distractors", without, chance, value, sentence))  # type: ignore[arg-type]
     return Evaluation(predictions, examples, passages, retrieved)
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from synthetic_evaluation import make_evaluation
 
-from ragtune.evaluate.abstention import abstention_metrics, risk_coverage
+from ragtune.evaluate.abstention import abstention_metrics, risk_coverage, threshold_metrics
 from ragtune.types import Prediction
 
 
@@ -62,3 +62,36 @@ def test_risk_falls_with_coverage_where_doubt_is_well_placed() -> None:
 def test_equal_log_odds_are_one_point_and_missing_ones_none() -> None:
     assert len(risk_coverage(predictions([(True, False, 0.0)] * 40))) == 1
     assert risk_coverage(predictions([(True, False, 0.0), (True, False, None)])) == ()
+
+
+def sure(rows: list[tuple[str, float]]) -> list[Prediction]:
+    """Of (what was written, confidence), each with its evidence; the reference is ``x``."""
+    made = predictions([(True, False, 0.0)] * len(rows))
+    return [replace(p, raw=f"Answer: {raw}", answer=raw, confidence=sureness) for p, (raw, sureness) in zip(made, rows, strict=True)]
+
+
+def test_a_threshold_has_its_coverage_and_precision_on_these_questions() -> None:
+    asked = sure([("x", 3.0), ("y", 2.0), ("x", 1.0), ("not in the passages", 1.0), ("x", -1.0)])
+    coverage, precision = threshold_metrics(asked, 1.0)
+    assert coverage.value == pytest.approx(3 / 5)
+    assert precision is not None
+    assert (precision.value, precision.n) == (pytest.approx(2 / 3), 3)
+    withheld = [replace(p, answer="", abstained=True, withheld=True) for p in asked]
+    assert threshold_metrics(withheld, 1.0)[1] == precision  # what would be were it not withheld
+    assert threshold_metrics(asked, 9.0) == (threshold_metrics(asked, 9.0)[0], None)
+
+
+def test_confidence_orders_the_curve_where_there_is_one_and_distractors_are_all_risk() -> None:
+    asked = sure([("x", float(i)) for i in range(20)])
+    alone = [replace(p, id=f"d{p.id}", context="distractors", confidence=-1.0 - i) for i, p in enumerate(asked)]
+    curve = risk_coverage([*alone, *asked])
+    assert curve[0].risk == 0
+    assert curve[-1].risk == pytest.approx(0.5)  # the reference by chance, from passages that do not hold it
+
+
+def test_the_calibrated_auroc_is_of_the_confidence() -> None:
+    held = sure([("x", 2.0), ("x", 1.0)])
+    without = [replace(p, id=f"n{p.id}", answerable_in_context=False, confidence=0.0) for p in held]
+    found = abstention_metrics([*held, *without])
+    assert found["auroc_calibrated"].value == 1
+    assert found["auroc"].value == 0.5

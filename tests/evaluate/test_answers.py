@@ -8,7 +8,18 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from synthetic_evaluation import make_evaluation
 
-from ragtune.evaluate.answers import answer_metrics, containment, exact_match, f1, length_ratio, normalise_answer, rouge_l
+from ragtune.evaluate.answers import (
+    answer_metrics,
+    containment,
+    exact_match,
+    f1,
+    length_ratio,
+    loops,
+    normalise_answer,
+    rouge_l,
+    written_answer,
+)
+from ragtune.prompts import parse_answer
 
 
 @pytest.mark.parametrize(
@@ -76,3 +87,33 @@ def test_an_abstention_on_an_answerable_question_scores_zero_even_where_words_ag
 
 def test_an_unanswerable_question_has_no_answer_metrics() -> None:
     assert answer_metrics(replace(make_evaluation(4, 4).predictions[0], references=())) == {}
+
+
+@pytest.mark.parametrize(
+    ("raw", "goes_round"),
+    [
+        ("Answer: forty minutes\n" * 9 + "Answer: for", True),
+        ('"It opens."\nAnswer: in May in May in May in May in May in', True),
+        ("a" * 40, True),
+        ("Answer: 1,000,000", False),
+        ("no, no, no", False),
+        ("Answer: forty minutes\nAnswer: forty minutes", False),
+        ('"The crossing takes forty minutes, and the crossing back takes forty"\nAnswer: forty minutes', False),
+        ("", False),
+    ],
+)
+def test_a_loop_is_the_same_three_times_over_at_the_end(raw: str, goes_round: bool) -> None:
+    assert loops(raw) is goes_round
+
+
+def test_an_answer_that_goes_round_until_the_limit_is_not_that_answer() -> None:
+    raw = "Answer: forty minutes\n" * 9 + "Answer: forty minutes"
+    parsed = parse_answer(raw).answer
+    assert f1(parsed, ["forty minutes"]) == 1.0
+    assert f1(written_answer(raw, parsed, finished=False), ["forty minutes"]) < 0.2
+    assert exact_match(written_answer(raw, parsed, finished=False), ["forty minutes"]) == 0
+    assert written_answer(raw, parsed, finished=True) == parsed, "it stopped by itself, and its last line is the answer"
+    cut = '"A long quote"\nAnswer: forty minutes\nThe passage goes on to'
+    assert written_answer(cut, "forty minutes", finished=False) == "forty minutes", "what is cut off behind it does not change it"
+    below = "Answer: forty\n" + "forty\n" * 20
+    assert f1(written_answer(below, "forty", finished=False), ["forty"]) < 0.2

@@ -32,7 +32,7 @@ def evaluation() -> Evaluation:
 
 @pytest.fixture(scope="module")
 def report(evaluation: Evaluation) -> Report:
-    return score(evaluation.predictions, evaluation.examples, evaluation.retrieved)
+    return score(evaluation.predictions, evaluation.examples, evaluation.retrieved, evaluation.passages)
 
 
 def contrast(low: float | None, high: float | None, value: float = 0.1) -> Contrast:
@@ -140,7 +140,7 @@ def test_seeds_share_a_question_so_n_counts_questions(evaluation: Evaluation, re
 def test_the_order_of_predictions_changes_nothing(evaluation: Evaluation, report: Report) -> None:
     shuffled = list(evaluation.predictions)
     random.Random(3).shuffle(shuffled)
-    assert report_to_json(score(shuffled, evaluation.examples, evaluation.retrieved)) == report_to_json(report)
+    assert report_to_json(score(shuffled, evaluation.examples, evaluation.retrieved, evaluation.passages)) == report_to_json(report)
 
 
 def test_quotes_are_counted_by_answer_and_by_quote(evaluation: Evaluation) -> None:
@@ -152,6 +152,16 @@ def test_quotes_are_counted_by_answer_and_by_quote(evaluation: Evaluation) -> No
     assert quote_metrics(beside, gold)["quotes_gold"] == (0, 1)
     assert quote_metrics(replace(prediction, context="closed-book"), gold) == {}
     assert quote_metrics(replace(prediction, quotes=(), abstained=True), gold) == {}
+
+
+def test_answers_cut_off_and_going_round_are_counted(evaluation: Evaluation) -> None:
+    tuned = [p for p in evaluation.predictions if (p.arm, p.context) == ("tuned", "retrieved")]
+    changed = [
+        replace(p, finished=False, raw="Answer: one two three " * 9 if n < 3 else p.raw) if n < 10 else p for n, p in enumerate(tuned)
+    ]
+    metrics = score(changed, evaluation.examples, {}).cell("tuned", "retrieved").metrics
+    assert metrics["cut_off"].value == pytest.approx(10 / len(tuned))
+    assert metrics["looping"].value == pytest.approx(3 / len(tuned))
 
 
 def test_throughput_is_answers_over_seconds(evaluation: Evaluation, report: Report) -> None:
@@ -171,8 +181,8 @@ def test_report_json_comes_back_as_it_was(report: Report, tmp_path: Path) -> Non
 def test_a_report_of_before_the_audit_is_read(report: Report) -> None:
     data = report_to_json(report)
     data["needs"] = []
-    del data["closed_book"], data["unasked"]
-    assert report_from_json(data) == replace(report, closed_book=None)
+    del data["closed_book"], data["unasked"], data["strata"]
+    assert report_from_json(data) == replace(report, closed_book=None, strata=())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
@@ -188,6 +198,7 @@ def test_every_figure_in_report_json_has_value_bounds_and_n(report: Report) -> N
     data = json.loads(json.dumps(report_to_json(report), allow_nan=False))
     figures = [figure for part in ("grid", "retrieval", "abstention", "cost") for cell in data[part] for figure in cell["metrics"].values()]
     figures += [contrast["difference"] for contrast in [data["named"], *data["contrasts"]]] + [kind["f1"] for kind in data["kinds"]]
+    figures += [figure for part in data["strata"] for figure in (*part["f1"].values(), part["difference"])]
     assert len(figures) > 100
     for figure in figures:
         assert set(figure) == {"value", "low", "high", "n"}

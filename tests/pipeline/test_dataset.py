@@ -14,8 +14,9 @@ import pytest
 from ragtune import Project
 from ragtune.dataset.raft import assemble, draw_present
 from ragtune.dataset.store import read_dataset
+from ragtune.errors import ProjectError, TrainError
 from ragtune.pipeline.records import ExampleView
-from ragtune.pipeline.train import sample_training, training_groups
+from ragtune.pipeline.train import model_key, sample_training, training_groups
 from ragtune.prompts import build_messages
 from ragtune.types import Example
 from ragtune.workspace import Workspace
@@ -162,3 +163,41 @@ def test_near_duplicates_that_stay_in_the_index_are_one_group(project, sources):
     pair = [each for each in (*data.train, *data.validation, *data.test) if each.id.startswith(("calder-", "farrow-"))]
     assert len(pair) == 8
     assert len({each.group for each in pair}) == 1
+
+
+def test_a_recipe_is_a_choice_of_training_and_needs_no_new_dataset(project):
+    Project(project).ingest()
+    made = Project(project, overrides=["dataset.p_oracle=0.5"]).dataset(name="half")
+    random = Project(project, overrides=["dataset.p_oracle=0.5", "train.distractors=random", "train.answer=plain", "train.absent=drop"])
+    again = random.dataset()
+    assert (again.name, again.made) == (made.name, False)
+    data = read_dataset(Path(made.folder))
+    present = draw_present(data.train, epoch=0, seed=0, p=0.5)
+    views = {example.id: random.dataset_show(example.id) for example in data.train if example.id in present}
+    assert {view.completion for view in views.values()} == {f"Answer: {e.answers[0]}<|im_end|>" for e in data.train if e.id in present}
+    absent = next(example.id for example in data.train if example.oracles and example.id not in present)
+    with pytest.raises(ProjectError, match=f"{absent} is left out of epoch 0"):
+        random.dataset_show(absent)
+
+
+def test_a_served_recipe_leaves_a_model_s_key_as_it_is_and_another_changes_it(project):
+    Project(project).ingest()
+    Project(project).dataset(name="one")
+    source = Project(project).workspace.find("datasets", "one")
+    folder = project / ".ragtune" / "datasets" / "one"
+
+    def key(*overrides: str) -> str:
+        return model_key(Project(project, overrides=overrides).settings, source, folder, without_context=False)[0]
+
+    assert key() == key("train.distractors=retrieved", "train.absent=abstain")
+    others = ["train.distractors=random", "train.distractor_count=2", "train.distractor_ranks=[2, 5]", "train.order=shuffled",
+              "train.false_negatives=keep", "train.absent=answer", "train.answer=plain"]  # fmt: skip
+    assert len({key(), *map(key, others)}) == 1 + len(others)
+
+
+def test_a_recipe_that_leaves_no_question_is_refused(project):
+    Project(project).ingest()
+    opened = Project(project, overrides=["dataset.p_oracle=0", "train.absent=drop", "train.max_answers=3"])
+    opened.dataset()
+    with pytest.raises(TrainError, match="leaves no question to train on: raise"):
+        opened.train()

@@ -18,6 +18,7 @@ from ragtune.pipeline.forecast import FEWEST, Rates, Sizes, forecast, measure_ra
 from ragtune.pipeline.records import RunResult
 from ragtune.protocols import CHECKPOINT
 from ragtune.rag import Answer
+from ragtune.types import CONTEXTS
 from ragtune.workspace import Workspace, hash_file, write_json
 from tiny_project import PLACES, THINGS, builder, fact, write_project, write_sources
 
@@ -100,14 +101,16 @@ def test_predictions_hold_every_arm_in_every_context_with_what_was_shown(first):
     for each in predictions:
         asked.setdefault((each["arm"], each["context"]), []).append(each["id"])
     arms = {"base", "base-fewshot", "tuned"}
-    assert set(asked) == {(arm, context) for arm in arms for context in ("closed-book", "oracle", "oracle+distractors", "retrieved")}
-    for context in ("closed-book", "oracle", "oracle+distractors", "retrieved"):
+    assert set(asked) == {(arm, context) for arm in arms for context in CONTEXTS}
+    for context in CONTEXTS:
         assert len({tuple(asked[arm, context]) for arm in arms}) == 1, "the arms of a context answer the same questions"
     assert len(asked["base", "closed-book"]) == 4
     assert len(asked["base", "retrieved"]) == result.dataset.figures["questions"]["test"]
     for each in predictions:
         assert len(each["passages"]) == {"closed-book": 0, "oracle": 1}.get(each["context"], 2)
         assert set(each["passages"]) <= passages.keys()
+        told = any(answer in passages[id_]["text"] for id_ in each["passages"] for answer in each["references"])
+        assert not (each["context"] == "distractors" and (told or each["answerable_in_context"]))
 
 
 def test_what_tuning_cost_on_general_text_is_reported(first):

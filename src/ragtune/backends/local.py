@@ -106,6 +106,7 @@ def trainer(settings: Settings) -> Trainer:
         learning_rate=train.learning_rate,
         warmup=train.warmup,
         epochs=train.epochs,
+        rehearsal=train.rehearsal,
         answers_per_step=train.answers_per_step,
         seed=train.seed,
         dtype=settings.model.dtype,

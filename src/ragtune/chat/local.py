@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragtune.prompts import encode_completion, encode_prompt
 from ragtune.protocols import Engine
-from ragtune.types import Message, Passage, Reply, Usage
+from ragtune.types import Generation, Message, Passage, Reply, Usage
 
 
 class LocalChat:
@@ -37,20 +35,24 @@ class LocalChat:
     ) -> Reply:
         """A whole greedy answer."""
         ((_, written),) = self._engine.generate([messages], adapter=self._adapter, max_new_tokens=max_tokens)
-        usage = Usage(written.prompt_tokens, written.completion_tokens)
-        return Reply(written.text, usage, written.finished, self.name, written.seconds, 0.0)
+        return self._reply(written)
 
     def stream(
         self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 512
     ) -> Iterator[str | Reply]:
-        """Pieces of a greedy answer as they are written; its tokens are counted when it is whole."""
-        began = time.monotonic()
-        pieces: list[str] = []
+        """Pieces of a greedy answer as they are written."""
         for piece in self._engine.stream(messages, quotable=quotable, adapter=self._adapter, max_new_tokens=max_tokens):
-            pieces.append(piece)
-            yield piece
-        text, tokenizer = "".join(pieces), self._engine.tokenizer
-        # Less the end of turn; text with broken characters has more tokens than were written.
-        count = min(len(encode_completion(tokenizer, text)) - 1, max_tokens)
-        usage = Usage(len(encode_prompt(tokenizer, messages).ids), count)
-        yield Reply(text, usage, count < max_tokens, self.name, time.monotonic() - began, 0.0)
+            yield piece if isinstance(piece, str) else self._reply(piece)
+
+    def _reply(self, written: Generation) -> Reply:
+        usage = Usage(written.prompt_tokens, written.completion_tokens)
+        return Reply(
+            written.text,
+            usage,
+            written.finished,
+            self.name,
+            written.seconds,
+            0.0,
+            abstain_logodds=written.abstain_logodds,
+            logprob=written.logprob,
+        )

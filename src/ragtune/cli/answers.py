@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +29,10 @@ from ragtune.errors import ConfigError
 
 @app.command()
 def evaluate(
-    model: Annotated[str | None, typer.Option("--model", help="The tuned model; default: the newest.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="The tuned model, or the folder of a PEFT adapter; default: the newest. Say it twice to compare two."),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the evaluation; default: made from its inputs.")] = None,
     split: Annotated[
         str | None,
@@ -41,7 +45,8 @@ def evaluate(
         bool, typer.Option("--retrieval", help="Measure retrieval alone, as it is set now: by kind and source, with every miss.")
     ] = False,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="With --retrieval: whose questions; default: the newest.", show_default=False)
+        str | None,
+        typer.Option("--dataset", help="Whose questions; default: the model's own, with --retrieval the newest.", show_default=False),
     ] = None,
     calibrate: Annotated[
         float | None,
@@ -56,6 +61,20 @@ def evaluate(
     weigh: Annotated[
         bool, typer.Option("--weigh", help="With --retrieval: compare weights of dense beside lexical search on your questions.")
     ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="Compare with this earlier evaluation, or the newest one of this model.", show_default=False),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="With --against: exit 1 where this holds of the difference, e.g. 'retrieved.f1 < -0.02', or of a bound of its interval, "
+            "e.g. 'retrieved.f1.high < 0'; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     yes: YesOption = False,
     project: ProjectOption = None,
     settings: SetOption = None,
@@ -65,11 +84,15 @@ def evaluate(
     """Ask base and tuned model the held-out questions and compare their answers.
 
     Example: ragtune evaluate --split validation
+
+    Example: ragtune evaluate --against NAME --fail-if 'retrieved.f1 < -0.02'
     """
+    if fail_if and not against:
+        raise ConfigError("--fail-if is about the difference from another evaluation: say --against NAME too")
     opened = open_project(project, settings, quiet=quiet or as_json)
     if retrieval:
-        if model or name:
-            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out --model and --name")
+        if model or name or against:
+            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out --model, --name and --against")
         if weigh:
             if split or calibrate is not None:
                 raise ConfigError("--weigh chooses on training and measures on validation questions: leave out --split and --calibrate")
@@ -78,22 +101,46 @@ def evaluate(
         measured = opened.evaluate_retrieval(dataset=dataset, split=split or "validation", precision=calibrate)
         show(measured, as_json, "show_retrieval")
         return
-    if dataset or weigh or calibrate is not None:
-        raise ConfigError("--dataset, --calibrate and --weigh are about retrieval alone: say --retrieval too")
-    show(opened.evaluate(model=model, name=name, split=split or "test", yes=yes, confirm=asker()), as_json, "show_report")
+    if weigh or calibrate is not None:
+        raise ConfigError("--calibrate and --weigh are about retrieval alone: say --retrieval too")
+    if len(model or ()) > 2:
+        raise ConfigError("--model can be given twice at most: compare more with --against")
+    first, second = [*(model or ()), None, None][:2]
+    asked: dict[str, Any] = {"model": first, "other": second, "dataset": dataset, "name": name, "split": split or "test"}
+    asked |= {"yes": yes, "confirm": asker()}
+    if against:
+        compared = opened.evaluate_against(against, fail_if or (), **asked)
+        show(compared, as_json, "show_gate")
+        if compared.failed:
+            raise typer.Exit(1)
+        return
+    show(opened.evaluate(**asked), as_json, "show_report")
 
 
 @app.command()
 def report(
-    evaluation: Annotated[str | None, typer.Argument(help="The evaluation; default: the newest.")] = None,
+    evaluations: Annotated[
+        list[str] | None,
+        typer.Argument(help="The evaluation; default: the newest. Of several, each is compared with the first.", show_default=False),
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser, too.")] = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Show an evaluation again, and where its report.html is.
+    """Show an evaluation again, or compare several, and make the page anew from the stored answers: no model is asked.
 
-    Example: ragtune report
+    Several are compared on the questions that all of them asked: paired differences from the first, what differs in their settings, their
+    learning curves, and all answers side by side.
+
+    Example: ragtune report baseline low-rate high-rate --open
     """
-    show(open_project(project, None, quiet=True).report(evaluation), as_json, "show_report")
+    names = evaluations or []
+    opened = open_project(project, None, quiet=quiet or as_json or len(names) < 2, shown=("report",))
+    result = opened.compare(names) if len(names) > 1 else opened.report(names[0] if names else None)
+    show(result, as_json, "show_comparison" if len(names) > 1 else "show_report")
+    if open_page:
+        webbrowser.open((Path(result.folder) / "report.html").as_uri())
 
 
 @app.command()

@@ -94,6 +94,7 @@ def anchor(raw: Sequence[RawQuestion], documents: Mapping[str, Document], copies
                     needs=question.needs,
                     documents=named,
                     reasoning=question.reasoning,
+                    history=question.history,
                 )
             )
     return report

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ragtune.conversation import search_text
 from ragtune.dataset.raft import by_split, draw_present
 from ragtune.types import Example
 
@@ -64,14 +65,14 @@ def audit(examples: Sequence[Example], *, seed: int, p: float, threshold: float 
 
 
 def _nearest(train: Sequence[Example], test: Sequence[Example]) -> list[Nearest]:
-    tokens = [frozenset(_TOKEN.findall(example.question.lower())) for example in train]
+    tokens = [frozenset(_TOKEN.findall(search_text(example.question, example.history).lower())) for example in train]
     having: dict[str, list[int]] = defaultdict(list)
     for at, own in enumerate(tokens):
         for token in own:
             having[token].append(at)
     nearest = []
     for example in test:
-        asked = frozenset(_TOKEN.findall(example.question.lower()))
+        asked = frozenset(_TOKEN.findall(search_text(example.question, example.history).lower()))
         common = Counter(at for token in asked for at in having.get(token, ()))
         if common:
             similarity, at = max((both / (len(asked) + len(tokens[at]) - both), -at) for at, both in common.items())

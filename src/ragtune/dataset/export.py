@@ -55,7 +55,7 @@ def _write(groups: Sequence[ContextGroup], path: Path, line: Callable[[Sequence[
 def _answers(groups: Sequence[ContextGroup]) -> Iterator[tuple[list[Message], str]]:
     for group in groups:
         for branch in group.branches:
-            yield build_messages(branch.question, group.passages), branch.completion
+            yield build_messages(branch.question, group.passages, history=branch.history), branch.completion
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:

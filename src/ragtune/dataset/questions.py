@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, TypeGuard, cast, get_args
 
 from ragtune.errors import QuestionError
-from ragtune.types import JSON, Split
+from ragtune.types import JSON, Message, Split
 
-_FIELDS = frozenset({"id", "question", "answers", "document", "evidence", "split", "kind", "needs", "reasoning", "synthesised_by"})
+_FIELDS = frozenset(
+    {"id", "question", "answers", "document", "evidence", "split", "kind", "needs", "reasoning", "synthesised_by", "history"}
+)
 _SPLITS: tuple[str, ...] = get_args(Split)
 _TOO_DEEP = "lists or objects are nested too deeply to be read: write each question as one flat object"
 
@@ -52,6 +54,7 @@ class RawQuestion:
     needs: str | None = None
     reasoning: str | None = None
     synthesised_by: str | None = None
+    history: tuple[Message, ...] = ()
     where: str = ""
     extra: Mapping[str, JSON] = field(default_factory=dict)
 
@@ -177,6 +180,7 @@ def _question(entry: Any, where: str) -> RawQuestion:
         needs=entry.get("needs"),
         reasoning=entry.get("reasoning"),
         synthesised_by=entry.get("synthesised_by"),
+        history=_history(entry.get("history"), where),
         where=where,
         extra={name: value for name, value in entry.items() if name not in _FIELDS},
     )
@@ -196,6 +200,18 @@ def _evidence(value: Any, where: str) -> tuple[RawEvidence, ...]:
                 f"found {_shown(span)}"
             )
     return tuple(evidence)
+
+
+def _history(value: Any, where: str) -> tuple[Message, ...]:
+    turns = [] if value is None else value
+    if not isinstance(turns, list) or not all(
+        isinstance(turn, dict) and turn.get("role") in ("user", "assistant") and _is_text(turn.get("content")) for turn in turns
+    ):
+        raise QuestionError(
+            f'{where}: "history" must be a list of turns like {{"role": "user", "content": "…"}}, with the roles user and assistant, '
+            f"found {_shown(value)}"
+        )
+    return tuple(Message(turn["role"], turn["content"].strip()) for turn in turns)
 
 
 def _is_text(value: object) -> TypeGuard[str]:

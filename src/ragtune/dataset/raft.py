@@ -10,15 +10,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ragtune.conversation import search_text
 from ragtune.dataset.draws import draw
 from ragtune.dataset.matching import holds_answer, normalise
 from ragtune.dataset.oracles import cut_quote, find_oracles, touches
+from ragtune.dataset.recipe import ABSTAINING, SERVED, Pool, Recipe, draw_distractors, write_answer, write_without_evidence
 from ragtune.dataset.split import Splits
 from ragtune.prompts import build_completion
 from ragtune.protocols import Retriever
 from ragtune.types import Candidate, Chunk, Context, Example, Hit, Passage, Question, Reason, Span
-
-ABSTAINING = build_completion(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def build_examples(
     used: dict[str, Passage] = {}
     examples: list[Example] = []
     problems: list[Reason] = []
-    rankings = retriever.retrieve([question.question for question in questions], candidates) if questions else []
+    rankings = retriever.retrieve([search_text(each.question, each.history) for each in questions], candidates) if questions else []
     for question, hits in zip(questions, rankings, strict=True):
         ranking = _ranking(hits, show)
         rank = {passage.id: at for at, passage in enumerate(ranking, start=1)}
@@ -125,6 +125,8 @@ def build_examples(
                 stratum=assignment.stratum,
                 group=assignment.group,
                 kind=question.kind,
+                reasoning=question.reasoning,
+                history=question.history,
             )
         )
     return Built(examples, used, problems)
@@ -153,8 +155,10 @@ def draw_present(examples: Sequence[Example], *, epoch: int, seed: int, p: float
     return frozenset(ids[: int(p * len(ids) + 0.5)])
 
 
-def assemble(example: Example, *, present: bool, epoch: int, seed: int, k: int) -> Assembled:
-    """One question's training context in served order.
+def assemble(
+    example: Example, *, present: bool, epoch: int, seed: int, k: int, recipe: Recipe = SERVED, pool: Pool | None = None
+) -> Assembled:
+    """One question's training context, by default in served order.
 
     Where the oracle is present, one that retrieval missed takes a distractor's place at a drawn rank. Where it is absent, every passage
     that could answer is removed, the next ranked fill up, and the completion abstains.
@@ -165,22 +169,55 @@ def assemble(example: Example, *, present: bool, epoch: int, seed: int, k: int) 
         epoch: from 0.
         seed: of the draw.
         k: passages in the context; more where the evidence itself needs more.
+        recipe: what is done otherwise.
+        pool: of random distractors.
     """
-    if not (present and example.oracles):
-        clean = [each.passage for each in example.candidates if each.allowed and not (each.oracle or each.holds_answer)]
-        # An oracle is flagged among the candidates, but a dataset written by other hands might not.
-        return Assembled(tuple(id_ for id_ in clean if id_ not in example.oracles)[:k], False, ABSTAINING)
-    top = [each.passage for each in example.candidates if each.allowed or each.passage in example.oracles][:k]
+    present = present and bool(example.oracles)
+    size = recipe.size(example, k)
+    if recipe.distractors == "random" or recipe.ranks is not None:
+        count = max(0, size - len(example.oracles)) if present else size
+        passages = draw_distractors(example, recipe, pool, count, absent=not present, key=(seed, epoch))
+        if present:
+            passages = _among(example, passages, recipe, (seed, epoch))
+    elif present:
+        passages = _served_with_evidence(example, size, (seed, epoch))
+    else:
+        passages = _served_without_evidence(example, size, keep=recipe.false_negatives == "keep")
+    if recipe.order == "shuffled":
+        passages.sort(key=lambda id_: draw(seed, "order of passages", epoch, example.id, id_))
+    completion = write_answer(example, recipe.answer) if present else write_without_evidence(example, recipe)
+    return Assembled(tuple(passages), present, completion)
+
+
+def _served_without_evidence(example: Example, size: int, *, keep: bool) -> list[str]:
+    clean = [each.passage for each in example.candidates if each.allowed and not (each.oracle or (each.holds_answer and not keep))]
+    # An oracle is flagged among the candidates, but a dataset written by other hands might not.
+    return [id_ for id_ in clean if id_ not in example.oracles][:size]
+
+
+def _served_with_evidence(example: Example, size: int, key: tuple[int, int]) -> list[str]:
+    seed, epoch = key
+    top = [each.passage for each in example.candidates if each.allowed or each.passage in example.oracles][:size]
     missing = [id_ for id_ in example.oracles if id_ not in top]
     places = [at for at, id_ in enumerate(top) if id_ not in example.oracles]
     places.sort(key=lambda at: draw(seed, "rank", epoch, example.id, at))
     for id_ in missing:
-        if len(top) < k or not places:
+        if len(top) < size or not places:
             top.insert(draw(seed, "rank", epoch, example.id, id_) % (len(top) + 1), id_)
             places = []  # Inserting moves the ranks that were drawn, and happens only where no distractor need go.
         else:
             top[places.pop(0)] = id_
-    return Assembled(tuple(top), True, example.completion)
+    return top
+
+
+def _among(example: Example, distractors: Sequence[str], recipe: Recipe, key: tuple[int, int]) -> list[str]:
+    """Evidence and drawn distractors together: by rank where all have one; what has none stands at a drawn place."""
+    rank = {each.passage: each.rank for each in example.candidates} if recipe.distractors == "retrieved" else {}
+    shown = sorted([*distractors, *(id_ for id_ in example.oracles if id_ in rank)], key=lambda id_: rank.get(id_, 0))
+    for id_ in example.oracles:
+        if id_ not in rank:
+            shown.insert(draw(key[0], "rank", key[1], example.id, id_) % (len(shown) + 1), id_)
+    return shown
 
 
 def evaluation_context(example: Example, context: Context, k: int) -> EvaluationContext:
@@ -188,17 +225,21 @@ def evaluation_context(example: Example, context: Context, k: int) -> Evaluation
 
     ``retrieved`` is the top k exactly as served. ``oracle+distractors`` is the same with each missed oracle in place of the lowest
     ranked distractor, so both are identical where retrieval found the evidence. Without known evidence the oracle contexts show what
-    they can: ``oracle`` nothing, ``oracle+distractors`` what ``retrieved`` shows.
+    they can: ``oracle`` nothing, ``oracle+distractors`` what ``retrieved`` shows. ``distractors`` is what ``retrieved`` would show were
+    there no passage that could answer: every answer to it but an abstention is wrong.
 
     Args:
         example: of the validation or test split.
-        context: which of the four.
+        context: which of them.
         k: passages shown.
     """
     if context == "closed-book":
         return EvaluationContext(None, False)
     if context == "oracle":
         return EvaluationContext(example.oracles, bool(example.oracles))
+    if context == "distractors":
+        wrong = [each.passage for each in example.candidates if not (each.oracle or each.holds_answer or each.passage in example.oracles)]
+        return EvaluationContext(tuple(wrong[:k]), False)
     top = [each.passage for each in example.candidates[:k]]
     if context == "oracle+distractors":
         missing = [id_ for id_ in example.oracles if id_ not in top]

@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ragtune.conversation import search_text
 from ragtune.corpus import embedding_text
 from ragtune.dataset.draws import draw
 from ragtune.dataset.matching import holds_answer, normalise
@@ -83,7 +84,12 @@ def ranking_lists(mined: Sequence[Mined], held_out: Sequence[Evidence], *, size:
         free = [chunk for chunk in each.negatives if not any(_touches(chunk, gold) for gold in by_document.get(chunk.document, ()))]
         if len(free) >= FEWEST:
             chosen = random.Random(draw(seed, "negatives", each.example.id)).sample(free, min(size - 1, len(free)))  # noqa: S311
-            lists.append(RankingList(each.example.question, tuple(embedding_text(chunk) for chunk in (each.positive, *chosen))))
+            lists.append(
+                RankingList(
+                    search_text(each.example.question, each.example.history),
+                    tuple(embedding_text(chunk) for chunk in (each.positive, *chosen)),
+                )
+            )
     return lists
 
 

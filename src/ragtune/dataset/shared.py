@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ragtune.dataset.draws import draw
-from ragtune.dataset.raft import ABSTAINING, Assembled, assemble, draw_present, evaluation_context
+from ragtune.dataset.raft import Assembled, assemble, draw_present, evaluation_context
+from ragtune.dataset.recipe import SERVED, Pool, Recipe, make_pool, write_answer, write_without_evidence
 from ragtune.types import Branch, ContextGroup, Example, Passage
 
 _CONTEXTS_TRIED = 8
@@ -42,6 +43,7 @@ def group_contexts(
     max_branches: int = 12,
     rank_bound: int = 20,
     min_own: int = 2,
+    recipe: Recipe = SERVED,
 ) -> list[ContextGroup]:
     """Cover each question once with shared contexts.
 
@@ -55,17 +57,25 @@ def group_contexts(
         max_branches: questions a context, at most.
         rank_bound: every distractor in a question's context is within this rank of its own ranking.
         min_own: passages of its own served context that a question must find in the one it joins.
+        recipe: what a context is made of.
     """
-    served = _served(examples, epoch=epoch, seed=seed, p=p, k=k)
-    return _group(examples, served, passages, (seed, epoch), max_branches, rank_bound, min_own)
+    served = _served(examples, passages, epoch=epoch, seed=seed, p=p, k=k, recipe=recipe)
+    return _group(_trained(examples, served), served, passages, (seed, epoch), max_branches, rank_bound, min_own, recipe)
 
 
 def separate_contexts(
-    examples: Sequence[Example], passages: Mapping[str, Passage], *, epoch: int, seed: int, p: float, k: int
+    examples: Sequence[Example],
+    passages: Mapping[str, Passage],
+    *,
+    epoch: int,
+    seed: int,
+    p: float,
+    k: int,
+    recipe: Recipe = SERVED,
 ) -> list[ContextGroup]:
     """Each question alone in its own served context, in a drawn order."""
-    served = _served(examples, epoch=epoch, seed=seed, p=p, k=k)
-    return _separate(_shuffled(examples, (seed, epoch)), served, passages)
+    served = _served(examples, passages, epoch=epoch, seed=seed, p=p, k=k, recipe=recipe)
+    return _separate(_shuffled(_trained(examples, served), (seed, epoch)), served, passages)
 
 
 def epoch_groups(
@@ -82,6 +92,7 @@ def epoch_groups(
     max_branches: int = 12,
     rank_bound: int = 20,
     min_own: int = 2,
+    recipe: Recipe = SERVED,
 ) -> list[ContextGroup]:
     """The context groups of one epoch in the order they are trained.
 
@@ -98,37 +109,55 @@ def epoch_groups(
         max_branches: questions a context, at most.
         rank_bound: lowest rank of a distractor.
         min_own: passages of its own context that a question must find.
+        recipe: what a context is made of.
     """
-    order = _shuffled(examples, (seed, epoch))
+    served = _served(examples, passages, epoch=epoch, seed=seed, p=p, k=k, recipe=recipe)
+    order = _shuffled(_trained(examples, served), (seed, epoch))
     share = min(1.0, max(0.0, (1 - exact_tail) * total_epochs - epoch))
     cut = int(share * len(order) + 0.5)
-    served = _served(examples, epoch=epoch, seed=seed, p=p, k=k)
     if not shared:
         return _separate(order, served, passages)
-    grouped = _group(order[:cut], served, passages, (seed, epoch), max_branches, rank_bound, min_own)
+    grouped = _group(order[:cut], served, passages, (seed, epoch), max_branches, rank_bound, min_own, recipe)
     return grouped + _separate(order[cut:], served, passages)
 
 
-def served_contexts(examples: Sequence[Example], passages: Mapping[str, Passage], *, k: int) -> list[ContextGroup]:
-    """Validation contexts: each question alone with its top k exactly as served.
+def served_contexts(examples: Sequence[Example], passages: Mapping[str, Passage], *, k: int, recipe: Recipe = SERVED) -> list[ContextGroup]:
+    """Validation contexts: each question alone with its top k exactly as served, whatever the recipe shows in training.
 
-    The completion abstains where nothing shown could answer; a question of which only a part of the evidence, or another passage
-    with the answer, is shown has no one right completion and is left out.
+    The completion abstains where nothing shown could answer, or does what the recipe says instead; a question of which only a part of
+    the evidence, or another passage with the answer, is shown has no one right completion and is left out.
     """
     groups = []
     for example in examples:
         shown = evaluation_context(example, "retrieved", k)
         could_answer = any(each.oracle or each.holds_answer for each in example.candidates[:k])
         complete = bool(example.oracles) and shown.answerable
-        if complete or not could_answer:
-            branch = Branch(example.id, example.question, example.completion if complete else ABSTAINING)
-            groups.append(ContextGroup(tuple(passages[id_] for id_ in shown.passages or ()), (branch,)))
+        if complete or (not could_answer and not (recipe.absent == "drop" and example.answers)):
+            completion = write_answer(example, recipe.answer) if complete else write_without_evidence(example, recipe)
+            groups.append(
+                ContextGroup(
+                    tuple(passages[id_] for id_ in shown.passages or ()),
+                    (Branch(example.id, example.question, completion, example.history),),
+                )
+            )
     return groups
 
 
-def _served(examples: Sequence[Example], *, epoch: int, seed: int, p: float, k: int) -> dict[str, Assembled]:
+def _served(
+    examples: Sequence[Example], passages: Mapping[str, Passage], *, epoch: int, seed: int, p: float, k: int, recipe: Recipe
+) -> dict[str, Assembled]:
+    """By question what it is served in this epoch; a question that the recipe drops is not among them."""
     present = draw_present(examples, epoch=epoch, seed=seed, p=p)
-    return {example.id: assemble(example, present=example.id in present, epoch=epoch, seed=seed, k=k) for example in examples}
+    pool: Pool | None = make_pool(examples, passages) if recipe.distractors == "random" else None
+    return {
+        example.id: assemble(example, present=example.id in present, epoch=epoch, seed=seed, k=k, recipe=recipe, pool=pool)
+        for example in examples
+        if example.id in present or not (recipe.absent == "drop" and example.answers)
+    }
+
+
+def _trained(examples: Sequence[Example], served: Mapping[str, Assembled]) -> list[Example]:
+    return [example for example in examples if example.id in served]
 
 
 def _shuffled(examples: Sequence[Example], key: tuple[int, int]) -> list[Example]:
@@ -143,11 +172,12 @@ def _group(
     max_branches: int,
     rank_bound: int,
     min_own: int,
+    recipe: Recipe,
 ) -> list[ContextGroup]:
     order = _shuffled(examples, key)
     place = {example.id: at for at, example in enumerate(order)}
     by_id = {example.id: example for example in order}
-    admission = {example.id: _admission(example, served[example.id], rank_bound) for example in order}
+    admission = {example.id: _admission(example, served[example.id], rank_bound, recipe) for example in order}
     asking: dict[str, list[str]] = defaultdict(list)
     for example in order:
         for passage in served[example.id].passages:
@@ -181,12 +211,14 @@ def _group(
     return groups
 
 
-def _admission(example: Example, own: Assembled, rank_bound: int) -> _Admission:
+def _admission(example: Example, own: Assembled, rank_bound: int, recipe: Recipe) -> _Admission:
     oracles = frozenset(example.oracles)
-    bounded = oracles | {each.passage for each in example.candidates if each.rank <= rank_bound}
+    first, last = recipe.ranks or (1, rank_bound)
+    bounded = oracles | {each.passage for each in example.candidates if first <= each.rank <= min(last, rank_bound)}
     if own.oracle_present:
         return _Admission(bounded, oracles, frozenset())
-    answering = {each.passage for each in example.candidates if each.oracle or each.holds_answer}
+    filtered = recipe.false_negatives == "remove"
+    answering = {each.passage for each in example.candidates if each.oracle or (filtered and each.holds_answer)}
     return _Admission(bounded, frozenset(), oracles | answering)
 
 
@@ -202,4 +234,4 @@ def _separate(order: Sequence[Example], served: Mapping[str, Assembled], passage
 
 
 def _branch(example: Example, own: Assembled) -> Branch:
-    return Branch(example.id, example.question, own.completion)
+    return Branch(example.id, example.question, own.completion, example.history)

@@ -14,10 +14,11 @@ from typing import Any, get_args
 
 from ragtune.dataset.raft import by_split
 from ragtune.errors import ProjectError
-from ragtune.types import Candidate, Evidence, Example, Passage, Span, Split
+from ragtune.types import Candidate, Evidence, Example, Message, Passage, Span, Split
 from ragtune.workspace import write_bytes
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
+_RARE = frozenset({"reasoning", "history"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def write_dataset(folder: Path, examples: Sequence[Example], passages: Mapping[s
                 raise ValueError(f"example {example.id} refers to passage {id_}, which is not given")
     _write_lines(folder / "passages.jsonl", (asdict(passages[id_]) for id_ in sorted(passages)))
     for split in _SPLITS:
-        _write_lines(folder / f"{split}.jsonl", (asdict(example) for example in splits.get(split, ())))
+        _write_lines(folder / f"{split}.jsonl", map(_record, splits.get(split, ())))
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -65,6 +66,11 @@ def read_dataset(folder: Path) -> Dataset:
                 raise ProjectError(f"{where}: passage {lacking[0]} is not in passages.jsonl: build the dataset again")
             splits[split].append(example)
     return Dataset(splits["train"], splits["validation"], splits["test"], passages)
+
+
+def _record(example: Example) -> dict[str, Any]:
+    """What most questions lack is left out where they do."""
+    return {name: value for name, value in asdict(example).items() if value or name not in _RARE}
 
 
 def _referred(example: Example) -> list[str]:
@@ -102,5 +108,6 @@ def _example(record: dict[str, Any]) -> Example:
         "oracles": tuple(record["oracles"]),
         "candidates": tuple(Candidate(**candidate) for candidate in record["candidates"]),
         "evidence": tuple(Evidence(**evidence) for evidence in record["evidence"]),
+        "history": tuple(Message(**message) for message in record.get("history", ())),
     }
     return Example(**{**record, **nested})

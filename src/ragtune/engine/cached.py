@@ -20,7 +20,7 @@ from ragtune.protocols import Engine
 from ragtune.sqlite import BUSY_SECONDS, use_wal
 from ragtune.types import Generation, Message, Passage
 
-_VERSION = 1
+_VERSION = 2
 
 
 class CachedEngine:
@@ -94,8 +94,8 @@ class CachedEngine:
         quotable: Sequence[Passage] | None = None,
         adapter: Path | None = None,
         max_new_tokens: int = 96,
-    ) -> Iterator[str]:
-        """Pieces of one answer, always written anew."""
+    ) -> Iterator[str | Generation]:
+        """Pieces of one answer, then all of it, always written anew."""
         return self._engine.stream(prompt, quotable=quotable, adapter=adapter, max_new_tokens=max_new_tokens)
 
     def nll(

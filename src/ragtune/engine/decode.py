@@ -47,7 +47,7 @@ class Decoding:
         prompts: one for each row; rows with equal contexts share the reading of it.
         stop: ids that end an answer.
         max_new_tokens: at most so many tokens are written in a row.
-        probe: the id whose log-odds of coming first are kept in ``probe_logodds``.
+        probe: the id whose log-odds of coming first are kept in ``probe_logodds``; ``logprobs`` has the sum of each row's tokens, in nats.
         prefixes: what these weights have read of common beginnings; filled here.
         constraints: one for each row, or none.
     """
@@ -76,6 +76,7 @@ class Decoding:
         self._logits = logits
         self._probe = probe
         self.probe_logodds = _logodds(logits, probe)
+        self.logprobs = [0.0] * len(prompts)
 
     @property
     def done(self) -> bool:
@@ -102,7 +103,8 @@ class Decoding:
 
     @torch.inference_mode()
     def _choose(self) -> list[int]:
-        logits = self._logits
+        logits = self._logits.float()
+        normalisers: list[float] = logits.logsumexp(-1).tolist()  # of all tokens, the forbidden ones too: what it wanted to write counts
         for place, row in enumerate(self._rows):
             constraint = self._constraints[row]
             allowed = None if constraint is None else constraint(self._ids[row])
@@ -111,7 +113,10 @@ class Decoding:
                 kept = logits[place, keep]
                 logits[place] = float("-inf")
                 logits[place, keep] = kept
-        chosen: list[int] = logits.argmax(-1).tolist()
+        best = logits.max(-1)
+        for row, value, normaliser in zip(self._rows, best.values.tolist(), normalisers, strict=True):
+            self.logprobs[row] += value - normaliser
+        chosen: list[int] = best.indices.tolist()
         return chosen
 
     @torch.inference_mode()

@@ -117,8 +117,9 @@ class HuggingFaceEngine:
         adapter: Path | None = None,
         max_new_tokens: int = 96,
         constraint: Constraint | None = None,
-    ) -> Iterator[str]:
-        """Pieces of one greedy answer; a character of several tokens is given when it is whole."""
+    ) -> Iterator[str | Generation]:
+        """Pieces of one greedy answer, then all of it; a character of several tokens is given when it is whole."""
+        begun = time.perf_counter()
         encoded = self._encode(prompt, max_new_tokens)
         if quotable:
             constraint = SpanConstraint(self._tokenizer, quotable)
@@ -127,19 +128,30 @@ class HuggingFaceEngine:
             decoding = self._start([encoded], max_new_tokens, [constraint])
         ids: list[int] = []
         given = ""
+        finished = False
         while not decoding.done:
             with self._lock:
                 self._adapters.use(adapter)
                 steps = decoding.step()
             ids += [step.token for step in steps if step.token is not None]
+            finished = any(step.token is None for step in steps)
             text = self._decode(ids)
             if text.startswith(given) and not text.endswith(_INCOMPLETE):
                 if len(text) > len(given):
                     yield text[len(given) :]
                 given = text
-        rest = self._decode(ids)[len(given) :]
-        if rest:
-            yield rest
+        text = self._decode(ids)
+        if text[len(given) :]:
+            yield text[len(given) :]
+        yield Generation(
+            text=text,
+            prompt_tokens=len(encoded.ids),
+            completion_tokens=len(ids),
+            seconds=time.perf_counter() - begun,
+            finished=finished,
+            abstain_logodds=decoding.probe_logodds[0],
+            logprob=decoding.logprobs[0],
+        )
 
     def nll(
         self, pairs: Sequence[tuple[Sequence[Message], str]], *, adapter: Path | None = None, batch_size: int = 8
@@ -208,6 +220,7 @@ class HuggingFaceEngine:
                 seconds=seconds,
                 finished=finished[row],
                 abstain_logodds=decoding.probe_logodds[row],
+                logprob=decoding.logprobs[row],
             )
             for row, prompt in enumerate(batch)
         ]

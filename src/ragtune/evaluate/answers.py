@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from ragtune.prompts import ANSWER_MARK
 from ragtune.types import Prediction
 
+_LEAST_LOOP = 20
+"""Characters; less that repeats is a number or an exclamation."""
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -53,6 +56,26 @@ def length_ratio(answer: str, references: Sequence[str]) -> float | None:
     """Words of the answer for each word of the first reference; ``None`` where that has no word."""
     words = len(references[0].split()) if references else 0
     return len(answer.split()) / words if words else None
+
+
+def loops(raw: str) -> bool:
+    """Whether a text ends in the same characters, white space aside, at least three times over."""
+    text = " ".join(raw.split())
+    for period in range(1, len(text) // 3 + 1):
+        tail = text[-max(3 * period, _LEAST_LOOP) :]
+        if len(tail) >= _LEAST_LOOP and tail[period:] == tail[:-period]:
+            return True
+    return False
+
+
+def written_answer(raw: str, answer: str, *, finished: bool) -> str:
+    """The answer that is scored: ``answer`` as it was taken out of ``raw``, but all from the first answer mark on where it goes round.
+
+    A model that writes the right words again and again until the token limit ends it has not given that answer.
+    """
+    if finished or not loops(raw):
+        return answer
+    return " ".join(raw.partition(ANSWER_MARK)[2].split()) or answer
 
 
 def answer_metrics(prediction: Prediction) -> dict[str, float]:

@@ -5,14 +5,18 @@ Horizontal places are percentages, so text keeps its size while a chart takes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from ragtune.evaluate.decide import signed
+from ragtune.page import safe
 from ragtune.page.charts import Axis, axis
 from ragtune.types import Estimate
 
 Point = tuple[float, float]
+_CHART = 220  # height of a line chart, in pixels, without its labels
+_FEW = 20  # points that are seen one by one
 
 
 def interval_plot(estimate: Estimate, scale: Axis, arm: str) -> str:
@@ -54,29 +58,57 @@ def difference_plot(estimate: Estimate, worse: str, better: str) -> str:
     return f'<svg class="difference" height="92" role="img" aria-label="{escape(text)}">{"".join(parts)}</svg>'
 
 
-def line_chart(series: Mapping[str, Sequence[Point]], label: str, x_label: str, y_label: str, *, x_axis: Axis | None = None) -> str:
-    """Lines over a shared pair of axes; the key of each series is its arm or name, drawn as class ``arm-KEY``."""
-    points = [point for line in series.values() for point in line]
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a chart.
+
+    Args:
+        name: as the legend has it.
+        style: ``tuned``: drawn as class ``arm-tuned`` of page.css, which sets colour and dashes.
+        points: ``(x, y)``, x rising.
+    """
+
+    name: str
+    style: str
+    points: Sequence[Point]
+
+
+def line_chart(lines: Sequence[Line], label: str, x_label: str, y_label: str, *, x_axis: Axis | None = None) -> str:
+    """Lines over a shared pair of axes with a legend; few points are drawn as dots, too. ``label`` is what a screen reader says."""
+    points = [point for line in lines for point in line.points]
     across = x_axis or axis(min(x for x, _ in points), max(x for x, _ in points))
-    up = axis(0.0, max(max(y for _, y in points), 1e-6), ticks=4)
-    height = 220
+    up = axis(min(0.0, *(y for _, y in points)), max(max(y for _, y in points), 1e-9), ticks=4)
     parts = []
-    for tick in up.ticks:
-        y = height * (1 - up.place(tick) / 100)
-        parts.append(f'<line class="rule" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/><text x="-8" y="{y + 4:.1f}" text-anchor="end">')
-        parts.append(f"{_tick(tick)}</text>")
-    parts += [f'<text x="{across.place(tick):.2f}%" y="{height + 20}" text-anchor="middle">{_tick(tick)}</text>' for tick in across.ticks]
-    lines = []
-    for key, line in series.items():
-        path = " ".join(f"{across.place(x):.3f},{100 - up.place(y):.3f}" for x, y in line)
-        lines.append(f'<polyline class="curve arm-{escape(key)}" points="{path}" vector-effect="non-scaling-stroke"/>')
-    parts.append(f'<svg width="100%" height="{height}" viewBox="0 0 100 100" preserveAspectRatio="none">{"".join(lines)}</svg>')
-    legend = "".join(f'<li class="arm-{escape(key)}"><i></i>{escape(key)}</li>' for key in series)
+    for number, tick in enumerate(up.ticks):
+        y = _CHART * (1 - up.place(tick) / 100)
+        parts.append(f'<line class="rule" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
+        if y < _CHART + 1 and (number % 2 == 0 or len(up.ticks) < 7):
+            parts.append(f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{_tick(tick)}</text>')
+    parts += [_label(across, number, _CHART + 20, difference=False) for number in range(len(across.ticks))]
+    drawn = "".join(_curve(line, across, up) for line in lines)
+    dots = "".join(_dots(line, across, up) for line in lines if len(line.points) <= _FEW)
+    parts.append(f'<svg width="100%" height="{_CHART}" viewBox="0 0 100 100" preserveAspectRatio="none">{drawn}</svg>{dots}')
+    legend = f'<ul class="legend">{"".join(map(_legend, lines))}</ul>' if len(lines) > 1 else ""
     return (
-        f'<ul class="legend">{legend}</ul><p class="axis-label">{escape(y_label)}</p>'
-        f'<svg class="chart" height="{height + 26}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+        f'{legend}<p class="axis-label">{escape(y_label)}</p>'
+        f'<svg class="chart" height="{_CHART + 26}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
         f'<p class="axis-label across">{escape(x_label)}</p>'
     )
+
+
+def _curve(line: Line, across: Axis, up: Axis) -> str:
+    path = " ".join(f"{across.place(x):.2f},{100 - up.place(y):.2f}" for x, y in line.points)
+    return f'<polyline class="curve arm-{escape(line.style)}" points="{path}" vector-effect="non-scaling-stroke"/>'
+
+
+def _dots(line: Line, across: Axis, up: Axis) -> str:
+    dots = "".join(f'<circle cx="{across.place(x):.2f}%" cy="{_CHART * (1 - up.place(y) / 100):.1f}" r="3.5"/>' for x, y in line.points)
+    return f'<g class="points arm-{escape(line.style)}">{dots}</g>'
+
+
+def _legend(line: Line) -> str:
+    stroke = f'<line class="curve arm-{escape(line.style)}" x2="28" y1="5" y2="5"/>'
+    return f'<li><svg class="sample" width="28" height="10" aria-hidden="true">{stroke}</svg>{safe(line.name)}</li>'
 
 
 def _grid(scale: Axis) -> str:

@@ -1,17 +1,42 @@
-"""Questions won and lost side by side, as data that report.js shows: each passage once, with what is to be marked in it."""
+"""Questions with the answers of several models side by side, as data that report.js shows: each passage once, with its marks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from ragtune.evaluate.answers import answer_metrics
+from ragtune.evaluate.answers import answer_metrics, loops
 from ragtune.evaluate.judge import Grade
 from ragtune.evaluate.judged import Grading
-from ragtune.types import JSON, Arm, Evidence, Example, Passage, Prediction, Quote
+from ragtune.evaluate.report import ARMS
+from ragtune.redact import BLANK
+from ragtune.types import CONTEXTS, JSON, Arm, Context, Evidence, Example, Passage, Prediction, Quote
 
 LEFT: Arm = "base-fewshot"
 RIGHT: Arm = "tuned"
+MARGIN = 0.1
+"""Of F1, from which on a question is won or lost; less is a matter of wording."""
+PAIR = (LEFT, RIGHT)
+EVIDENCE = -1  # as the maker of a mark: not an answer's quote but the gold evidence
+_RIGHT = 0.5  # score from which an answer counts as right
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The answers of one model.
+
+    Args:
+        name: as it is shown.
+        style: ``tuned``: drawn as class ``arm-tuned`` of page.css.
+        answers: by question.
+        grades: of a judge, by question.
+    """
+
+    name: str
+    style: str
+    answers: Mapping[str, Prediction]
+    grades: Mapping[str, Grade] = field(default_factory=dict)
 
 
 def compare_questions(
@@ -19,35 +44,58 @@ def compare_questions(
     passages: Mapping[str, Passage],
     examples: Sequence[Example],
     gradings: Sequence[Grading] = (),
+    pair: tuple[Arm, Arm] = PAIR,
 ) -> dict[str, JSON]:
-    """Every question that both arms answered from retrieved passages, largest differences first.
+    """Every question as the models answered it from retrieved passages; of several seeds the first is shown.
 
-    The score of an answerable question is its F1; of an unanswerable one, 1 for abstaining. Offsets are code points of the passage's
-    text. Of several seeds the first is shown. ``gradings`` show beside the answers that they are of.
+    Args:
+        predictions: of all models; a context takes the place of the retrieved one where that was not evaluated.
+        passages: by id.
+        examples: for the gold evidence.
+        gradings: a judge's; they show beside the answers that they are of.
+        pair: the model that another is measured against, and that other; the others follow.
     """
-    arms: dict[Arm, dict[str, Prediction]] = {LEFT: {}, RIGHT: {}}
+    context = shown_context(predictions)
+    arms: dict[Arm, dict[str, Prediction]] = {}
     for prediction in sorted(predictions, key=lambda p: p.seed):
-        if prediction.context == "retrieved" and prediction.arm in arms:
-            arms[prediction.arm].setdefault(prediction.id, prediction)
-    grades = {(each.prediction.arm, each.prediction.id): each.grade for each in gradings}
-    evidence = {example.id: example.evidence for example in examples}
-    shown: dict[str, int] = {}
-    questions: list[JSON] = []
-    ids = sorted(arms[LEFT].keys() & arms[RIGHT].keys(), key=lambda i: (-abs(_score(arms[RIGHT][i]) - _score(arms[LEFT][i])), i))
-    for key in ids:
-        left, right = arms[LEFT][key], arms[RIGHT][key]
-        at: list[JSON] = [shown.setdefault(name, len(shown)) for name in right.passages if name in passages]
-        marks = list(_marks(left, right, passages, evidence.get(key, ())))
-        questions.append({
-            "id": key, "question": right.question, "kind": right.kind, "stratum": right.stratum, "references": list(right.references),
-            "outcome": _outcome(left, right), "shown": right.answerable_in_context, "passages": at, "marks": marks,
-            "answers": [_answer(left, grades.get((LEFT, key))), _answer(right, grades.get((RIGHT, key)))],
-        })  # fmt: skip
-    texts: list[JSON] = [
-        {"document": passage.document, "heading": passage.prefix or passage.title, "text": passage.text}
-        for passage in map(passages.__getitem__, shown)
-    ]
-    return {"arms": [LEFT, RIGHT], "questions": questions, "passages": texts}
+        if prediction.context == context:
+            arms.setdefault(prediction.arm, {}).setdefault(prediction.id, prediction)
+    order = [arm for arm in (*pair, *ARMS, *arms) if arm in arms]
+    grades: dict[Arm, dict[str, Grade]] = {}
+    for each in gradings:
+        grades.setdefault(each.prediction.arm, {})[each.prediction.id] = each.grade
+    sides = [Side(arm, arm, arms[arm], grades.get(arm, {})) for arm in dict.fromkeys(order)]
+    return question_data(sides, passages, {example.id: example.evidence for example in examples}, paired=set(pair) <= arms.keys())
+
+
+def question_data(
+    sides: Sequence[Side], passages: Mapping[str, Passage], evidence: Mapping[str, Sequence[Evidence]], *, paired: bool
+) -> dict[str, JSON]:
+    """The questions that the first two sides answered where they are ``paired``, else those that all did; largest differences first.
+
+    The score of an answerable question is its F1; of an unanswerable one, 1 for abstaining. Offsets are code points of a passage's text.
+    """
+    compared = sides[:2] if paired else sides
+    keys = set.intersection(*(set(side.answers) for side in compared)) if compared else set()
+    at: dict[str, int] = {}
+    questions = [_question(key, sides, len(compared), passages, evidence.get(key, ()), at) for key in keys]
+    questions.sort(key=lambda question: (-abs(float(str(question["change"]))), str(question["id"])))
+    outcomes = ["won", "lost", "both right", "both wrong"] if paired else ["they differ", "all right", "all wrong"]
+    return {
+        "sides": [{"name": side.name, "style": side.style} for side in sides],
+        "outcomes": [name for name in outcomes if any(question["outcome"] == name for question in questions)],
+        "questions": [*questions],
+        "passages": [
+            {"document": passage.document, "heading": passage.prefix or passage.title, "text": passage.text}
+            for passage in map(passages.__getitem__, at)
+        ],
+    }
+
+
+def shown_context(predictions: Iterable[Prediction]) -> Context:
+    """Retrieved passages, or what comes nearest to them among what was evaluated."""
+    there = {prediction.context for prediction in predictions}
+    return next((context for context in reversed(CONTEXTS) if context in there), "retrieved")
 
 
 def embed_json(data: JSON) -> str:
@@ -68,15 +116,52 @@ def passage_offsets(passage: Passage, document: str, start: int, end: int) -> It
         at += span.end - span.start + 1
 
 
-def _marks(left: Prediction, right: Prediction, passages: Mapping[str, Passage], evidence: Sequence[Evidence]) -> Iterable[JSON]:
-    """``[which of the question's passages, start, end, "evidence" | "left" | "right"]``."""
-    for number, passage in enumerate(passages[name] for name in right.passages if name in passages):
-        places = [("evidence", gold.document, gold.start, gold.end) for gold in evidence]
-        places += [("left", *place) for quote in left.quotes if (place := _place(quote)) is not None]
-        places += [("right", *place) for quote in right.quotes if (place := _place(quote)) is not None]
-        for kind, document, start, end in places:
+def question_score(prediction: Prediction) -> float:
+    """F1, or where the documents do not answer whether the model said so."""
+    return answer_metrics(prediction)["f1"] if prediction.references else float(prediction.abstained)
+
+
+def _question(
+    key: str,
+    sides: Sequence[Side],
+    compared: int,
+    passages: Mapping[str, Passage],
+    evidence: Sequence[Evidence],
+    at: dict[str, int],
+) -> dict[str, JSON]:
+    """One question; ``at`` takes in the passages that it shows."""
+    answers = [side.answers.get(key) for side in sides]
+    first = next(answer for answer in answers if answer is not None)
+    scores = [question_score(answer) for answer in answers[:compared] if answer is not None]
+    shown = [
+        name for name in dict.fromkeys(name for answer in answers if answer is not None for name in answer.passages) if name in passages
+    ]
+    return {
+        "id": key,
+        "question": first.question,
+        "kind": first.kind,
+        "stratum": first.stratum,
+        "group": first.group,
+        "references": list(first.references),
+        "outcome": _outcome(scores),
+        "change": round(scores[1] - scores[0] if len(scores) == 2 else max(scores) - min(scores), 3),
+        "passages": [at.setdefault(name, len(at)) for name in shown],
+        "marks": list(_marks([passages[name] for name in shown], answers, evidence)),
+        "answers": [None if p is None else _answer(p, side.grades.get(key), shown) for side, p in zip(sides, answers, strict=True)],
+    }
+
+
+def _marks(shown: Sequence[Passage], answers: Sequence[Prediction | None], evidence: Sequence[Evidence]) -> Iterable[JSON]:
+    """``[which of the question's passages, start, end, whose]``: the answer that quotes it, or ``EVIDENCE``."""
+    places = [(EVIDENCE, gold.document, gold.start, gold.end) for gold in evidence]
+    for side, answer in enumerate(answers):
+        places += [(side, *place) for quote in (answer.quotes if answer else ()) if (place := _place(quote)) is not None]
+    for number, passage in enumerate(shown):
+        if BLANK in passage.text:
+            continue  # purged since: nothing stands any more where it stood
+        for whose, document, start, end in places:
             for low, high in passage_offsets(passage, document, start, end):
-                yield [number, low, high, kind]
+                yield [number, low, high, whose]
 
 
 def _place(quote: Quote) -> tuple[str, int, int] | None:
@@ -85,26 +170,28 @@ def _place(quote: Quote) -> tuple[str, int, int] | None:
     return quote.document, quote.start, quote.end
 
 
-def _answer(prediction: Prediction, grade: Grade | None) -> JSON:
+def _answer(prediction: Prediction, grade: Grade | None, shown: Sequence[str]) -> JSON:
     answer: dict[str, JSON] = {
         "raw": prediction.raw,
-        "score": round(_score(prediction), 3),
+        "score": round(question_score(prediction), 3),
         "abstained": prediction.abstained,
         "quotes": len(prediction.quotes),
         "valid": sum(quote.valid for quote in prediction.quotes),
+        "cut": "" if prediction.finished else "cut off in a loop" if loops(prediction.raw) else "cut off at the token limit",
+        "shown": prediction.answerable_in_context,
     }
+    if len(shown) > len(set(prediction.passages)):
+        answer["seen"] = [number for number, name in enumerate(shown) if name in prediction.passages]
     if grade is not None:
         judged: list[JSON] = [[name, round(1 + 4 * value), grade.reasons[name]] for name, value in grade.scores.items()]
         answer["judged"], answer["failed"] = judged, grade.failed
     return answer
 
 
-def _score(prediction: Prediction) -> float:
-    return answer_metrics(prediction)["f1"] if prediction.references else float(prediction.abstained)
-
-
-def _outcome(left: Prediction, right: Prediction) -> str:
-    a, b = _score(left), _score(right)
-    if abs(a - b) > 1e-9:
-        return "won" if b > a else "lost"
-    return "both right" if a >= 0.5 else "both wrong"
+def _outcome(scores: Sequence[float]) -> str:
+    if max(scores) - min(scores) > MARGIN - 1e-9:
+        return "they differ" if len(scores) > 2 else "won" if scores[1] > scores[0] else "lost"
+    right = scores[0] >= _RIGHT
+    if len(scores) == 2:
+        return "both right" if right else "both wrong"
+    return "all right" if right else "all wrong"

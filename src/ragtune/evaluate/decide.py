@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.evaluate.intervals import holm, paired_difference
+from ragtune.evaluate.power import power_of
 from ragtune.evaluate.report import ARM_WORDS, Contrast, Decision, Report, Slice
 from ragtune.types import CONTEXTS, Arm, Context, Prediction
 
@@ -22,7 +23,9 @@ _OTHERS: tuple[tuple[Arm, Arm, Context, Slice], ...] = (
     ("tuned", "base", "retrieved", "all"),
     ("tuned", "base-fewshot", "retrieved", "new_questions"),
     ("tuned", "base-fewshot", "retrieved", "new_documents"),
-    *(("tuned", "base-fewshot", context, "all") for context in CONTEXTS if context != "retrieved"),
+    *(("tuned", "base-fewshot", context, "all") for context in CONTEXTS if context not in ("retrieved", "distractors")),
+    ("tuned", "other", "retrieved", "all"),
+    ("other", "base-fewshot", "retrieved", "all"),
     ("tuned", "dsf", "retrieved", "all"),
     ("dsf", "base-fewshot", "retrieved", "all"),
     ("base-fewshot", "base", "retrieved", "all"),
@@ -62,7 +65,22 @@ def decide(named: Contrast | None) -> tuple[Decision, str]:
         return "better", f"The tuned model answers better: {figures}, {difference}."
     if high < 0:
         return "worse", f"The tuned model answers worse: {figures}, {difference}."
-    return "undecided", f"It is undecided whether the tuned model answers better: {figures}, {difference}; the interval includes zero."
+    return "undecided", (
+        f"It is undecided whether the tuned model answers better: {figures}, {difference}; the interval includes zero{_lacking(named)}."
+    )
+
+
+def _lacking(named: Contrast) -> str:
+    """What would decide it, where that can be said."""
+    power = named.power
+    if power is None:
+        return ""
+    if power.questions is None or power.groups is None:
+        return ", and so small a difference no number of questions would decide"
+    if power.questions <= named.difference.n:
+        return f", though a test of its size finds such a difference {100 * power.now:.0f} times in 100"
+    size = f"{power.questions:,} questions on {power.groups:,} groups of documents"
+    return f" (were the difference what it seems, {size} would decide it 80 times in 100, instead of these {named.difference.n})"
 
 
 def reading_notes(groups: int, test_readings: int, named: Contrast | None) -> list[str]:
@@ -117,4 +135,7 @@ def _contrast(cells: Cells, arm: Arm, against: Arm, context: Context, stratum: S
     groups = [group_of[key] for key in ids]
     found = paired_difference([a[key] for key in ids], [b[key] for key in ids], groups, seed=seed)
     mean_a, mean_b = (sum(side[key] for key in ids) / len(ids) for side in (a, b))
-    return Contrast(arm, against, context, stratum, "f1", mean_a, mean_b, found.estimate, len(set(groups)), found.p)
+    low, high = found.estimate.low, found.estimate.high
+    undecided = low is not None and high is not None and low <= 0 <= high
+    power = power_of([a[key] for key in ids], [b[key] for key in ids], groups) if undecided else None
+    return Contrast(arm, against, context, stratum, "f1", mean_a, mean_b, found.estimate, len(set(groups)), found.p, power=power)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.resources import files
+from dataclasses import asdict, dataclass, field
 
 from ragtune.evaluate import page_parts as parts
-from ragtune.evaluate.comparison import compare_questions, embed_json
+from ragtune.evaluate.comparison import PAIR, compare_questions, embed_json
 from ragtune.evaluate.judged import Grading
+from ragtune.evaluate.page_blocks import block, words_of
 from ragtune.evaluate.page_judge import judge_section
+from ragtune.evaluate.page_questions import questions, script
+from ragtune.evaluate.page_summary import summary
+from ragtune.evaluate.page_training import Curves, Step, learning_curves
 from ragtune.evaluate.report import Report
-from ragtune.page import render_page, section
+from ragtune.page import render_page, safe, section
 from ragtune.types import JSON, Example, Passage, Prediction
 
 _ABOUT: Mapping[str, tuple[str, str]] = {
@@ -30,9 +34,11 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
         "What another model thinks of a sample of these answers. It sees the question, the references, the passages and the answer, not "
         "who wrote it. Grades of 1 to 5 are shown as 0 to 1. It decides nothing here; the checks say how far to believe it.",
     ),
-    "Questions won and lost": (
+    "Questions": (
         "questions",
-        "Both models answering from the same retrieved passages. An unanswerable question is right where the model abstains.",
+        "Every question with the answers side by side and the passages that were retrieved for it. A question is won or lost where F1 "
+        "differs by 0.1 or more, and right from 0.5 on; an unanswerable one is right where the model abstains. Whose quote a stretch of a "
+        "passage is, a letter says; the gold evidence is underlined.",
     ),
     "By kind of question": ("kinds", "F1 on retrieved passages, by the label that the questions carry."),
     "Quotes": (
@@ -58,8 +64,11 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
         "forgetting",
         "How unlikely ten general answers, which have nothing to do with the documents, are to each model's weights. Lower is better.",
     ),
-    "Where this comes from": ("lineage", "What the figures were made from, so that they can be made again."),
+    "Where this comes from": ("lineage", "What the figures were made from, and how they are made again."),
 }
+_ABOUT_MORE = "Further figures of report.json, under the names that they have there."
+_KNOWN = frozenset({"named", "contrasts", "grid", "kinds", "retrieval", "abstention", "cost", "models", "forgetting", "closed_book"})
+_KNOWN |= {"unasked", "judge", "notes", "thresholds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +79,17 @@ class PageMeta:
         title: of the project or evaluation.
         created: when, as it is to be shown.
         lineage: section → name → value: hashes, settings, versions, device.
-        training_loss: ``(step, loss)``, where training metrics are at hand.
-        validation_loss: likewise.
+        training: lines of the tuned model's metrics.jsonl, where they are at hand.
+        trained: what its training took, in words.
+        commands: that make the evaluation again.
     """
 
     title: str
     created: str = ""
     lineage: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
-    training_loss: Sequence[tuple[float, float]] = ()
-    validation_loss: Sequence[tuple[float, float]] = ()
+    training: Sequence[Step] = ()
+    trained: str = ""
+    commands: Sequence[str] = ()
 
 
 def render_html(
@@ -93,33 +104,48 @@ def render_html(
 
     Args:
         report: its figures.
-        predictions: for the questions won and lost.
+        predictions: for the questions.
         passages: by id; those that predictions were shown.
         examples: the test split, for the gold evidence.
-        meta: title, lineage, losses.
-        gradings: a judge's, for the questions won and lost.
+        meta: title, lineage, learning curves.
+        gradings: a judge's, for the questions.
     """
-    sections = {
+    pair = (report.named.against, report.named.arm) if report.named else PAIR
+    data = compare_questions(predictions, passages, examples, gradings, pair)
+    shown = {title: body for title, body in _sections(report, data, meta).items() if body}
+    links = "".join(f'<a href="#{_anchor(title)}">{safe(title)}</a>' for title in shown)
+    sections = "".join(section(_anchor(title), safe(title), _ABOUT.get(title, ("", _ABOUT_MORE))[1], body) for title, body in shown.items())
+    asked = data["questions"] if isinstance(data["questions"], list) else []
+    outcomes = Counter(str(each["outcome"]) for each in asked if isinstance(each, dict))
+    main = f'{summary(report, outcomes if report.named else {}, meta.trained)}<nav aria-label="Sections">{links}</nav>{sections}'
+    return render_page(meta.title, meta.created, main, script=script(), data=embed_json(data))
+
+
+def _sections(report: Report, data: Mapping[str, JSON], meta: PageMeta) -> dict[str, str]:
+    """By title, in reading order; what is empty is left out by the caller."""
+    return {
         "Answers": parts.answers(report),
         "Differences": parts.contrasts(report),
         "Judge": judge_section(report.judge) if report.judge else "",
-        "Questions won and lost": _resource("report_questions.html"),
+        "Questions": questions(data),
         "By kind of question": parts.kinds(report),
+        **_further(report),
         "Quotes": parts.quotes(report),
         "Retrieval": parts.retrieval(report),
         "Abstention": parts.abstention(report),
-        "Training": parts.loss(meta.training_loss, meta.validation_loss) if meta.training_loss or meta.validation_loss else "",
+        "Training": learning_curves([Curves(meta.title, "training", meta.training)]),
         "Cost": parts.cost(report),
         "Forgetting": parts.forgetting(report),
-        "Where this comes from": parts.lineage({"Models": {str(arm): name for arm, name in report.models.items()}, **meta.lineage}),
+        "Where this comes from": parts.commands(meta.commands)
+        + parts.lineage({"Models": {str(arm): name for arm, name in report.models.items()}, **meta.lineage}),
     }
-    shown = {title: body for title, body in sections.items() if body}
-    links = "".join(f'<a href="#{_ABOUT[title][0]}">{title}</a>' for title in shown)
-    data = embed_json(compare_questions(predictions, passages, examples, gradings))
-    sections_html = "".join(section(_ABOUT[title][0], title, _ABOUT[title][1], body) for title, body in shown.items())
-    main = f'<section class="hero">{parts.headline(report)}</section><nav aria-label="Sections">{links}</nav>{sections_html}'
-    return render_page(meta.title, meta.created, main, script=_resource("report.js"), data=data)
 
 
-def _resource(name: str) -> str:
-    return files("ragtune.evaluate").joinpath(name).read_text(encoding="utf-8").strip()
+def _further(report: Report) -> dict[str, str]:
+    """What a report holds besides the figures that this page has words for."""
+    held = {name: value for name, value in asdict(report).items() if name not in _KNOWN and isinstance(value, tuple | list | dict)}
+    return {words_of(name): block(words_of(name), value) for name, value in held.items()}
+
+
+def _anchor(title: str) -> str:
+    return _ABOUT[title][0] if title in _ABOUT else "more-" + "-".join("".join(c if c.isalnum() else " " for c in title.lower()).split())

@@ -53,7 +53,7 @@ def judge_verdict(judge: JudgeReport) -> str:
 def _row(cell: JudgeCell) -> str:
     scores = "".join(f'<td class="number">{show_figure(cell.scores[name], n=True) if name in cell.scores else "–"}</td>' for name in SCORES)
     kinds = ", ".join(f"{count} {reason}" for reason, count in cell.failed.items())
-    failed = f'<span class="figure"><b>{sum(cell.failed.values())}</b> <i>of {cell.asked}</i> <s>{escape(kinds)}</s></span>'
+    failed = f'<span class="figure"><b>{sum(cell.failed.values())}</b> <i>of {cell.asked}</i> <small>{escape(kinds)}</small></span>'
     arm = escape(cell.arm)
     return f'<tr class="first"><th scope="row" class="arm arm-{arm}">{arm}</th>{scores}<td class="number">{failed}</td></tr>'
 

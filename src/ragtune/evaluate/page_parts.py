@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from ragtune.evaluate.charts import axis_plot, difference_plot, interval_plot, line_chart
+from ragtune.evaluate.charts import Line, axis_plot, interval_plot, line_chart
 from ragtune.evaluate.decide import closed_book_words, signed
+from ragtune.evaluate.page_blocks import words_of
 from ragtune.evaluate.report import Cell, Contrast, Report, Slice
-from ragtune.page import fold, framed
+from ragtune.page import fold, framed, safe
 from ragtune.page.charts import Axis, axis
 from ragtune.types import JSON, Arm, Context, Estimate
 
@@ -28,8 +29,11 @@ ABSTENTION: Mapping[str, str] = {
     "always_abstain": "Always abstaining",
     "precision": "Precision",
     "recall": "Recall",
-    "auroc": "AUROC",
+    "auroc": "AUROC of its own doubt",
+    "auroc_calibrated": "AUROC calibrated",
 }
+_ABSTENTION_CONTEXT: Mapping[str, str] = {"distractors": "with and without the evidence"}
+"""Distractors alone are counted beside the same questions with their evidence."""
 COST: Mapping[str, tuple[str, int]] = {
     "prompt_tokens": ("Prompt tokens", 0),
     "completion_tokens": ("Tokens written", 1),
@@ -44,28 +48,12 @@ SLICE_WORDS: Mapping[Slice, str] = {
 }
 
 
-def headline(report: Report) -> str:
-    """The decision in one big sentence with the difference that decides."""
-    named = report.named
-    plot = "" if named is None else f"<figure>{difference_plot(named.difference, 'base with examples better', 'tuned better')}</figure>"
-    facts = [f"{report.questions} {report.split} questions", f"{report.groups} groups of documents"]
-    if report.test_readings:
-        facts.append(f"test split read {'once' if report.test_readings == 1 else f'{report.test_readings} times'}")
-    facts += [f"{count} more not asked: their documents need {capability} to be read" for capability, count in report.unasked.items()]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
-    return (
-        f'<h1 class="decision {report.decision}">{_keep_figures(report.sentence)}</h1>{plot}'
-        f'<p class="facts">{" · ".join(map(escape, facts))} · intervals are 95 %, resampling groups of documents</p>'
-        + (f'<ul class="notes" aria-label="Notes">{notes}</ul>' if notes else "")
-    )
-
-
 def answers(report: Report) -> str:
     """F1 of each arm in each context with its interval, then every metric in tables."""
     estimates = {(c.context, c.arm): c.metrics["f1"] for c in report.grid if c.stratum == "all" and "f1" in c.metrics}
-    scale = _scale(estimates.values())
     groups = [
-        (context, [(arm, estimates[context, arm]) for arm in report.arms if (context, arm) in estimates]) for context in report.contexts
+        (context, [(arm, arm, estimates[context, arm]) for arm in report.arms if (context, arm) in estimates])
+        for context in report.contexts
     ]
     tables = []
     for stratum, words in SLICE_WORDS.items():
@@ -75,7 +63,7 @@ def answers(report: Report) -> str:
             tables.append(fold(caption, _grid_table(cells, METRICS, caption)))
     known = closed_book_words(report)
     shown = f"<p>{escape(known)}</p>" if known else ""
-    return _forest(groups, scale, "Context", "Answer F1 by context and model") + shown + "".join(tables)
+    return forest(groups, "Context", "Answer F1 by context and model") + shown + "".join(tables)
 
 
 def contrasts(report: Report) -> str:
@@ -101,7 +89,7 @@ def retrieval(report: Report) -> str:
         name: name.replace("recall@", "Recall@").replace("ndcg@", "nDCG@").replace("mrr", "MRR") for name in report.retrieval[0].metrics
     }
     rows = [((SLICE_WORDS[cell.stratum],), cell.metrics) for cell in report.retrieval]
-    return _table("Retrieval of the evidence", ("Questions",), names, rows)
+    return table("Retrieval of the evidence", ("Questions",), names, rows)
 
 
 def quotes(report: Report) -> str:
@@ -115,16 +103,52 @@ def abstention(report: Report) -> str:
     cells = report.abstention
     if not cells:
         return "<p>No arm was shown passages.</p>"
-    rows = [((cell.context, cell.arm), cell.metrics) for cell in cells]
-    curves: dict[str, list[tuple[float, float]]] = {
-        cell.arm: [(p.coverage, p.risk) for p in cell.curve] for cell in cells if cell.context == "retrieved" and cell.curve
-    }
+    rows = [((_ABSTENTION_CONTEXT.get(cell.context, cell.context), cell.arm), cell.metrics) for cell in cells]
+    drawn = "distractors" if any(cell.context == "distractors" and cell.curve for cell in cells) else "retrieved"
+    curves = [
+        Line(cell.arm, cell.arm, [(p.coverage, p.risk) for p in cell.curve]) for cell in cells if cell.context == drawn and cell.curve
+    ]
     chart = ""
     if curves:
-        label = "Risk against coverage, retrieved passages: the lower the line, the better the model knows what it does not know"
+        ends = " ".join(f"{line.name}: {line.points[0][1]:.2f} of the surest, {line.points[-1][1]:.2f} of all." for line in curves)
+        where = _ABSTENTION_CONTEXT.get(drawn, "retrieved passages")
+        label = f"Risk against coverage, {where}: the lower the line, the better the model knows what it does not know. {ends}"
         lines = line_chart(curves, label, "Share of questions answered, the surest first", "Risk: mean of 1 − F1", x_axis=axis(0, 1))
-        chart = f"<figure>{lines}</figure>"
-    return chart + _table("Abstention", ("Context", "Model"), ABSTENTION, rows)
+        chart = f"<figure>{lines}</figure>{fold('Figures of the curves', _curve_table(curves, drawn))}"
+    return chart + table("Abstention by context and model", ("Context", "Model"), ABSTENTION, rows) + _thresholds(report)
+
+
+def _thresholds(report: Report) -> str:
+    """What ``generate.precision`` would do."""
+    if not report.thresholds:
+        return ""
+    rows = [
+        (
+            (f"{cell.wanted:.0%}", cell.arm),
+            {"coverage": cell.coverage} | ({} if cell.precision is None else {"precision": cell.precision}),
+        )
+        for cell in report.thresholds
+    ]
+    about = (
+        "<p>With the setting <code>generate.precision</code> answers are withheld that are less sure than those which were right so often "
+        "on validation. On the questions of this evaluation, retrieved passages:</p>"
+    )
+    names = {"coverage": "Questions answered", "precision": "Of them right (F1 ≥ 0.5)"}
+    return about + table("Answering only where it is sure", ("generate.precision", "Model"), names, rows)
+
+
+def _curve_table(curves: Sequence[Line], context: str) -> str:
+    """The risk of each model at every tenth of coverage."""
+    shares = [number / 10 for number in range(1, 11)]
+    head = "".join(f'<th scope="col" class="number">{share:.0%}</th>' for share in shares)
+    rows = ""
+    for line in curves:
+        within = [[risk for coverage, risk in line.points if coverage <= share + 1e-9] for share in shares]
+        cells = "".join(f'<td class="number">{f"{risks[-1]:.2f}" if risks else "–"}</td>' for risks in within)
+        rows += f'<tr class="first"><th scope="row" class="arm arm-{escape(line.style)}">{escape(line.name)}</th>{cells}</tr>'
+    inner = f'<thead><tr><th scope="col">Answered</th>{head}</tr></thead><tbody>{rows}</tbody>'
+    shown = _ABSTENTION_CONTEXT.get(context, "retrieved passages")
+    return framed(f"Risk by share of questions answered, {shown}", inner, "plain")
 
 
 def kinds(report: Report) -> str:
@@ -132,14 +156,14 @@ def kinds(report: Report) -> str:
     if not report.kinds:
         return ""
     names = dict.fromkeys(x.label for x in report.kinds)
-    groups = [(name, [(x.arm, x.f1) for x in report.kinds if x.label == name]) for name in names]
-    return _forest(groups, _scale(x.f1 for x in report.kinds), "Kind", "Answer F1 by kind, retrieved passages")
+    groups = [(name, [(x.arm, x.arm, x.f1) for x in report.kinds if x.label == name]) for name in names]
+    return forest(groups, "Kind", "Answer F1 by kind, retrieved passages")
 
 
 def cost(report: Report) -> str:
     """Tokens and time of an answer."""
     rows = [((cell.context, cell.arm), cell.metrics) for cell in report.cost]
-    return _table(
+    return table(
         "Cost of an answer", ("Context", "Model"), {k: words for k, (words, _) in COST.items()}, rows, {k: d for k, (_, d) in COST.items()}
     )
 
@@ -152,13 +176,13 @@ def forgetting(report: Report) -> str:
         ((cell.arm,), {"nll": cell.nll} | ({} if cell.change is None else {"change": cell.change})) for cell in report.forgetting
     ]
     names = {"nll": "Nats a token", "change": "Less the base model's"}
-    return _table("Likelihood of general text", ("Model",), names, rows, {"nll": 3, "change": 3})
+    return table("Likelihood of general text", ("Model",), names, rows, {"nll": 3, "change": 3})
 
 
-def loss(points: Sequence[tuple[float, float]], validation: Sequence[tuple[float, float]]) -> str:
-    """The loss of training over its steps."""
-    series = {name: line for name, line in (("training", points), ("validation", validation)) if line}
-    return f"<figure>{line_chart(series, 'Training loss over steps', 'Optimiser step', 'Loss of an answer: nats ÷ 32')}</figure>"
+def commands(lines: Sequence[str]) -> str:
+    """What to type to make the figures again."""
+    shown = "\n".join(map(safe, lines))
+    return f'<h3>Make it again</h3><pre role="region" tabindex="0" aria-label="Commands"><code>{shown}</code></pre>' if lines else ""
 
 
 def lineage(sections: Mapping[str, Mapping[str, JSON]]) -> str:
@@ -173,21 +197,20 @@ def lineage(sections: Mapping[str, Mapping[str, JSON]]) -> str:
     return f'<div class="lineage">{"".join(parts)}</div>'
 
 
-def _keep_figures(sentence: str) -> str:
-    """The sentence, escaped, with its intervals kept on one line."""
-    head, mark, tail = escape(sentence).partition("difference ")
-    if not mark:
-        return head
-    figures, bracket, rest = tail.partition("]")
-    return f'{head}difference <span class="figures">{figures}{bracket}</span>{rest}'
+def forest(groups: Sequence[tuple[str, Sequence[tuple[str, str, Estimate]]]], first: str, caption: str) -> str:
+    """Estimates of F1 as dots with intervals, in groups.
 
-
-def _forest(groups: Sequence[tuple[str, Sequence[tuple[Arm, Estimate]]]], scale: Axis, first: str, caption: str) -> str:
+    Args:
+        groups: name → rows of name, style (``tuned``: drawn as class ``arm-tuned``) and estimate.
+        first: what the groups are.
+        caption: of the table.
+    """
+    scale = _scale(estimate for _, rows in groups for _, _, estimate in rows)
     bodies = []
     for name, rows in groups:
         if rows:
-            heading = f'<th scope="rowgroup" rowspan="{len(rows)}">{escape(name)}</th>'
-            lines = [f"<tr>{heading if i == 0 else ''}{_forest_row(arm, estimate, scale)}</tr>" for i, (arm, estimate) in enumerate(rows)]
+            heading = f'<th scope="rowgroup" rowspan="{len(rows)}">{safe(name)}</th>'
+            lines = [f"<tr>{heading if i == 0 else ''}{_forest_row(*row, scale)}</tr>" for i, row in enumerate(rows)]
             bodies.append(f"<tbody>{''.join(lines)}</tbody>")
     heads = (first, "Model", "F1 with 95 % interval", "Figures", "n")
     head = "".join(f'<th scope="col"{" class=number" if i > 2 else ""}>{words}</th>' for i, words in enumerate(heads))
@@ -195,9 +218,9 @@ def _forest(groups: Sequence[tuple[str, Sequence[tuple[Arm, Estimate]]]], scale:
     return framed(caption, f"<thead><tr>{head}</tr></thead>{''.join(bodies)}<tfoot>{foot}</tfoot>", "forest")
 
 
-def _forest_row(arm: Arm, estimate: Estimate, scale: Axis) -> str:
+def _forest_row(name: str, style: str, estimate: Estimate, scale: Axis) -> str:
     return (
-        f'<th scope="row" class="arm arm-{escape(arm)}">{escape(arm)}</th><td class="plots">{interval_plot(estimate, scale, arm)}</td>'
+        f'<th scope="row" class="arm arm-{escape(style)}">{safe(name)}</th><td class="plots">{interval_plot(estimate, scale, style)}</td>'
         f'<td class="number">{show_figure(estimate)}</td><td class="number quiet">{estimate.n}</td>'
     )
 
@@ -205,8 +228,7 @@ def _forest_row(arm: Arm, estimate: Estimate, scale: Axis) -> str:
 def _contrast_row(contrast: Contrast, scale: Axis, *, named: bool) -> str:
     where = contrast.context if contrast.stratum == "all" else f"{contrast.context}, {contrast.stratum.replace('_', ' ')}"
     name = f"{escape(contrast.arm)} − {escape(contrast.against)}" + ('<small class="tag">named beforehand</small>' if named else "")
-    p = contrast.p if named else contrast.p_holm
-    shown = "–" if p is None else "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+    shown = show_p(contrast.p if named else contrast.p_holm)
     return (
         f'<tr{" class=named" if named else ""}><th scope="row" class="pair">{name}</th><td>{escape(where)}</td>'
         f'<td class="number">{contrast.value:.2f} − {contrast.value_against:.2f}</td>'
@@ -216,12 +238,17 @@ def _contrast_row(contrast: Contrast, scale: Axis, *, named: bool) -> str:
     )
 
 
+def show_p(p: float | None) -> str:
+    """A p-value, escaped."""
+    return "–" if p is None else "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def _grid_table(cells: Sequence[Cell], names: Mapping[str, str], caption: str, *, percent: bool = False) -> str:
     rows: list[tuple[tuple[Context | Arm, ...], Mapping[str, Estimate]]] = [((c.context, c.arm), c.metrics) for c in cells]
-    return _table(caption, ("Context", "Model"), names, rows, percent=percent)
+    return table(caption, ("Context", "Model"), names, rows, percent=percent, more=names is METRICS)
 
 
-def _table(
+def table(
     caption: str,
     heads: Sequence[str],
     names: Mapping[str, str],
@@ -229,7 +256,21 @@ def _table(
     decimals: Mapping[str, int] | None = None,
     *,
     percent: bool = False,
+    more: bool = True,
 ) -> str:
+    """Figures in columns; a column that no row has is left out, one without words shows under its own name.
+
+    Args:
+        caption: of the table.
+        heads: of the columns before the figures.
+        names: metric → words.
+        rows: labels for ``heads``, then the figures.
+        decimals: metric → decimals, 2 by default.
+        percent: show shares as percent.
+        more: show metrics that are not in ``names``, too.
+    """
+    names = {**names, **(_unknown(names, rows) if more else {})}
+    names = {name: words for name, words in names.items() if any(name in metrics for _, metrics in rows)}
     columns = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
     columns += "".join(f'<th scope="col" class="number">{escape(words)}</th>' for words in names.values())
     body = []
@@ -248,6 +289,11 @@ def _table(
     return framed(caption, f"<thead><tr>{columns}</tr></thead><tbody>{''.join(body)}</tbody>", "plain")
 
 
+def _unknown(names: Mapping[str, str], rows: Sequence[tuple[tuple[str, ...], Mapping[str, Estimate]]]) -> dict[str, str]:
+    """Metrics that this page has no words for, shown all the same."""
+    return {name: words_of(name) for _, metrics in rows for name in metrics if name not in names and name not in QUOTES}
+
+
 def show_figure(estimate: Estimate, *, digits: int = 2, plus: bool = False, percent: bool = False, n: bool = False) -> str:
     """A value with its interval; ``plus`` gives it a sign, ``n`` the number that it rests on."""
 
@@ -258,7 +304,7 @@ def show_figure(estimate: Estimate, *, digits: int = 2, plus: bool = False, perc
 
     unit = " %" if percent else ""
     interval = "" if estimate.low is None or estimate.high is None else f"[{words(estimate.low)}, {words(estimate.high)}]"
-    count = f" <s>n {estimate.n}</s>" if n else ""
+    count = f" <small>n {estimate.n}</small>" if n else ""
     return f'<span class="figure"><b>{words(estimate.value, sign=True)}{unit}</b> <i>{interval}</i>{count}</span>'
 
 

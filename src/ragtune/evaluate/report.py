@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ragtune.evaluate.abstention import RiskPoint
+from ragtune.evaluate.findings import Power, Stratum
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.types import Arm, Context, Estimate
 
@@ -14,12 +15,13 @@ Slice = Literal["all", "new_questions", "new_documents"]
 Decision = Literal["better", "worse", "undecided"]
 
 SLICES: tuple[Slice, ...] = ("all", "new_questions", "new_documents")
-ARMS: tuple[Arm, ...] = ("base", "base-fewshot", "dsf", "tuned")
+ARMS: tuple[Arm, ...] = ("base", "base-fewshot", "dsf", "other", "tuned")
 ARM_WORDS: Mapping[Arm, str] = {
     "base": "base model",
     "base-fewshot": "base model with two worked examples",
     "tuned": "tuned model",
     "dsf": "model tuned without context",
+    "other": "other tuned model",
 }
 
 
@@ -34,7 +36,8 @@ class Cell:
         questions: how many it answered.
         groups: document groups that they come from.
         metrics: answers (``f1``, ``exact_match``, ``containment``, ``rouge_l``, ``length_ratio``) and quotes (``quotes``,
-            ``quotes_valid``, ``quotes_gold``); one without a question to rest on is absent.
+            ``quotes_valid``, ``quotes_gold``), and the shares ended by the token limit (``cut_off``), of those in a loop (``looping``); one
+            without a question to rest on is absent.
     """
 
     arm: Arm
@@ -49,7 +52,7 @@ class Cell:
 class Contrast:
     """One arm less another on the same questions.
 
-    ``p_holm`` is corrected for all contrasts but the one named beforehand, which has none.
+    ``p_holm`` is corrected for all contrasts but the one named beforehand, which has none. ``power`` says what an undecided one lacks.
     """
 
     arm: Arm
@@ -63,6 +66,7 @@ class Contrast:
     groups: int
     p: float | None
     p_holm: float | None = None
+    power: Power | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,27 @@ class AbstentionCell:
     context: Context
     metrics: Mapping[str, Estimate]
     curve: tuple[RiskPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdCell:
+    """What a confidence threshold does to the questions served: those below it are not answered.
+
+    Args:
+        arm: whose answers.
+        wanted: share of right answers that it was chosen for (F1 of at least .5), the setting ``generate.precision``.
+        expected: that share on validation; less than wanted where no threshold reached it.
+        logodds: the threshold.
+        coverage: share of these questions that is answered.
+        precision: share of right ones among the answers given here; ``None`` where none is given.
+    """
+
+    arm: Arm
+    wanted: float
+    expected: float
+    logodds: float
+    coverage: Estimate
+    precision: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +234,8 @@ class Report:
         closed_book: what the base knows without documents, of which a test proves nothing; ``None`` where it was not asked.
         unasked: questions by the capability without which their documents could not be read; they are in no figure.
         judge: what a judge thinks of the answers; ``None`` where none was asked.
+        thresholds: how much is answered, and how much of it is right, where answers must be surer; by arm and precision wanted.
+        strata: F1 by what a question is like, retrieved, where questions differ in it.
     """
 
     decision: Decision
@@ -230,6 +257,8 @@ class Report:
     closed_book: ClosedBook | None = None
     unasked: Mapping[str, int] = field(default_factory=dict)
     judge: JudgeReport | None = None
+    strata: tuple[Stratum, ...] = field(default=())
+    thresholds: tuple[ThresholdCell, ...] = field(default=())
 
     def cell(self, arm: Arm, context: Context, stratum: Slice = "all") -> Cell | None:
         """The cell of the grid, where there is one."""

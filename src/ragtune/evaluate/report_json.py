@@ -10,14 +10,18 @@ The format is stable; later versions may add fields::
      "kinds": [{"label", "arm", "f1": FIGURE}],
      "retrieval": [{"stratum", "metrics": {name: FIGURE}}],
      "abstention": [{"arm", "context", "metrics": {name: FIGURE}, "curve": [{"coverage", "risk"}]}],
+     "thresholds": [{"arm", "wanted", "expected", "logodds", "coverage": FIGURE, "precision": FIGURE | null}],
      "cost": [{"arm", "context", "metrics": {name: FIGURE}}],
      "forgetting": [{"arm", "nll": FIGURE, "change": FIGURE | null}],
      "closed_book": {"exact": int, "n": int} | null, "unasked": {capability: int},
-     "judge": JUDGE | null}
+     "judge": JUDGE | null,
+     "strata": [{"by", "stratum", "questions", "groups", "f1": {arm: FIGURE},
+                 "difference": FIGURE | null, "p": float | null, "p_holm": float | null}]}
 
     FIGURE   = {"value": float, "low": float | null, "high": float | null, "n": int}     95 % interval
     CONTRAST = {"arm", "against", "context", "stratum", "metric", "value", "value_against",
-                "difference": FIGURE, "groups": int, "p": float | null, "p_holm": float | null}
+                "difference": FIGURE, "groups": int, "p": float | null, "p_holm": float | null,
+                "power": {"now": float, "questions": int | null, "groups": int | null} | null}
     JUDGE    = {"model": str, "questions": int, "anchors_kept": int, "anchors": int, "sound": bool, "notes": [str],
                 "cells": [{"arm", "scores": {name: FIGURE}, "asked": int, "failed": {reason: int}}],
                 "pair": {"arm", "against", "won": int, "tied": int, "lost": int, "equal": int, "failed": int,
@@ -35,6 +39,7 @@ from typing import Any
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.abstention import RiskPoint
+from ragtune.evaluate.findings import Power, Stratum
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.evaluate.report import (
     AbstentionCell,
@@ -48,6 +53,7 @@ from ragtune.evaluate.report import (
     Labelled,
     Report,
     RetrievalCell,
+    ThresholdCell,
 )
 from ragtune.types import JSON, Estimate
 from ragtune.workspace import write_bytes
@@ -98,7 +104,14 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
         closed_book=None if data.get("closed_book") is None else ClosedBook(**data["closed_book"]),
         unasked=data.get("unasked", {}),
         judge=None if data.get("judge") is None else _judge(data["judge"]),
+        strata=tuple(map(_stratum, data.get("strata", ()))),
+        thresholds=tuple(map(_threshold, data.get("thresholds", ()))),
     )
+
+
+def _threshold(data: Mapping[str, Any]) -> ThresholdCell:
+    precision = None if data["precision"] is None else Estimate(**data["precision"])
+    return ThresholdCell(**{**data, "coverage": Estimate(**data["coverage"]), "precision": precision})
 
 
 def write_report_json(report: Report, path: Path) -> None:
@@ -127,7 +140,12 @@ def _figures(data: Mapping[str, Any]) -> dict[str, Estimate]:
 
 
 def _contrast(data: Mapping[str, Any]) -> Contrast:
-    return Contrast(**{**data, "difference": Estimate(**data["difference"])})
+    power = data.get("power")
+    return Contrast(**{**data, "difference": Estimate(**data["difference"]), "power": None if power is None else Power(**power)})
+
+
+def _stratum(data: Mapping[str, Any]) -> Stratum:
+    return Stratum(**{**data, "f1": _figures(data["f1"]), "difference": _figure(data["difference"])})
 
 
 def _judge(data: Mapping[str, Any]) -> JudgeReport:

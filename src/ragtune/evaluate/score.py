@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ragtune.evaluate.abstention import abstention_metrics, risk_coverage
-from ragtune.evaluate.answers import answer_metrics
+from ragtune.evaluate.answers import answer_metrics, loops
 from ragtune.evaluate.decide import decide, named_contrast, other_contrasts, reading_notes
 from ragtune.evaluate.intervals import bootstrap
 from ragtune.evaluate.quoting import quote_metrics
@@ -21,7 +21,8 @@ from ragtune.evaluate.report import (
     RetrievalCell,
 )
 from ragtune.evaluate.retrieval import Ranking, retrieval_metrics
-from ragtune.types import CONTEXTS, Arm, Context, Estimate, Evidence, Example, Prediction
+from ragtune.evaluate.strata import strata
+from ragtune.types import CONTEXTS, Arm, Context, Estimate, Evidence, Example, Passage, Prediction
 
 Observation = tuple[str, str, float, float]
 """Question id, document group, value, weight."""
@@ -32,6 +33,7 @@ def score(
     predictions: Sequence[Prediction],
     examples: Sequence[Example],
     retrieved: Mapping[str, Ranking],
+    passages: Mapping[str, Passage] | None = None,
     *,
     cuts: Sequence[int] = CUTS,
     test_readings: int = 1,
@@ -45,6 +47,7 @@ def score(
         predictions: of all arms and contexts, in any order.
         examples: the test split, for evidence, strata and groups.
         retrieved: by question id, the hits best first, each as its spans; as many as the largest cut.
+        passages: that were shown, by id; without them nothing is parted by what was shown.
         cuts: the k of recall@k.
         test_readings: how often the test split has been read, this time included.
         seed: of the resampling.
@@ -63,11 +66,7 @@ def score(
         grid=tuple(_grid(cells, evidence, seed)),
         kinds=tuple(_kinds(cells, seed)),
         retrieval=tuple(_retrieval(examples, retrieved, cuts, seed)),
-        abstention=tuple(
-            AbstentionCell(arm, context, abstention_metrics(cell, seed=seed), risk_coverage(cell))
-            for (arm, context), cell in cells.items()
-            if context != "closed-book"
-        ),
+        abstention=tuple(_abstention(cells, seed)),
         cost=tuple(CostCell(arm, context, _cost(cell, seed)) for (arm, context), cell in cells.items()),
         models={p.arm: p.model for p in predictions},
         questions=len(counted),
@@ -76,6 +75,7 @@ def score(
         test_readings=test_readings,
         notes=tuple(reading_notes(groups, test_readings, named)),
         closed_book=_closed_book(cells),
+        strata=strata(cells, examples, passages or {}, seed=seed),
     )
 
 
@@ -92,15 +92,27 @@ def _grid(
     for stratum in SLICES:
         for (arm, context), cell in cells.items():
             chosen = [p for p in cell if stratum in ("all", p.stratum)]
-            if not chosen:
+            if not chosen or context == "distractors":  # where every answer is wrong: see the figures of abstention
                 continue
             observed: dict[str, list[Observation]] = {}
             for p in chosen:
                 metrics = {name: (value, 1.0) for name, value in answer_metrics(p).items()} | quote_metrics(p, evidence.get(p.id, ()))
+                metrics |= {"cut_off": (float(not p.finished), 1.0), "looping": (float(not p.finished and loops(p.raw)), 1.0)}
                 for name, (value, weight) in metrics.items():
                     observed.setdefault(name, []).append((p.id, p.group, value, weight))
             estimates = {name: _estimate(values, seed, share=name != "length_ratio") for name, values in observed.items()}
             yield Cell(arm, context, stratum, len({p.id for p in chosen}), len({p.group for p in chosen}), estimates)
+
+
+def _abstention(cells: Mapping[tuple[Arm, Context], Sequence[Prediction]], seed: int) -> Iterable[AbstentionCell]:
+    """With distractors alone, beside the answers to the same questions where the evidence was shown: half should be abstained from."""
+    for (arm, context), cell in cells.items():
+        asked = list(cell)
+        if context == "distractors":
+            ids = {p.id for p in cell}
+            asked += [p for p in cells.get((arm, "retrieved"), ()) if p.id in ids and p.answerable_in_context]
+        if context != "closed-book":
+            yield AbstentionCell(arm, context, abstention_metrics(asked, seed=seed), risk_coverage(asked))
 
 
 def _closed_book(cells: Mapping[tuple[Arm, Context], Sequence[Prediction]]) -> ClosedBook | None:

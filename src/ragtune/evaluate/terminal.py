@@ -7,7 +7,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ragtune.evaluate.decide import closed_book_words
+from ragtune.evaluate.decide import closed_book_words, signed
+from ragtune.evaluate.gate import GateResult
 from ragtune.evaluate.report import JudgeReport, Report
 from ragtune.types import Estimate
 
@@ -32,6 +33,36 @@ def terminal_table(report: Report) -> RenderableType:
     if report.judge is not None:
         lines += [Text(line) for line in _judge_lines(report.judge)]
     lines += [Text(f"Note: {note}", style="yellow") for note in (*report.notes, *(report.judge.notes if report.judge else ()))]
+    return Group(*lines)
+
+
+_GATE_METRICS = ("f1", "exact_match", "containment", "quotes", "quotes_valid", "abstained", "evidence_shown")
+"""Of the retrieved context; of the others F1 alone, and whatever a condition names."""
+
+
+def gate_table(result: GateResult) -> RenderableType:
+    """Figures of both models and their differences, then each condition with what was found."""
+    table = Table(box=None, title=f"{result.model} against {result.model_against}, 95 % interval", title_justify="left")
+    table.add_column("")
+    for name in ("this", "other", "difference", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    named = {checked.figure for checked in result.conditions}
+    for row in result.rows:
+        label = f"{row.context}.{row.metric}"
+        if row.metric != "f1" and not (row.context == "retrieved" and row.metric in _GATE_METRICS) and label not in named:
+            continue
+        low, high = row.difference.low, row.difference.high
+        interval = "" if low is None or high is None else f" [{signed(low, plus=False)}, {signed(high, plus=False)}]"
+        change = f"{signed(row.difference.value)}{interval}"
+        table.add_row(label, f"{row.value:.2f}", f"{row.value_against:.2f}", change, str(row.difference.n))
+    lines: list[RenderableType] = [Padding(table, (1, 0))]
+    if result.shown_otherwise:
+        lines.append(
+            Text(f"Note: retrieval served other passages for {result.shown_otherwise} of {result.questions} questions.", style="yellow")
+        )
+    for checked in result.conditions:
+        state, style = ("holds", "red") if checked.holds else ("does not hold", "green")
+        lines.append(Text(f"{checked.condition}: {state} ({checked.found:+.4f})", style=style))
     return Group(*lines)
 
 

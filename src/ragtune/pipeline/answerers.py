@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from ragtune import build
@@ -36,13 +37,19 @@ class Answerer:
     generate: Generate
 
 
+def adapter_of(workspace: Workspace, model: Manifest) -> Path:
+    """The folder of a local model's weights: in the project, or where an adapter from elsewhere lies."""
+    elsewhere = model.settings.get("adapter")
+    return Path(elsewhere) if elsewhere else workspace.weights(model.name)
+
+
 def tuned_chat(workspace: Workspace, settings: Settings, tuned: Manifest) -> ChatModel:
     """The chat model over a tuned model, wherever it was tuned."""
     hosted = tuned.settings.get("hosted")
     if hosted:
         return build.chat_model(workspace, settings, str(hosted))
     base = str(tuned.settings["model"]["base"])
-    return LocalChat(build.engine(build.with_base(settings, base)), f"{base} + {tuned.name}", workspace.weights(tuned.name))
+    return LocalChat(build.engine(build.with_base(settings, base)), f"{base} + {tuned.name}", adapter_of(workspace, tuned))
 
 
 def answerers(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:
@@ -73,7 +80,7 @@ def _local(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manife
     engine = CachedEngine(build.engine(settings), workspace.generations, engine_key(settings))
 
     def over(manifest: Manifest | None) -> Generate:
-        adapter = workspace.weights(manifest.name) if manifest else None
+        adapter = adapter_of(workspace, manifest) if manifest else None
 
         def answer(prompts: Prompts, quotable: Quotable) -> Iterator[tuple[int, Generation]]:
             return engine.generate(

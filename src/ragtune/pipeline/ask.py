@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ragtune import build
+from ragtune.confidence import Gate
 from ragtune.config import Settings
 from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_gone
 from ragtune.models.hosted import HOSTED
 from ragtune.pipeline.answerers import tuned_chat
+from ragtune.pipeline.confidence import answer_threshold, load_calibration, make_gate
 from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.threshold import load_threshold
 from ragtune.pipeline.train import find_tuned, has_tuned
 from ragtune.protocols import ChatModel
 from ragtune.rag import Answer, answer_question
-from ragtune.types import Where
+from ragtune.types import Message, Where
 from ragtune.workspace import Workspace
 
 
 def ask(
-    workspace: Workspace, settings: Settings, question: str, model: str | None, k: int | None, where: Where | None = None
+    workspace: Workspace,
+    settings: Settings,
+    question: str,
+    model: str | None,
+    k: int | None,
+    where: Where | None = None,
+    history: Sequence[Message] = (),
 ) -> Iterator[str | Answer]:
     """Pieces of the answer as they are written, then the answer with its checked citations.
 
@@ -31,9 +39,12 @@ def ask(
         model: see :func:`find_chat`.
         k: passages shown; ``None`` shows as many as the model was tuned with.
         where: which documents may be found.
+        history: what was said before the question.
     """
     if not question.strip():
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
+    if any(turn.role not in ("user", "assistant") for turn in history):
+        raise ProjectError("a history has turns of user and assistant alone: leave out others, such as the system's")
     if model not in (None, "base") and not _is_named_by_provider(model):
         _check_name(workspace, model)  # what is wrong with a name is said before an index is opened and a model loaded
     with open_retriever(workspace, settings, where) as retriever:
@@ -46,8 +57,10 @@ def ask(
             to_passage=retriever.to_passage,
             k=k or shown,
             least_score=None if threshold is None else threshold.score,
+            gate=find_gate(workspace, settings, model),
             max_tokens=settings.generate.max_new_tokens,
             constrained_quotes=settings.generate.constrained_quotes,
+            history=history,
         )
 
 
@@ -65,6 +78,24 @@ def find_chat(workspace: Workspace, settings: Settings, model: str | None) -> tu
         return build.chat_model(workspace, settings, model), settings.retrieve.k
     manifest = find_tuned(workspace, model)
     return tuned_chat(workspace, settings, manifest), int(manifest.settings["k"])
+
+
+def find_gate(workspace: Workspace, settings: Settings, model: str | None) -> Gate | None:
+    """How sure a tuned model's answers must be; nothing for other models, of which nothing was learned.
+
+    Raises:
+        ProjectError: a precision is wanted of a model that was not calibrated.
+    """
+    if model == "base" or (model is None and not has_tuned(workspace)) or (model is not None and _is_named_by_provider(model)):
+        return None
+    manifest = find_tuned(workspace, model)
+    if manifest.settings.get("hosted"):
+        return None
+    calibration = load_calibration(workspace, settings, manifest)
+    if calibration is None:
+        answer_threshold(settings, None, manifest.name)
+        return None
+    return make_gate(settings, calibration, manifest.name)
 
 
 def _check_name(workspace: Workspace, model: str) -> None:

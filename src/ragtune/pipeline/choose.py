@@ -22,8 +22,8 @@ from ragtune.models.catalog import CATALOG, OPEN_MODELS
 from ragtune.models.choose import TRAINED_TOKENS, Candidate, Choice, Need, call_tokens, choose
 from ragtune.models.hosted import HOSTED, HostedModel
 from ragtune.models.pull import is_here
+from ragtune.pipeline.cells import choose_shots
 from ragtune.pipeline.consent import Bill, Confirm, agree_to, estimate, prompt_tokens
-from ragtune.pipeline.evaluate import choose_shots
 from ragtune.pipeline.forecast import ANSWER_TOKENS
 from ragtune.pipeline.records import Trial
 from ragtune.progress import Progress
@@ -78,7 +78,7 @@ def try_models(
     k = int(source.settings["retrieve"]["k"])
     shots = choose_shots(data, settings.evaluate.seed)
     shown = [[data.passages[id_] for id_ in evaluation_context(example, "retrieved", k).passages or ()] for example in asked]
-    prompts = [build_messages(example.question, passages, shots) for example, passages in zip(asked, shown, strict=True)]
+    prompts = [build_messages(each.question, passages, shots, each.history) for each, passages in zip(asked, shown, strict=True)]
     agree_to(list(_bills(workspace, settings, names, prompts)), settings, yes=yes, confirm=confirm, progress=progress)
     groups = [example.group for example in asked]
     trials = []

@@ -14,6 +14,7 @@ from typing import Any
 
 from ragtune import build
 from ragtune.config import Settings
+from ragtune.conversation import search_text
 from ragtune.corpus import Corpus
 from ragtune.dataset.anchor import AnchorReport, anchor
 from ragtune.dataset.audit import audit
@@ -87,7 +88,7 @@ def build_dataset(
             raise QuestionError(
                 f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some (see docs/questions.md) and run this again"
             )
-        bills = questions_bill(workspace, settings, [each.question for each in raw])
+        bills = questions_bill(workspace, settings, [search_text(each.question, each.history) for each in raw])
         agree_to(bills, settings, yes=yes, confirm=confirm, progress=progress)
         shutil.rmtree(folder, ignore_errors=True)
         progress.start("dataset")
@@ -149,13 +150,16 @@ def show_example(workspace: Workspace, settings: Settings, example: str | None, 
     if chosen.split == "train":
         among = trained if chosen in trained else data.train
         groups = training_groups(data, among, settings, manifest)(epoch)
-        passages, written = next((g.passages, b.completion) for g in groups for b in g.branches if b.id == chosen.id)
+        found = next(((g.passages, b.completion) for g in groups for b in g.branches if b.id == chosen.id), None)
+        if found is None:
+            raise ProjectError(f"{chosen.id} is left out of epoch {epoch}, as its evidence is absent and train.absent is drop: try another")
+        passages, written = found
         present = chosen.id in draw_present(among, epoch=epoch, seed=settings.train.seed, p=manifest.figures["p_oracle"])
     else:
         shown = evaluation_context(chosen, "retrieved", int(manifest.settings["retrieve"]["k"]))
         passages, written = tuple(data.passages[id_] for id_ in shown.passages or ()), chosen.completion
         present = shown.answerable
-    messages = build_messages(chosen.question, passages)
+    messages = build_messages(chosen.question, passages, history=chosen.history)
     text, completion, tokens, trained_tokens = _as_seen(settings, messages, written)
     return ExampleView(
         id=chosen.id,
@@ -241,7 +245,10 @@ def _build(
         validation_fraction=settings.dataset.validation_share,
         new_document_fraction=settings.dataset.new_documents_share,
     )
-    asked = [(each.question, splits.assignments[each.id].group, splits.assignments[each.id].split) for each in anchored.questions]
+    asked = [
+        (search_text(each.question, each.history), splits.assignments[each.id].group, splits.assignments[each.id].split)
+        for each in anchored.questions
+    ]
     with open_cross_fitted(workspace, settings, asked, progress) as retriever:
         built = build_examples(
             anchored.questions,
@@ -262,7 +269,8 @@ def _build(
         # A handful of validation questions says little about recall; training questions are retrieved in just the same way.
         measured = recall["validation"] if len(by.get("validation", [])) >= 30 else recall["train"]
         p = 1.0 if measured is None else round(measured, 3)
-    retrieved_by = {e.id: f"fold {fold}" for e in built.examples if (fold := retriever.fold_of.get(e.question)) is not None}
+    queries = {each.id: search_text(each.question, each.history) for each in built.examples}
+    retrieved_by = {id_: f"fold {fold}" for id_, query in queries.items() if (fold := retriever.fold_of.get(query)) is not None}
     audited = audit(built.examples, seed=settings.dataset.seed, p=p)
     figures = {
         "questions": {split: len(by.get(split, [])) for split in ("train", "validation", "test")},

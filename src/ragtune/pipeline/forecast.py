@@ -17,6 +17,7 @@ from ragtune.dataset.split import planned_sizes
 from ragtune.errors import ConfigError
 from ragtune.hosted.providers import is_hosted
 from ragtune.models.pull import cache_dir
+from ragtune.pipeline.confidence import QUESTIONS as CALIBRATION_QUESTIONS
 from ragtune.pipeline.records import Forecast
 from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages
 from ragtune.protocols import Embedder, Engine
@@ -241,9 +242,17 @@ def _affordable(settings: Settings, most: int, prompts: float) -> int:
 def _evaluation(settings: Settings, questions: int) -> float:
     """Prompts with k passages that an evaluation is worth: ``oracle+distractors`` mostly repeats ``retrieved``, controls are short."""
     control = min(questions, settings.evaluate.control_questions)
-    worth = {"retrieved": questions, "oracle+distractors": 0.15 * questions, "oracle": 0.35 * control, "closed-book": 0.25 * control}
+    worth = {
+        "retrieved": questions,
+        "oracle+distractors": 0.15 * questions,
+        "oracle": 0.35 * control,
+        "closed-book": 0.25 * control,
+        "distractors": control,
+    }
     arms = len(settings.evaluate.arms) + 0.5 * ("base-fewshot" in settings.evaluate.arms)
-    return arms * sum(worth[context] for context in settings.evaluate.contexts)
+    # The tuned model answers validation questions too, each with and without its evidence; there are about as many as are tested.
+    calibration = 2 * min(CALIBRATION_QUESTIONS, questions) if "tuned" in settings.evaluate.arms else 0
+    return arms * sum(worth[context] for context in settings.evaluate.contexts) + calibration
 
 
 def _measure(workspace: Workspace, settings: Settings) -> Rates:

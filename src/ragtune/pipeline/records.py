@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from ragtune.types import Estimate, Message, Reason, TrainForecast
 
 if TYPE_CHECKING:
     from ragtune.evaluate.retrieval_report import RetrievalReport
+    from ragtune.evaluate.several import Several
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,17 @@ class IngestResult:
             f"{len(self.read)} read, {self.unchanged} unchanged, {len(self.removed)} removed, {len(self.skipped)} skipped{left_out}, "
             f"{counted(len(self.duplicates), 'duplicate')}: {counted(self.documents, 'document')} in {counted(self.chunks, 'chunk')}"
         )
+
+
+def grouped(reasons: Sequence[Reason], names: int = 3) -> list[str]:
+    """One line for each reason, with how many sources it is about and the first of their names."""
+    by: dict[str, list[str]] = {}
+    for each in reasons:
+        by.setdefault(each.reason, []).append(each.source)
+    return [
+        Reason(own[0], why).line if len(own) == 1 else f"{len(own)} ({', '.join(own[:names])}{', …' if len(own) > names else ''}) — {why}"
+        for why, own in by.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +401,19 @@ class EvaluationResult:
     folder: str
     made: bool
     report: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonResult:
+    """What ``ragtune report A B`` found.
+
+    Args:
+        folder: where report.html and report.json are.
+        comparison: the figures.
+    """
+
+    folder: str
+    comparison: Several
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ragtune import build
 from ragtune.config import Settings
+from ragtune.conversation import search_text
 from ragtune.corpus import Corpus
 from ragtune.dataset.store import read_dataset
 from ragtune.errors import CorpusError, EvaluationError
@@ -118,8 +119,10 @@ def _ask(workspace: Workspace, settings: Settings, examples: Sequence[Example], 
     standing = {example.id for example in current}
     stale = [example.id for example in examples if example.id not in standing]
     progress.start("evaluate")
-    with open_cross_fitted(workspace, settings, [(e.question, e.group, e.split) for e in current], progress) as retriever:
-        rankings = retriever.retrieve([example.question for example in current], MOST) if current else []
+    queries = [search_text(example.question, example.history) for example in current]
+    known = [(query, example.group, example.split) for query, example in zip(queries, current, strict=True)]
+    with open_cross_fitted(workspace, settings, known, progress) as retriever:
+        rankings = retriever.retrieve(queries, MOST) if current else []
         asked = []
         for example, hits in zip(current, rankings, strict=True):
             found = tuple(

@@ -23,7 +23,7 @@ from ragtune.pipeline.forecast import Sizes, forecast, measure_rates, measure_si
 from ragtune.pipeline.index import build_index
 from ragtune.pipeline.ingest import ingest, look_at_pages, source_paths, without_questions
 from ragtune.pipeline.judge import check_judge
-from ragtune.pipeline.records import Forecast, RunResult
+from ragtune.pipeline.records import Forecast, RunResult, grouped
 from ragtune.pipeline.synthesise import expected_calls, synthesise
 from ragtune.pipeline.train import train
 from ragtune.pipeline.train_hosted import hosted_settings
@@ -117,6 +117,8 @@ def run(
         written = synthesised_file(workspace, settings)
         files += [written] if written.is_file() and written not in files else []
     dataset = build_dataset(workspace, settings, files, held_out, None, progress, yes=yes, confirm=confirm)
+    for line in grouped(dataset.left_out)[:_SKIPPED]:
+        progress.note(f"question left out: {line}")
     model = train(workspace, settings, dataset.name, None, progress, yes=yes, confirm=confirm)
     evaluation = evaluate(workspace, settings, model.name, None, "test", progress, yes=yes, confirm=confirm)
     return RunResult(plan, ingested, indexed, dataset, model, evaluation, time.monotonic() - started)

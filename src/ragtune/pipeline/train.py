@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from ragtune import build
 from ragtune.config import Settings
 from ragtune.dataset.draws import draw
+from ragtune.dataset.recipe import SERVED, Recipe
 from ragtune.dataset.shared import epoch_groups, served_contexts
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import ProjectError, TrainError
@@ -27,8 +29,9 @@ from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, 
 VERSION = 1
 _FIRST = {
     "rank", "alpha", "dropout", "learning_rate", "warmup", "epochs", "answers_per_step", "shared_contexts", "seed", "max_answers",
+    "rehearsal",
 }  # fmt: skip
-"""Settings of the first version, which are in every key."""
+"""Settings that are in every key."""
 _WITHOUT_EFFECT = {"gradient_checkpointing", "watch_questions"}
 """Settings that change no weight."""
 HIGH_FOR_FULL = 2e-4
@@ -77,9 +80,10 @@ def train(
     if settings.train.method == "full" and settings.train.learning_rate > HIGH_FOR_FULL:
         progress.note(f"train.learning_rate = {settings.train.learning_rate:g} is meant for adapters: whole models take 1e-5 to 1e-4")
     groups = training_groups(data, examples, settings, source, without_context=without_context)
+    check_trained(groups, settings)
     trainer = build.trainer(settings)
     watch = watcher(data, source, settings, without_context)
-    result = trainer.train(groups, validation_groups(data, source, without_context), output, _live(progress), watch)
+    result = trainer.train(groups, validation_groups(data, source, settings, without_context), output, _live(progress), watch)
     figures: dict[str, Any] = {
         "train_loss": result.train_loss,
         "validation_loss": result.validation_loss,
@@ -237,23 +241,53 @@ def training_groups(
             p=source.figures["p_oracle"],
             k=source.settings["retrieve"]["k"],
             shared=settings.train.shared_contexts,
+            recipe=recipe_of(settings),
         )
 
     return groups
 
 
+def recipe_of(settings: Settings) -> Recipe:
+    """What training contexts are made of."""
+    train = settings.train
+    return Recipe(
+        distractors=train.distractors,
+        count=train.distractor_count,
+        ranks=train.distractor_ranks,
+        order=train.order,
+        false_negatives=train.false_negatives,
+        absent=train.absent,
+        answer=train.answer,
+    )
+
+
+def recipe_key(settings: Settings) -> dict[str, Any]:
+    """What of the recipe is not as served: part of a model's key, which a served recipe leaves as it was before there was a choice."""
+    return {name: value for name, value in asdict(recipe_of(settings)).items() if value != getattr(SERVED, name)}
+
+
+def check_trained(groups: Callable[[int], Sequence[ContextGroup]], settings: Settings) -> None:
+    """Refuse a run that a recipe leaves nothing of.
+
+    Raises:
+        TrainError: no question is trained in the first epoch.
+    """
+    if settings.train.absent == "drop" and not groups(0):
+        raise TrainError("train.absent = drop leaves no question to train on: raise dataset.p_oracle, or take abstain")
+
+
 def _from_memory(examples: Sequence[Example], *, seed: int, epoch: int) -> list[ContextGroup]:
     """The ``dsf`` control: the same answerable questions and answers, without passages, so nothing to quote."""
     order = sorted((example for example in examples if example.answers), key=lambda example: draw("order", seed, epoch, example.id))
-    return [ContextGroup(None, (Branch(e.id, e.question, build_completion(e.answers[0])),)) for e in order]
+    return [ContextGroup(None, (Branch(e.id, e.question, build_completion(e.answers[0]), e.history),)) for e in order]
 
 
-def validation_groups(data: Dataset, source: Manifest, without_context: bool) -> list[ContextGroup]:
+def validation_groups(data: Dataset, source: Manifest, settings: Settings, without_context: bool) -> list[ContextGroup]:
     """What the validation loss is measured on."""
     chosen = sorted(data.validation, key=lambda example: draw("validation", example.id))[:VALIDATION_CONTEXTS]
     if without_context:
         return _from_memory(chosen, seed=0, epoch=0)
-    return served_contexts(chosen, data.passages, k=source.settings["retrieve"]["k"])
+    return served_contexts(chosen, data.passages, k=source.settings["retrieve"]["k"], recipe=recipe_of(settings))
 
 
 def claim(workspace: Workspace, name: str, key: str, kind: Literal["models", "retrievers"] = "models") -> Path:

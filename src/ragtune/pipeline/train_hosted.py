@@ -17,7 +17,15 @@ from ragtune.hosted.providers import split_name
 from ragtune.models.hosted import find_hosted, warn
 from ragtune.pipeline.consent import Confirm, agree
 from ragtune.pipeline.records import ModelResult, TuningPlan
-from ragtune.pipeline.train import claim, read_settings, sample_training, training_groups, validation_groups
+from ragtune.pipeline.train import (
+    check_trained,
+    claim,
+    read_settings,
+    recipe_key,
+    sample_training,
+    training_groups,
+    validation_groups,
+)
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION
 from ragtune.train import jobs
@@ -157,7 +165,8 @@ def hosted_key(workspace: Workspace, settings: Settings, source: Manifest, witho
         "prompt": PROMPT_VERSION,
         "k": source.settings["retrieve"]["k"],
     }
-    keyed = {**read, "train": {part: read["train"][part] for part in ("epochs", "seed", "max_answers")}, "model": settings.model.base}
+    parts = {part: read["train"][part] for part in ("epochs", "seed", "max_answers")}
+    keyed = {**read, "train": {**parts, **recipe_key(settings)}, "model": settings.model.base}
     inputs = {
         **{part: hash_file(folder / f"{part}.jsonl") for part in ("train", "validation", "passages")},
         "p": source.figures["p_oracle"],
@@ -176,10 +185,11 @@ def _prepare(workspace: Workspace, settings: Settings, source: Manifest, name: s
     vertex = split_name(settings.model.base)[0].name == "vertex"
     export, rules = (export_vertex, VERTEX) if vertex else (export_openai, OPENAI)
     groups = training_groups(data, examples, settings, source, without_context=without_context)
+    check_trained(groups, settings)
     training, validation = output / "training.jsonl", output / "validation.jsonl"
     # One file of all epochs, trained on once, as each epoch draws contexts of its own.
     export([group for epoch in range(settings.train.epochs) for group in groups(epoch)], training)
-    watched = export(validation_groups(data, source, without_context), validation)
+    watched = export(validation_groups(data, source, settings, without_context), validation)
     checks = check_file(training, rules), check_file(validation, rules, training=False)
     base = settings.model.base
     plan = TuningPlan(

@@ -18,6 +18,7 @@ from typing import Any
 from ragtune import build
 from ragtune.backends.adopted import EMBEDDER, FOLDS, RERANKER
 from ragtune.config import Settings
+from ragtune.conversation import search_text
 from ragtune.corpus import Corpus
 from ragtune.dataset.draws import draw
 from ragtune.dataset.rankings import Mined, assign_folds, fold_lists, mine
@@ -136,7 +137,10 @@ def _key(
         "retrieve": settings.retrieve.model_dump(mode="json", include={"k", "candidates", "fusion", "dense_weight", "rerank_candidates"}),
         "embed": settings.embed.model_dump(mode="json", include={"model", "dimensions"}),
     }
-    asked = [[each.id, each.question, each.answers, each.group, [asdict(gold) for gold in each.evidence]] for each in (*train, *validation)]
+    asked = [
+        [each.id, search_text(each.question, each.history), each.answers, each.group, [asdict(gold) for gold in each.evidence]]
+        for each in (*train, *validation)
+    ]
     inputs = {
         "questions": stage_key("asked", 1, len(train), asked),
         "held_out": stage_key("held out", 1, None, sorted([gold.document, gold.start, gold.end] for gold in held_out)),
@@ -166,7 +170,12 @@ class _Work:
             raise TrainError(
                 f"the questions are of fewer than {own.folds} document groups, or nothing else is found for them: add documents"
             )
-        write_folds(self.folder, {each.example.question: fold_of[each.example.group] for each in mined}, fold_of, own.folds)
+        write_folds(
+            self.folder,
+            {search_text(each.example.question, each.example.history): fold_of[each.example.group] for each in mined},
+            fold_of,
+            own.folds,
+        )
         self._forecast(lists)
         bar = _Bar(self.progress, 2 * own.epochs * sum(map(len, lists.values())))
         seconds = sum(self._tune(fold, each, bar) for fold, each in lists.items())
@@ -202,7 +211,7 @@ class _Work:
         for chunk in self.corpus.all_chunks():
             chunks.setdefault(chunk.document, []).append(chunk)
         self.progress.note(f"looking for chunks that are found for {len(train)} questions and do not answer them …")
-        rankings = self._retriever(None, tuned=False).retrieve([each.question for each in train], DEPTH)
+        rankings = self._retriever(None, tuned=False).retrieve([search_text(each.question, each.history) for each in train], DEPTH)
         return mine(train, rankings, chunks)
 
     def _tune(self, fold: int | None, lists: Sequence[RankingList], bar: _Bar) -> float:
@@ -256,7 +265,8 @@ class _Work:
             if not examples:
                 continue
             retriever = self._retriever(fold, tuned=tuned, reranked=reranked)
-            for example, hits in zip(examples, retriever.retrieve([each.question for each in examples], max(cuts)), strict=True):
+            queries = [search_text(each.question, each.history) for each in examples]
+            for example, hits in zip(examples, retriever.retrieve(queries, max(cuts)), strict=True):
                 spans = [[Span(hit.chunk.document, hit.chunk.start, hit.chunk.end)] for hit in hits]
                 for name, value in retrieval_metrics(example.evidence, spans, cuts).items():
                     found.setdefault(name, []).append(value)

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from ragtune import build
 from ragtune.config import Settings
+from ragtune.conversation import search_text
 from ragtune.corpus import Corpus
 from ragtune.dataset.store import read_dataset
 from ragtune.errors import EvaluationError
@@ -80,7 +81,7 @@ def _measure(
 ) -> list[list[dict[str, float]]]:
     """For each weight the metrics of each question, by the fold of a tuned retriever that was tuned without it, where there is one."""
     embedder = build.embedder(workspace, settings)
-    asked = [(example.question, example.group, example.split) for example in examples]
+    asked = [(search_text(example.question, example.history), example.group, example.split) for example in examples]
     fold_of, folds = folds_of(workspace, settings, corpus, asked, progress)  # a tuned embedder finds what it was tuned on too well
     stores = {None: (embedder, current_store(workspace, settings, corpus, embedder))} | {
         number: (fold.embedder, fold.store) for number, fold in enumerate(folds)
@@ -90,10 +91,10 @@ def _measure(
     progress.start("evaluate", len(examples))
     for number, (own, store) in stores.items():
         retriever = HybridRetriever(corpus, own, store, candidates=settings.retrieve.candidates)
-        places = [at for at, example in enumerate(examples) if fold_of.get(example.question) == number]
+        places = [at for at, (query, *_) in enumerate(asked) if fold_of.get(query) == number]
         for start in range(0, len(places), _BATCH):
             some = places[start : start + _BATCH]
-            for at, (dense, lexical) in zip(some, retriever.rankings([examples[at].question for at in some], 10), strict=True):
+            for at, (dense, lexical) in zip(some, retriever.rankings([asked[at][0] for at in some], 10), strict=True):
                 tops = [
                     _top(fuse(((dense if weight else {}), (lexical if weight < 1 else {})), (weight, 1 - weight))) for weight in weights
                 ]

@@ -119,7 +119,7 @@ class Encoder:
         context: tuple[int, ...] = ()
         branches = []
         for branch in group.branches:
-            prompt = encode_prompt(self._tokenizer, build_messages(branch.question, group.passages))
+            prompt = encode_prompt(self._tokenizer, build_messages(branch.question, group.passages, history=branch.history))
             context = prompt.context
             branches.append(BranchIds(prompt.branch, encode_completion(self._tokenizer, branch.completion)))
         sequence = TokenSequence(context, tuple(branches))
@@ -134,7 +134,10 @@ class Encoder:
 def text_bytes(group: ContextGroup) -> tuple[int, list[int]]:
     """Bytes of what a context shows, and of each of its questions with the answer."""
     shown = sum(len(f"{passage.prefix} {passage.text}".encode()) for passage in group.passages or ())
-    return shown, [len(f"{branch.question} {branch.completion}".encode()) for branch in group.branches]
+    return shown, [
+        len(" ".join([branch.question, branch.completion, *(turn.content for turn in branch.history)]).encode())
+        for branch in group.branches
+    ]
 
 
 def split_steps(groups: Sequence[ContextGroup], answers_per_step: int) -> list[list[ContextGroup]]:

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from ragtune.errors import ModelError
 from ragtune.prompts import Tokenizer
 from ragtune.train import attention
-from ragtune.train.batches import Encoder
+from ragtune.train.batches import Encoder, TokenSequence
 from ragtune.train.lora import LoRALinear, save_adapter
 
 Method: TypeAlias = Literal["lora", "dora", "full"]
@@ -33,12 +33,16 @@ class Loaded:
         layers: those with adapters; empty where the whole model is trained.
         peak: learning rate.
         weight_decay: AdamW's.
+
+    Attributes:
+        texts: what is rehearsed.
     """
 
     def __init__(self, model: Any, tokenizer: Tokenizer, layers: dict[str, LoRALinear], peak: float, weight_decay: float) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.layers = layers
+        self.texts: list[TokenSequence] = []
         adapters = {f"{name}.{part}": parameter for name, layer in layers.items() for part, parameter in layer.trained.items()}
         self.trained: dict[str, nn.Parameter] = adapters or dict(model.named_parameters())
         self.parameters = list(self.trained.values())

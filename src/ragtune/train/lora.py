@@ -57,6 +57,7 @@ class LoRALinear(nn.Module):
         self.scale = alpha / (math.sqrt(rank) if rslora else rank)
         self.dropout = dropout
         self.target = target
+        self.active = True
         # Kaiming's bound with a = √5, as PEFT and the paper's code have it. Drawn on the CPU, so that every device starts equal.
         bound = 1 / math.sqrt(base.in_features)
         start = torch.empty(rank, base.in_features).uniform_(-bound, bound, generator=generator)
@@ -71,7 +72,10 @@ class LoRALinear(nn.Module):
         return {name: parameter for name, parameter in found.items() if parameter is not None}
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., in]`` to ``[..., out]`` in the base's format."""
+        """``[..., in]`` to ``[..., out]`` in the base's format; those of the base where it is not active."""
+        if not self.active:
+            plain: Tensor = self.base(x)
+            return plain
         magnitude_o = self.lora_magnitude_vector
         if magnitude_o is None:
             return self._updated(x, self.base.bias)

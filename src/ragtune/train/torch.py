@@ -27,6 +27,7 @@ from ragtune.train.lora import add_lora
 from ragtune.train.loss import batch_loss
 from ragtune.train.metrics import Metrics
 from ragtune.train.predict import KEPT_SCORES_BYTES, How, PeakMemory, predict
+from ragtune.train.rehearsal import EVERY, TOKENS, rehearsal_texts, straying, text_sequence
 from ragtune.train.schedule import VALIDATIONS, is_averaged, is_mark, learning_rate
 from ragtune.types import ContextGroup, TrainForecast, TrainResult
 
@@ -71,6 +72,7 @@ class TorchTrainer:
             memory would not suffice otherwise.
         average_checkpoints: give the mean of the weights at so many steps, a twentieth of the run apart, the last among them.
         validations: how often the validation loss is measured, the end included.
+        rehearsal: weight of staying near the base on text of its own (:mod:`ragtune.train.rehearsal`); 0 leaves it out.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class TorchTrainer:
         gradient_checkpointing: bool | Literal["auto"] = "auto",
         average_checkpoints: int = 0,
         validations: int = VALIDATIONS,
+        rehearsal: float = 0.0,
     ) -> None:
         if method == "full" and (dropout or rslora or targets):
             raise TrainError("train.dropout, train.rslora and train.targets are of adapters, and train.method = full has none: unset them")
@@ -122,6 +125,7 @@ class TorchTrainer:
             average_checkpoints > 0,
         )
         self._validations = validations
+        self._rehearsal = rehearsal
 
     def train(
         self,
@@ -158,6 +162,8 @@ class TorchTrainer:
             for group in step:
                 loaded.encode.check(group)
         output.mkdir(parents=True, exist_ok=True)
+        if self._rehearsal:
+            loaded.texts = rehearsal_texts(loaded.model, loaded.tokenizer, loaded.layers, output, seed=self._seed)
         progress = load_checkpoint(output, loaded, self._settings(len(plan)))
         if not progress.step and len(plan) >= _TIMED_EVERY:
             progress.predicted_seconds, progress.start = self._try(loaded, plan, expected.tokens, held_out)
@@ -203,6 +209,7 @@ class TorchTrainer:
         """Train on groups for about so many seconds, and throw the result away: the rate that a run on the like of them will have."""
         loaded = self._load()
         sequences = [loaded.encode(group) for group in groups]
+        self._rehearse_anything(loaded, sequences[0])
         answers, spent = self._time(loaded, sequences, seconds)
         return answers / spent
 
@@ -320,6 +327,11 @@ class TorchTrainer:
                 part.backward()  # type: ignore[no-untyped-call]
                 loss += part.item()
                 tokens += batch.tokens
+            if loaded.texts and step % EVERY == 0:
+                text = loaded.texts[step // EVERY % len(loaded.texts)]
+                for batch in self._batches(loaded, [text]):
+                    strayed = straying(loaded.model, loaded.layers, batch)
+                    (self._rehearsal * EVERY * strayed).backward()  # type: ignore[no-untyped-call]
         return loss, answers, tokens
 
     def _time(self, loaded: Loaded, sequences: Sequence[TokenSequence], seconds: float) -> tuple[int, float]:
@@ -328,7 +340,7 @@ class TorchTrainer:
         begun = None
         while True:
             for start in range(0, len(sequences), 4):
-                _, more, _ = self._gradients(loaded, sequences[start : start + 4], 0)
+                _, more, _ = self._gradients(loaded, sequences[start : start + 4], start // 4)
                 now = time.monotonic()
                 if begun is None:
                     begun = now
@@ -336,6 +348,12 @@ class TorchTrainer:
                 answers += more
                 if now - begun > seconds:
                     return answers, now - begun
+
+    def _rehearse_anything(self, loaded: Loaded, sequence: TokenSequence) -> None:
+        """Where time alone is asked for: any text takes as long as those of the base, which takes a while to write them."""
+        if self._rehearsal:
+            ids = (*sequence.context, *sequence.branches[0].question, *sequence.branches[0].completion)[:TOKENS]
+            loaded.texts = [text_sequence(ids[:1], ids[1:])]
 
     def _try(
         self, loaded: Loaded, plan: Sequence[tuple[int, list[ContextGroup]]], tokens: int, held_out: Sequence[TokenSequence]
@@ -346,9 +364,11 @@ class TorchTrainer:
         """
         count = max(1, min(_TIMED, len(plan) // _TIMED_EVERY))
         chosen = [[loaded.encode(group) for group in plan[len(plan) * (2 * n + 1) // (2 * count)][1]] for n in range(count)]
+        if not loaded.texts:
+            self._rehearse_anything(loaded, chosen[0][0])
         self._gradients(loaded, chosen[0], 0)
         begun = time.monotonic()
-        tried = [self._gradients(loaded, sequences, 0) for sequences in chosen]
+        tried = [self._gradients(loaded, sequences, step) for step, sequences in enumerate(chosen)]
         spent = time.monotonic() - begun
         loaded.optimizer.zero_grad()
         timed = sum(tokens for _, _, tokens in tried)
@@ -365,6 +385,7 @@ class TorchTrainer:
             "warmup": self._warmup,
             "weight_decay": self._weight_decay,
             "max_grad_norm": self._max_grad_norm,
+            "rehearsal": self._rehearsal,
             "steps": steps,
         }
 

@@ -1,0 +1,182 @@
+"""How sure a tuned model's answers are: learned once from its answers to validation questions, and kept beside its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ragtune import build
+from ragtune.confidence import AnswerThreshold, Confidence, Gate, Rated, answer_signals, choose_threshold, fit_confidence
+from ragtune.config import Settings
+from ragtune.conversation import search_text
+from ragtune.dataset.draws import draw
+from ragtune.dataset.raft import evaluation_context
+from ragtune.dataset.store import Dataset, read_dataset
+from ragtune.errors import ProjectError
+from ragtune.evaluate.abstention import RIGHT
+from ragtune.evaluate.answers import f1
+from ragtune.pipeline.answerers import Answerer, engine_key
+from ragtune.progress import Progress
+from ragtune.prompts import build_messages, parse_answer
+from ragtune.types import Context, Example, Generation, Passage
+from ragtune.workspace import Manifest, Workspace, stage_key, write_json
+
+VERSION = 1
+QUESTIONS = 100
+"""Validation questions asked, each with its evidence and without; more cost time and change little."""
+FEWEST = 20
+UNANSWERABLE = 0.2
+"""Share of the questions that the documents are taken not to answer, where a threshold is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was learned from validation.
+
+    Args:
+        confidence: weights.
+        rated: the answers that it was learned from.
+    """
+
+    confidence: Confidence
+    rated: tuple[Rated, ...]
+
+    def threshold(self, wanted: float) -> AnswerThreshold | None:
+        """See :func:`ragtune.confidence.choose_threshold`."""
+        return choose_threshold(self.rated, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    example: Example
+    context: Context
+    passages: tuple[Passage, ...]
+    answerable: bool
+
+
+def calibrate(workspace: Workspace, settings: Settings, tuned: Manifest, answerer: Answerer, progress: Progress) -> Calibration | None:
+    """Ask a model its validation questions, or give what was learned before.
+
+    Args:
+        workspace: of the project.
+        settings: as it answers with.
+        tuned: the model.
+        answerer: it, ready to answer.
+        progress: told what goes on.
+
+    Returns:
+        ``None`` for a model that does not tell its log-probabilities, or with too few validation questions.
+    """
+    source = workspace.find("datasets", str(tuned.inputs["dataset"]))
+    data = read_dataset(workspace.artifact("datasets", source.name))
+    path, key = _file(workspace, tuned), _key(settings, tuned)
+    found = _load(path, key)
+    if found is not None:
+        return found
+    asked = _contexts(data, int(source.settings["retrieve"]["k"]))
+    if sum(each.context == "retrieved" for each in asked) < FEWEST:
+        progress.note(f"confidence: not calibrated, there are fewer than {FEWEST} validation questions")
+        return None
+    learned = _learn(asked, _answers(asked, answerer, progress))
+    if learned is not None:
+        kept = {"key": key, "weights": learned.confidence.weights, "bias": learned.confidence.bias}
+        write_json(path, {**kept, "rated": [asdict(each) for each in learned.rated]})
+        progress.finish("confidence", f"learned from {len(asked)} validation answers")
+    return learned
+
+
+def load_calibration(workspace: Workspace, settings: Settings, tuned: Manifest) -> Calibration | None:
+    """What was learned for a model that answers as it is set to answer now, if anything was."""
+    return _load(_file(workspace, tuned), _key(settings, tuned))
+
+
+def answer_threshold(settings: Settings, calibration: Calibration | None, model: str) -> AnswerThreshold | None:
+    """The threshold of ``generate.precision``, where that is set.
+
+    Raises:
+        ProjectError: nothing was learned that it could be chosen on.
+    """
+    wanted = settings.generate.precision
+    if wanted is None:
+        return None
+    found = None if calibration is None else calibration.threshold(wanted)
+    if found is None:
+        raise ProjectError(
+            f"generate.precision needs validation answers of {model}: run 'ragtune evaluate --model {model}' first, "
+            f"with at least {FEWEST} validation questions, or unset it"
+        )
+    return found
+
+
+def make_gate(settings: Settings, calibration: Calibration, model: str) -> Gate:
+    """How sure a model's answers must be, as it is set.
+
+    Raises:
+        ProjectError: a precision is wanted, and too few answers are left to choose a threshold on.
+    """
+    threshold = answer_threshold(settings, calibration, model)
+    return Gate(calibration.confidence, None if threshold is None else threshold.logodds)
+
+
+def _contexts(data: Dataset, k: int) -> list[_Asked]:
+    chosen = sorted(data.validation, key=lambda example: draw("confidence", example.id))[:QUESTIONS]
+    asked = []
+    for example in chosen:
+        contexts: tuple[Context, ...] = ("retrieved", "distractors") if example.oracles else ("retrieved",)
+        for context in contexts:
+            shown = evaluation_context(example, context, k)
+            asked.append(_Asked(example, context, tuple(data.passages[id_] for id_ in shown.passages or ()), shown.answerable))
+    return asked
+
+
+def _answers(asked: Sequence[_Asked], answerer: Answerer, progress: Progress) -> dict[int, Generation]:
+    progress.start("confidence", len(asked))
+    prompts = [build_messages(each.example.question, each.passages, history=each.example.history) for each in asked]
+    answers: dict[int, Generation] = {}
+    for at, generation in answerer.generate(prompts, [each.passages for each in asked]):
+        answers[at] = generation
+        progress.update("confidence", len(answers), "validation answers")
+    return answers
+
+
+def _learn(asked: Sequence[_Asked], answers: Mapping[int, Generation]) -> Calibration | None:
+    signals = [answer_signals(_searched(each.example), each.passages, answers[at]) for at, each in enumerate(asked)]
+    told = [each for each in signals if each is not None]
+    if len(told) < len(asked):
+        return None
+    confidence = fit_confidence(told, [each.answerable for each in asked])
+    if confidence is None:
+        return None
+    served = sum(each.context == "retrieved" for each in asked)
+    weight = UNANSWERABLE / (1 - UNANSWERABLE) * served / max(1, len(asked) - served)
+    rated = []
+    for at, (each, own) in enumerate(zip(asked, told, strict=True)):
+        parsed = parse_answer(answers[at].text)
+        right = each.context == "retrieved" and not parsed.abstained and f1(parsed.answer, each.example.answers) >= RIGHT
+        rated.append(Rated(confidence.logodds(own), not parsed.abstained, right, 1.0 if each.context == "retrieved" else weight))
+    return Calibration(confidence, tuple(rated))
+
+
+def _searched(example: Example) -> str:
+    return search_text(example.question, example.history)
+
+
+def _load(path: Path, key: str) -> Calibration | None:
+    if not path.is_file():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if kept["key"] != key:
+        return None
+    return Calibration(Confidence(tuple(kept["weights"]), kept["bias"]), tuple(Rated(**each) for each in kept["rated"]))
+
+
+def _key(settings: Settings, tuned: Manifest) -> str:
+    generate = settings.generate.model_dump(mode="json", exclude={"precision", "batch_size"})
+    own = build.with_base(settings, str(tuned.settings["model"]["base"]))
+    return stage_key("confidence", VERSION, generate, {"model": tuned.key, "engine": engine_key(own)})
+
+
+def _file(workspace: Workspace, tuned: Manifest) -> Path:
+    return workspace.artifact("models", tuned.name) / "confidence.json"

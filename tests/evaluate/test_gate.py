@@ -1,0 +1,131 @@
+"""Two evaluations compared for CI: what holds, and what cannot be compared."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_evaluation import make_evaluation
+
+from ragtune.errors import ConfigError, EvaluationError
+from ragtune.evaluate.answers import answer_metrics
+from ragtune.evaluate.gate import METRICS, compare_models, parse_condition
+from ragtune.evaluate.predictions import read_predictions
+from ragtune.types import Prediction
+
+NAMES = ("now", "before")
+
+
+def answers(skill: float, questions: int = 160) -> list[Prediction]:
+    """The tuned arm of an evaluation, on the same questions whatever its skill."""
+    made = make_evaluation(questions, skill={"tuned": skill}).predictions
+    first = {(p.id, p.context): p for p in make_evaluation(questions, skill={"tuned": 0.5}).predictions}
+    return [replace(p, references=first[p.id, p.context].references, question=first[p.id, p.context].question) for p in made]
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("retrieved.f1 < -0.02", True),
+        ("retrieved.f1.high < 0", True),
+        ("retrieved.f1.low < -0.9", False),
+        ("retrieved.f1 > 0", False),
+        ("closed-book.f1 <= −1", False),
+        ("oracle+distractors.f1.value<-.02", True),
+    ],
+)
+def test_conditions_are_on_the_difference_or_a_bound_of_its_interval(text: str, holds: bool) -> None:
+    result = compare_models(answers(0.2), answers(0.8), [parse_condition(text)], names=NAMES)
+    assert result.conditions[0].holds is holds
+    assert result.failed is holds
+
+
+def test_the_difference_is_the_paired_mean_over_the_answerable_questions() -> None:
+    worse, better = answers(0.3), answers(0.7)
+    result = compare_models(worse, better, [], names=NAMES)
+    row = next(row for row in result.rows if (row.context, row.metric) == ("retrieved", "f1"))
+    f1 = [{p.id: answer_metrics(p)["f1"] for p in side if p.context == "retrieved" and p.references} for side in (worse, better)]
+    assert row.difference.value == pytest.approx(np.mean([f1[0][id_] - f1[1][id_] for id_ in f1[0]]))
+    assert row.difference.n == len(f1[0])
+    assert row.difference.low < row.difference.value < row.difference.high < 0
+    assert not result.failed, "no condition was given"
+    assert result.questions == 160
+
+
+def test_a_model_compared_with_itself_differs_nowhere() -> None:
+    same = answers(0.5)
+    result = compare_models(same, same, [parse_condition("retrieved.f1 < 0"), parse_condition("retrieved.f1.low < 0")], names=NAMES)
+    assert not result.failed
+    assert all(row.difference.value == 0 for row in result.rows)
+
+
+def test_a_metric_that_only_some_answers_have_is_compared_over_those() -> None:
+    """A share of quotes has a weight; its difference is that of the two shares."""
+    one, other = answers(0.5), answers(0.5)
+    other = [replace(p, quotes=tuple(replace(quote, valid=False) for quote in p.quotes)) for p in other]
+    row = next(r for r in compare_models(one, other, [], names=NAMES).rows if (r.context, r.metric) == ("retrieved", "quotes_valid"))
+    quotes = [quote.valid for p in one if p.context == "retrieved" for quote in p.quotes]
+    assert row.value == pytest.approx(np.mean(quotes))
+    assert row.value_against == 0
+
+
+def test_passages_that_retrieval_served_otherwise_are_counted() -> None:
+    one = answers(0.5)
+    other = [replace(p, passages=p.passages[::-1]) if p.id < "q005" else p for p in one]
+    assert compare_models(one, other, [], names=NAMES).shown_otherwise == 5
+
+
+def test_other_questions_are_an_error_that_names_them() -> None:
+    some = [p for p in answers(0.5) if p.id not in ("q003", "q004")]
+    changed = [replace(p, references=("another",)) if p.id == "q001" else p for p in answers(0.5)]
+    with pytest.raises(EvaluationError, match=r"2 only in before \(q003, q004\); 1 with another wording or answer \(q001\).*--dataset"):
+        compare_models(some, changed, [], names=NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("retrieved.f1 << 2", "is no condition.*retrieved.f1 < -0.02"),
+        ("retrieved.f1 < much", "is no condition"),
+        ("retrieved.f2 < 0", "no metric 'f2'; did you mean f1"),
+        ("retrieve.f1 < 0", "no context 'retrieve'; did you mean retrieved"),
+        ("retrieved.f1.lower < 0", "no bound 'lower'; did you mean low"),
+        ("retrieved.f1 < nan", "is no condition"),
+    ],
+)
+def test_a_malformed_condition_says_how_to_write_one(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_condition(text)
+
+
+def test_a_figure_that_is_not_there_is_an_error_and_no_pass() -> None:
+    one = [p for p in answers(0.5) if p.context == "retrieved"]
+    with pytest.raises(EvaluationError, match=r"no f1 in the context oracle in common .*retrieved"):
+        compare_models(one, one, [parse_condition("oracle.f1 < 0")], names=NAMES)
+    with pytest.raises(EvaluationError, match="no dollars"):
+        compare_models(one, one, [parse_condition("retrieved.dollars > 0")], names=NAMES)
+    lone = [replace(p, group="one") for p in one]
+    with pytest.raises(EvaluationError, match="no interval"):
+        compare_models(lone, lone, [parse_condition("retrieved.f1.high < 0")], names=NAMES)
+    with pytest.raises(EvaluationError, match="no answers of a tuned model"):
+        compare_models(one, [replace(p, arm="base") for p in one], [], names=NAMES)
+
+
+def test_every_metric_can_be_found() -> None:
+    one = [replace(p, cost=0.1) for p in answers(0.5)]
+    found = {row.metric for row in compare_models(one, one, [], names=NAMES).rows if row.context == "retrieved"}
+    assert found == set(METRICS)
+
+
+def test_predictions_are_read_back_as_they_were(tmp_path: Path) -> None:
+    import json
+
+    made = [replace(p, raw=p.raw + "\u2028") for p in answers(0.5)[:50]]
+    path = tmp_path / "predictions.jsonl"
+    path.write_text("".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in made), encoding="utf-8")
+    assert read_predictions(path) == made
+    path.write_text("{}\n", encoding="utf-8")
+    with pytest.raises(EvaluationError, match=r"cannot read .*predictions\.jsonl"):
+        read_predictions(path)

@@ -1,0 +1,149 @@
+"""Evaluations beyond a run's: against an earlier one, of other adapters, in other contexts, and cross-fitted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragtune import Project, cli
+from ragtune.errors import EvaluationError
+from tiny_project import write_project, write_sources
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("faiss", reason="faiss is not installed")
+
+QUICK = ["train.epochs=1", "train.max_answers=8"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_chat, tiny_embedder) -> Path:
+    """A project with a dataset, two tuned models and an evaluation of each."""
+    root = tmp_path_factory.mktemp("evaluate")
+    folder = write_project(root / "project", write_sources(root / "sources"), tiny_chat, tiny_embedder)
+    project = Project(folder, overrides=QUICK)
+    project.ingest()
+    project.dataset()
+    project.train(name="one")
+    project.evaluate(name="of-one")
+    other = Project(folder, overrides=[*QUICK, "train.seed=7", "train.learning_rate=0.1"])
+    other.train(name="two")
+    other.evaluate(name="of-two")
+    return folder
+
+
+@pytest.fixture
+def project(trained, tmp_path) -> Path:
+    """A copy, a test's own."""
+    return shutil.copytree(trained, tmp_path / "copy")
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run a command in this process: exit code, stdout, stderr."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ragtune", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return command
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_gate_exits_1_where_its_condition_holds_and_prints_the_difference(project, run):
+    arguments = ("evaluate", "--project", project, "--model", "two", "--against", "one")
+    code, out, _ = run(*arguments, "--fail-if", "retrieved.f1 < -1", "--json")
+    compared = json.loads(out)
+    assert code == 0
+    assert (compared["evaluation"], compared["against"]) == ("of-two", "of-one")
+    assert (compared["model"], compared["model_against"]) == ("two", "one")
+    change = next(row for row in compared["rows"] if (row["context"], row["metric"]) == ("retrieved", "completion_tokens"))["difference"]
+    limit = change["value"] + 0.001
+    code, out, _ = run(*arguments, "--fail-if", "retrieved.f1 < -1", "--fail-if", f"retrieved.completion_tokens < {limit}")
+    assert code == 1
+    assert "retrieved.f1 < -1: does not hold" in out
+    assert f"retrieved.completion_tokens < {limit}: holds" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fail-if", "retrieved.f1 < 0"], "say --against NAME too"),
+        (["--against", "one", "--fail-if", "retrieved.F3 < 0"], "there is no metric 'F3'"),
+        (["--against", "three"], "no evaluation or model named three to compare with (evaluations: of-one, of-two)"),
+        (["--against", "of-one", "--split", "validation"], "of-one asked test questions: compare with --split test"),
+        (["--against", "one", "--split", "validation"], "run 'ragtune evaluate --model one --split validation'"),
+    ],
+)
+def test_a_gate_that_cannot_compare_exits_2_before_anything_is_asked(project, run, arguments, message):
+    before = sorted((project / ".ragtune" / "evaluations").iterdir())
+    code, out, err = run("evaluate", "--project", project, *arguments)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert sorted((project / ".ragtune" / "evaluations").iterdir()) == before
+
+
+def answers(folder: str | Path, arm: str) -> dict[tuple[str, str], str]:
+    return {(p["id"], p["context"]): p["raw"] for p in lines(Path(folder) / "predictions.jsonl") if p["arm"] == arm}
+
+
+def test_two_models_are_arms_of_one_evaluation_and_answer_as_each_alone(project):
+    made = Project(project, overrides=QUICK).evaluate(model="one", other="two")
+    evaluations = project / ".ragtune" / "evaluations"
+    assert answers(made.folder, "tuned") == answers(evaluations / "of-one", "tuned")
+    assert answers(made.folder, "other") == answers(evaluations / "of-two", "tuned")
+    assert answers(made.folder, "other") != answers(made.folder, "tuned")
+    assert made.report.models["tuned"] == "one"
+    assert made.report.models["other"] == "two"
+    pairs = {(each.arm, each.against) for each in made.report.contrasts}
+    assert {("tuned", "other"), ("other", "base-fewshot")} <= pairs
+    assert made.report.named.arm == "tuned"
+    assert made.report.named.against == "base-fewshot", "what was named beforehand stays"
+    assert [cell.arm for cell in made.report.forgetting] == ["base", "tuned", "other"]
+    assert "arm-other" in (Path(made.folder) / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_adapter_from_elsewhere_answers_as_it_does_in_the_project(project, tmp_path, run):
+    elsewhere = shutil.copytree(project / ".ragtune" / "models" / "two" / "adapter", tmp_path / "downloaded" / "peft")
+    code, out, err = run("evaluate", "--project", project, "--model", "one", "--model", elsewhere, "--name", "both", "--json")
+    assert code == 0, err
+    assert json.loads(out)["report"]["models"]["other"] == str(elsewhere)
+    evaluations = project / ".ragtune" / "evaluations"
+    inside = answers(evaluations / "of-two", "tuned")
+    assert answers(evaluations / "both", "other") == inside
+    assert answers(Project(project).evaluate(model=str(elsewhere)).folder, "tuned") == inside
+
+
+def test_what_cannot_be_compared_in_one_evaluation_says_what_can(project, run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("evaluate", "--project", project, "--model", tmp_path / "empty")
+    assert code == 2
+    assert "holds no adapter_config.json and adapter_model.safetensors" in " ".join(err.split())
+    code, _, err = run("evaluate", "--project", project, "--set", "evaluate.arms=['tuned','other']")
+    assert code == 2
+    assert "say --model twice" in " ".join(err.split())
+    manifest = project / ".ragtune" / "models" / "two" / "manifest.json"
+    values = json.loads(manifest.read_text(encoding="utf-8"))
+    values["settings"]["model"]["base"] = "smollm2-360m-instruct"
+    manifest.write_text(json.dumps(values), encoding="utf-8")
+    code, _, err = run("evaluate", "--project", project, "--model", "one", "--model", "two")
+    assert code == 2
+    assert "'ragtune evaluate --model one --against two'" in " ".join(err.split())
+
+
+def test_no_model_is_asked_its_own_training_questions(project):
+    """Another seed splits the questions otherwise, so that one dataset's training questions are another's test."""
+    other = Project(project, overrides=[*QUICK, "dataset.seed=5"])
+    made = other.dataset(name="otherwise")
+    with pytest.raises(EvaluationError, match=r"of otherwise were training questions of model one .*--dataset"):
+        other.evaluate(model="one", dataset=made.name)
