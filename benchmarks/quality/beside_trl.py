@@ -4,10 +4,10 @@
     RAGTUNE_DATA=/path/to/data python benchmarks/quality/beside_trl.py --answers 600 --seeds 3
 
 The answers, their contexts and order, the base in its number format, layers, rank, rate, schedule and answers an update are the same. The
-exported rows are what TRL is given; it is checked that it makes the token ids of them that we make. One function takes the loss of all on
-the validation questions in their served contexts. ``ragtune, shared`` trains questions with overlapping contexts together, which is our
-default, and sees the same answers in other contexts. Each trained adapter is a cell that is kept under ``--folder``, so a killed run goes
-on. Writes ``results/trl.json``. Not called trl.py, as it would then be what ``import trl`` finds.
+exported rows are what TRL is given; of how many it makes our token ids, and what it adds to them, stands in the results. One function takes
+the loss of all on the validation questions in their served contexts. ``ragtune, shared`` trains questions with overlapping contexts
+together, which is our default, and sees the same answers in other contexts. Each trained adapter is a cell that is kept under ``--folder``,
+so a killed run goes on. Writes ``results/trl.json``. Not called trl.py, as it would then be what ``import trl`` finds.
 """
 
 from __future__ import annotations
@@ -107,10 +107,13 @@ class Beside:
         trainer = SFTTrainer(model=self.base, args=config, train_dataset=Dataset.from_list(lines), peft_config=lora)
         encode = self.yardstick._load().encode
         ours = [(*s.context, *branch.question, *branch.completion) for s in map(encode, groups) for branch in s.branches]
-        equal = sum(tuple(row["input_ids"]) == ids for row, ids in zip(trainer.train_dataset, ours, strict=True))
+        theirs = [tuple(row["input_ids"]) for row in trainer.train_dataset]
+        equal = sum(row[: len(ids)] == ids for row, ids in zip(theirs, ours, strict=True))
+        # What a chat template writes after the end of a turn, which ends an answer here.
+        beyond = {trainer.processing_class.decode(row[len(ids) :]) for row, ids in zip(theirs, ours, strict=True)}
         trainer.train()
         trainer.model.save_pretrained(str(output / "adapter"))
-        return {"steps": trainer.state.global_step, "answers": count, "rows_with_our_token_ids": equal}
+        return {"steps": trainer.state.global_step, "answers": count, "rows_with_our_token_ids": equal, "then": sorted(beyond)}
 
     def loss(self, adapter: Path | None) -> float:
         """The one yardstick: the mean over validation answers, in nats for 32 completion tokens."""

@@ -121,7 +121,7 @@ def plan_training(workspace: Workspace, settings: Settings, dataset: str | None,
     data = read_dataset(folder)
     examples = sample_training(data.train, settings)
     groups = training_groups(data, examples, settings, source, without_context=without_context)
-    forecast = build.trainer(settings).forecast(groups, validation_groups(data, source, without_context))
+    forecast = build.trainer(settings).forecast(groups, validation_groups(data, source, settings, without_context))
     watched = VALIDATIONS * settings.train.watch_questions * (forecast.seconds or 0.0) / forecast.answers
     return TrainingPlan(
         settings.model.base, source.name, settings.train.method, len(examples), settings.train.epochs, forecast, watched,
@@ -142,11 +142,11 @@ def _summary(result: TrainResult) -> str:
 def watcher(data: Dataset, source: Manifest, settings: Settings, without_context: bool) -> Callable[[Any, Any], float] | None:
     """From a model that is being trained to the mean F1 of its answers to a few validation questions; ``None`` where none are wanted."""
     answerable = {example.id: example.answers for example in data.validation if example.answers}
-    groups = [group for group in validation_groups(data, source, without_context) if group.branches[0].id in answerable]
+    groups = [group for group in validation_groups(data, source, settings, without_context) if group.branches[0].id in answerable]
     asked = groups[: settings.train.watch_questions]
     if not asked:
         return None
-    prompts = [build_messages(group.branches[0].question, group.passages) for group in asked]
+    prompts = [build_messages(group.branches[0].question, group.passages, history=group.branches[0].history) for group in asked]
     quotable = [group.passages or () for group in asked] if settings.generate.constrained_quotes else None
 
     def watch(model: Any, tokenizer: Any) -> float:
