@@ -6,7 +6,8 @@
 The answers, their contexts and order, the base in its number format, layers, rank, rate, schedule and answers an update are the same. The
 exported rows are what TRL is given; of how many it makes our token ids, and what it adds to them, stands in the results. One function takes
 the loss of all on the validation questions in their served contexts. ``ragtune, shared`` trains questions with overlapping contexts
-together, which is our default, and sees the same answers in other contexts. Each trained adapter is a cell that is kept under ``--folder``,
+together, which is our default, and sees the same answers in other contexts. One difference stays: transformers makes the first update at a
+rate of nothing, and we at the first step of the warm-up, so runs of a few updates do not compare. Each trained adapter is a cell that is kept under ``--folder``,
 so a killed run goes on. Writes ``results/trl.json``. Not called trl.py, as it would then be what ``import trl`` finds.
 """
 
