@@ -47,3 +47,12 @@ def test_nothing_of_a_deleted_row_is_left_in_a_database_or_its_log(tmp_path: Pat
         assert len(left) == 2, "the test proves nothing otherwise"
         assert forget_pages(db)
         assert not [each for each in tmp_path.iterdir() if b"Zephyra" in each.read_bytes()]
+
+
+def test_the_list_of_a_page_that_needs_no_script_is_blanked_as_its_data_is(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    data = '<script type="application/json" id="data">{"raw":"Zephyra Brandt"}</script>'
+    path.write_text(f"<p>Zephyra</p><noscript><li>Zephyra Brandt &amp; co</li></noscript>{data}", encoding="utf-8")
+    assert Forgotten([KNOWN], [OTHER]).blank_file(path, write=True) == 2
+    assert path.read_text().startswith("<p>Zephyra</p><noscript><li>[purged] &amp; co</li></noscript><script")
+    assert '"[purged]"}' in path.read_text()

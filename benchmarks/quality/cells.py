@@ -1,12 +1,9 @@
-"""Cells of an experiment: each is done once, kept with its settings and wall time, and found again after a kill."""
+"""Cells of an experiment, models and answers: each is made once, kept in the data set's project, and found again after a kill."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +15,12 @@ from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.engine.cached import CachedEngine
 from ragtune.pipeline.answerers import engine_key
+from ragtune.pipeline.cells import Cell, make_prediction
 from ragtune.pipeline.train import train
-from ragtune.prompts import Shot, build_messages, parse_answer
-from ragtune.quotes import check_quote
+from ragtune.prompts import Shot, build_messages
 from ragtune.screen import LiveProgress
-from ragtune.types import Arm, Context, Example, Prediction
-from ragtune.workspace import Manifest, write_json
+from ragtune.types import Arm, Context, Example, Generation, Prediction
+from ragtune.workspace import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +61,12 @@ class Experiment:
         """The project's settings with a cell's own."""
         return load_settings(self.folder, [*self.overrides, *more])
 
-    def cell(self, name: str, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
-        """What ``make`` gives, kept as JSON under a name and a hash of the key."""
-        key = {**key, "dataset": self.source.key}
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:10]
-        path = self.folder / "cells" / f"{name}-{digest}.json"
-        if not path.is_file():
-            started = time.monotonic()
-            result = make()
-            write_json(path, {"name": name, "key": key, "seconds": round(time.monotonic() - started, 1), "result": result})
-        return json.loads(path.read_text(encoding="utf-8"))["result"]
-
     def train(self, name: str, *settings: str, without_context: bool = False) -> Model:
         """A model, trained with the settings where it is not there yet."""
         made = train(self.workspace, self.settings(*settings), self.dataset_name, name, self.progress, without_context=without_context)
         return Model(made.name, Path(made.folder) / "adapter", made.figures)
 
-    def answer(
+    def answers(
         self,
         arm: Arm,
         context: Context,
@@ -91,35 +77,31 @@ class Experiment:
         shots: Sequence[Shot] = (),
         constrained: bool = True,
         label: str = "",
-    ) -> list[Prediction]:
-        """Answers to questions in a context, kept answer by answer."""
+    ) -> list[tuple[Prediction, Generation]]:
+        """Answers to questions in a context, by question id; those that were given before are found again."""
         settings = self.settings()
-        k = int(self.source.settings["retrieve"]["k"])
-        shown = [evaluation_context(example, context, k) for example in examples]
+        shown = [evaluation_context(example, context, int(self.source.settings["retrieve"]["k"])) for example in examples]
         passages = [None if each.passages is None else [self.data.passages[id_] for id_ in each.passages] for each in shown]
-        prompts = [build_messages(e.question, own, shots) for e, own in zip(examples, passages, strict=True)]
+        prompts = [build_messages(e.question, own, shots, e.history) for e, own in zip(examples, passages, strict=True)]
+        cell = Cell(
+            arm, context, tuple(examples), tuple(prompts), tuple(e.passages or () for e in shown), tuple(e.answerable for e in shown)
+        )
         engine = CachedEngine(build.engine(settings), self.workspace.generations, engine_key(settings))
         label = label or (model.name if model else arm)
         self.progress.start(f"{label} {context}", len(prompts))
-        found: list[Prediction] = []
-        quotable = [own or [] for own in passages] if constrained else None
-        adapter = model.adapter if model else None
-        for at, generation in engine.generate(prompts, quotable=quotable, adapter=adapter, max_new_tokens=96, batch_size=16):
-            example, parsed = examples[at], parse_answer(generation.text)
-            found.append(
-                Prediction(
-                    id=example.id, question=example.question, arm=arm, model=label, seed=seed, context=context, group=example.group,
-                    stratum=example.stratum, kind=example.kind, raw=generation.text, answer=parsed.answer, references=example.answers,
-                    passages=shown[at].passages or (), quotes=tuple(check_quote(quote, passages[at] or ()) for quote in parsed.quotes),
-                    abstained=parsed.abstained, answerable_in_context=shown[at].answerable, abstain_logodds=generation.abstain_logodds,
-                    prompt_tokens=generation.prompt_tokens, completion_tokens=generation.completion_tokens, seconds=generation.seconds,
-                    cost=None,
-                )
-            )  # fmt: skip
+        written = engine.generate(
+            prompts,
+            quotable=[own or [] for own in passages] if constrained else None,
+            adapter=model.adapter if model else None,
+            max_new_tokens=settings.generate.max_new_tokens,
+            batch_size=settings.generate.batch_size,
+        )
+        found: list[tuple[Prediction, Generation]] = []
+        for at, generation in written:
+            found.append((make_prediction(cell, at, generation, label, seed, self.data.passages), generation))
             self.progress.update(f"{label} {context}", len(found))
-        return sorted(found, key=lambda prediction: prediction.id)
+        return sorted(found, key=lambda pair: pair[0].id)
 
-
-def as_json(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Predictions as the cells keep them."""
-    return [asdict(prediction) for prediction in predictions]
+    def answer(self, arm: Arm, context: Context, examples: Sequence[Example], **options: Any) -> list[Prediction]:
+        """The same without the generations."""
+        return [prediction for prediction, _ in self.answers(arm, context, examples, **options)]

@@ -23,13 +23,13 @@ from projects import BENCHMARKS
 
 from ragtune.evaluate.decide import question_f1
 from ragtune.evaluate.intervals import bootstrap, paired_difference
-from ragtune.pipeline.evaluate import choose_shots
+from ragtune.pipeline.cells import choose_shots
 from ragtune.prompts import Shot
 from ragtune.types import Context, Example, Prediction
 from ragtune.workspace import library_versions, write_json
 
 HERE = Path(__file__).parent
-RATES = (1e-4, 3e-4, 1e-3)
+RATES = (1e-3, 3e-4, 1e-4)
 TUNED = ("raft", "dsf", "dsf-tokens")
 ORDER = (("raft", "dsf"), ("raft", "dsf-tokens"), ("dsf", "base-fewshot"), ("base-fewshot", "closed-book"))
 
@@ -94,6 +94,7 @@ class Ordering:
             arms["base-fewshot"] = self.base(way, context, self.test)
             arms["closed-book"] = self.experiment.answer("base", "closed-book", self.test, label="closed-book")
             contexts[context] = compare(arms)
+            contexts[context]["answer_seconds"] = {arm: round(sum(each.seconds for each in own), 1) for arm, own in arms.items()}
         figures = {model.name: {k: model.figures[k] for k in ("answers", "steps", "tokens", "seconds", "validation_loss")}
                    for own in models.values() for model in own}  # fmt: skip
         return {"rates": rates, "few_shot": {"chosen": way, "validation_f1": ways}, "models": figures, "contexts": contexts}
@@ -104,11 +105,11 @@ def compare(arms: dict[str, list[Prediction]]) -> dict[str, Any]:
     scores = {arm: question_f1(own) for arm, own in arms.items()}
     groups = {prediction.id: prediction.group for prediction in arms["raft"]}
     ids = sorted(groups)
-    rows = {arm: _estimate(bootstrap([own[i] for i in ids], [groups[i] for i in ids])) for arm, own in scores.items()}
+    rows = {arm: as_figure(bootstrap([own[i] for i in ids], [groups[i] for i in ids])) for arm, own in scores.items()}
     steps = {}
     for above, below in ORDER:
         found = paired_difference([scores[above][i] for i in ids], [scores[below][i] for i in ids], [groups[i] for i in ids])
-        steps[f"{above} - {below}"] = {**_estimate(found.estimate), "p": found.p}
+        steps[f"{above} - {below}"] = {**as_figure(found.estimate), "p": found.p}
     return {"f1": rows, "steps": steps, "questions": len(ids), "groups": len(set(groups.values()))}
 
 
@@ -118,7 +119,7 @@ def mean_f1(predictions: Sequence[Prediction]) -> float:
     return sum(scores.values()) / len(scores)
 
 
-def _estimate(estimate: Any) -> dict[str, Any]:
+def as_figure(estimate: Any) -> dict[str, Any]:
     return {name: None if value is None else round(value, 4) for name, value in
             (("value", estimate.value), ("low", estimate.low), ("high", estimate.high))}  # fmt: skip
 

@@ -10,10 +10,12 @@ from ragtune.backends.local import (
     extra,
     local_embedder,
     model_fingerprint,
+    model_part,
     release_engine,
     tokenizer,
     trainer,
     with_base,
+    with_base_of,
 )
 from ragtune.backends.ready import what_is_missing
 from ragtune.backends.reranking import reranker, reranker_fingerprint
@@ -35,6 +37,7 @@ __all__ = [
     "local_embedder",
     "metered",
     "model_fingerprint",
+    "model_part",
     "new_store",
     "open_corpus",
     "price",
@@ -54,4 +57,5 @@ __all__ = [
     "vertex_place",
     "what_is_missing",
     "with_base",
+    "with_base_of",
 ]

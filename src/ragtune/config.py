@@ -263,6 +263,8 @@ class ModelSettings(Section):
     """Number format of the base weights; auto takes bfloat16 where the hardware is faster with it."""
     device: str | None = None
     """cpu, cuda, cuda:1 or mps; unset: a CUDA GPU where there is one, else the CPU."""
+    chat_template: str | None = None
+    """A .jinja file, relative to the project, or the template itself, that chats are written with instead of the model's own."""
 
 
 class TrainSettings(Section):
@@ -351,6 +353,8 @@ class EvaluateSettings(Section):
     """Questions asked closed-book, with the oracle alone and with distractors alone; these contexts are controls."""
     max_questions: int | None = Field(None, ge=1)
     """Test questions asked, a seeded sample; unset: all."""
+    robustness: int = Field(0, ge=0)
+    """Questions that tuned and base-fewshot are asked again in changed contexts: other k, other order, noise, typos; 0: none."""
     seed: int = 0
     """Seed of samples and of the bootstrap."""
 
@@ -493,7 +497,23 @@ def load_settings(project: Path, overrides: Sequence[str] = ()) -> Settings:
         ) from None
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
-    return Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
+    values = {name: getattr(loaded, name) for name in Settings.model_fields}
+    values["model"] = _with_template(loaded.model, project)
+    return Settings.model_construct(**values)
+
+
+def _with_template(model: ModelSettings, project: Path) -> ModelSettings:
+    """With the text of the chat template, so that what is trained knows the words and not the name of a file."""
+    given = model.chat_template
+    if given is None or "{" in given:
+        return model
+    try:
+        text = (project / given).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"model.chat_template = {given!r} cannot be read ({error}): name a .jinja file, or unset it") from None
+    if "{" not in text:
+        raise ConfigError(f"model.chat_template = {given!r} is no Jinja template: it has no {{{{ … }}}} to write a message with")
+    return model.model_copy(update={"chat_template": text})
 
 
 def changed_settings(settings: Settings, other: Settings) -> dict[str, Any]:

@@ -82,8 +82,7 @@ def find_highlights(question: str, passages: Sequence[Passage], count: int = COU
 def coverage(question: str, passages: Sequence[Passage]) -> float:
     """Share of the question's words, by their letters, that the one sentence has which has most of them, its headings included.
 
-    Longer words count more, as those that every question has are short in most languages. Of questions of squadshifts, whose evidence was
-    shown or taken away, it tells which by an AUROC of .86 (benchmarks/quality/abstention.py).
+    Longer words count more, as those that every question has are short in most languages (docs/decisions/0013-confidence.md).
     """
     letters = {term: len(term) for term in terms(question)}
     own = [

@@ -25,6 +25,8 @@ from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
     ExampleView,
+    ExportResult,
+    FoldsPlan,
     IndexExplanation,
     IndexResult,
     IngestResult,
@@ -39,6 +41,7 @@ from ragtune.pipeline.records import (
     Trial,
     TuningJob,
     TuningPlan,
+    ViewResult,
     WatchRound,
     WeightResult,
 )
@@ -48,6 +51,7 @@ from ragtune.types import JSON, Message, TuningCheckpoint, Usage, Where
 from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 if TYPE_CHECKING:
+    from ragtune.dataset.statistics import Statistics
     from ragtune.evaluate.gate import GateResult
     from ragtune.pipeline.consent import Confirm
     from ragtune.prepare.preview import Preview
@@ -241,6 +245,36 @@ class Project:
 
         return show_example(self.workspace, self.settings, example, name, epoch)
 
+    def dataset_statistics(self, *, name: str | None = None, epoch: int = 0) -> Statistics:
+        """What a dataset teaches, in figures."""
+        from ragtune.pipeline.view import dataset_statistics
+
+        return dataset_statistics(self.workspace, self.settings, name, epoch)
+
+    def dataset_view(
+        self,
+        name: str | None = None,
+        *,
+        split: str = "train",
+        question: str | None = None,
+        limit: int = 20,
+        epoch: int = 0,
+        output: str | Path | None = None,
+    ) -> ViewResult:
+        """Write a page of examples as the model sees them, token by token; default: ``view.html`` in the dataset's folder."""
+        from ragtune.pipeline.view import view_dataset
+
+        path = None if output is None else Path(output).resolve()
+        return view_dataset(self.workspace, self.settings, name, split=split, question=question, limit=limit, epoch=epoch, output=path)
+
+    def dataset_export(
+        self, output: str | Path, format_: str = "trl", *, name: str | None = None, split: str = "train", epoch: int = 0
+    ) -> ExportResult:
+        """Write a dataset for another trainer: trl, openai, vertex, raft, or huggingface, which is a folder."""
+        from ragtune.pipeline.export import export_dataset
+
+        return export_dataset(self.workspace, self.settings, name, format_, Path(output).resolve(), split=split, epoch=epoch)
+
     def train(
         self,
         *,
@@ -319,6 +353,7 @@ class Project:
         model: str | None = None,
         other: str | None = None,
         dataset: str | None = None,
+        folds: int | None = None,
         name: str | None = None,
         split: str = "test",
         yes: bool = False,
@@ -330,6 +365,8 @@ class Project:
             model: a tuned model's name, or the folder of a PEFT adapter; ``None`` is the newest.
             other: a second one to compare with it.
             dataset: whose questions are asked; ``None`` is the model's own.
+            folds: ask all questions, those of each of so many folds of a model that is trained without their documents; see
+                :meth:`plan_folds` for what that takes.
             name: of the evaluation; ``None`` makes one.
             split: ``test`` or ``validation``.
             yes: spend what hosted models cost, up to ``chat.max_cost``.
@@ -347,9 +384,16 @@ class Project:
                 self._progress,
                 other=other,
                 dataset=dataset,
+                folds=folds,
                 yes=yes,
                 confirm=confirm,
             )
+
+    def plan_folds(self, folds: int, *, model: str | None = None, dataset: str | None = None) -> FoldsPlan:
+        """What :meth:`evaluate` with ``folds`` would train, and about how long that takes; nothing is trained."""
+        from ragtune.pipeline.parts import plan
+
+        return plan(self.workspace, self.settings, model, dataset, folds)
 
     def evaluate_against(self, against: str, fail_if: Sequence[str] = (), *, split: str = "test", **asked: Any) -> GateResult:
         """Evaluate a model and compare it, question by question, with an earlier evaluation, or the newest one of another model.
@@ -369,7 +413,7 @@ class Project:
         from ragtune.pipeline.gate import compare_with, find_against
 
         conditions = [parse_condition(text) for text in fail_if]
-        earlier = find_against(self.workspace, against, split)
+        earlier = find_against(self.workspace, against, "all" if asked.get("folds") else split)
         made = self.evaluate(split=split, **asked)
         return compare_with(self.workspace, made.name, earlier, conditions, self.settings.evaluate.seed)
 

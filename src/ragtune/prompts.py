@@ -104,11 +104,13 @@ class Shot:
 
 def format_passages(passages: Sequence[Passage]) -> str:
     """Passages numbered from 1, each under its heading line; ends in exactly one newline."""
-    blocks = []
-    for number, passage in enumerate(passages, start=1):
-        head = f"[{number}] {passage.prefix}".rstrip()
-        blocks.append(f"{head}\n{passage.text.strip()}")
+    blocks = [f"{head}\n{text}" for head, text in passage_parts(passages)]
     return "\n\n".join(blocks).rstrip() + "\n"
+
+
+def passage_parts(passages: Sequence[Passage]) -> list[tuple[str, str]]:
+    """Number with heading lines, and text, of each passage as a prompt shows them."""
+    return [(f"[{number}] {each.prefix}".rstrip(), each.text.strip()) for number, each in enumerate(passages, start=1)]
 
 
 def build_messages(
@@ -129,6 +131,21 @@ def build_messages(
         messages.append(Message("assistant", completion))
     messages.append(Message("user", _user(question, passages, history)))
     return messages
+
+
+def read_prompt(messages: Sequence[Message]) -> tuple[str, list[Message]] | None:
+    """The question and the history of a chat that :func:`build_messages` made, as one line each; ``None`` of any other chat."""
+    if not messages or messages[0].content not in (WITH_PASSAGES, FROM_MEMORY) or messages[-1].role != "user":
+        return None
+    asked, *rest = _branch(messages[-1].content).split("\n")
+    if not asked.startswith(QUESTION_MARK):
+        return None
+    history = []
+    if rest and rest[0] == HISTORY_MARK:
+        for line in rest[1 : rest.index(HIGHLIGHTS_MARK) if HIGHLIGHTS_MARK in rest else None]:
+            role, _, said = line.removeprefix("- ").partition(": ")
+            history.append(Message("assistant" if role == "assistant" else "user", said))
+    return asked.removeprefix(QUESTION_MARK).strip(), history
 
 
 def build_completion(answer: str | None, quotes: Sequence[str] = (), reasoning: str | None = None) -> str:
@@ -165,13 +182,16 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> PromptId
     Raises:
         ModelError: the model has no template for such a chat, or one that does not show the last user message as it is.
     """
-    defused = [Message(message.role, _defuse(tokenizer, message.content)) for message in messages]
-    rendered = _render(tokenizer, defused, ask=True)
+    defused = [Message(message.role, defuse(tokenizer, message.content)) for message in messages]
+    rendered = render(tokenizer, defused, ask=True)
     branch = _branch(defused[-1].content)
     at = rendered.rfind(branch)
     if at < 0:
-        raise ModelError("the model's chat template changes the user's message, so that the question is not found in it: choose another")
-    turns = _render(tokenizer, defused[:-1]) if len(messages) > 1 else ""
+        raise ModelError(
+            "the model's chat template changes the user's message, so that the question is not found in it: choose another model, or set "
+            "model.chat_template"
+        )
+    turns = render(tokenizer, defused[:-1]) if len(messages) > 1 else ""
     if not rendered[:at].startswith(turns):
         turns = ""  # a template that writes earlier turns otherwise once another follows: nothing is known to be shared
     prefix = tokenizer.encode(turns, add_special_tokens=False) if turns else []
@@ -181,21 +201,23 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> PromptId
 
 def encode_completion(tokenizer: Tokenizer, completion: str) -> tuple[int, ...]:
     """Token ids of a completion with the template's end of turn, which the model must learn to write."""
-    return tuple(tokenizer.encode(_defuse(tokenizer, completion) + end_of_turn(tokenizer), add_special_tokens=False))
+    return tuple(tokenizer.encode(defuse(tokenizer, completion) + end_of_turn(tokenizer), add_special_tokens=False))
 
 
 def end_of_turn(tokenizer: Tokenizer) -> str:
     """The text with which the chat template closes the assistant's turn, e.g. ``<|im_end|>``."""
     probe = "ragtune probe"
-    rendered = _render(tokenizer, [Message("user", "x"), Message("assistant", probe)])
+    rendered = render(tokenizer, [Message("user", "x"), Message("assistant", probe)])
     tail = rendered[rendered.rfind(probe) + len(probe) :].strip()
-    return tail or tokenizer.eos_token or ""
+    controls = _controls(tokenizer)
+    first = controls.match(tail) if controls else None
+    return first[0] if first else tail or tokenizer.eos_token or ""  # what a template writes after it ends the chat, not the turn
 
 
 def chat_opening(tokenizer: Tokenizer) -> str:
     """What the chat template writes before a user's first words."""
     probe = "ragtune probe"
-    rendered = _render(tokenizer, [Message("user", probe)])
+    rendered = render(tokenizer, [Message("user", probe)])
     return rendered[: rendered.find(probe)]
 
 
@@ -232,19 +254,23 @@ def _quotes(text: str) -> tuple[str, ...]:
     return tuple(quotes)
 
 
-def _render(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = False) -> str:
-    """The chat as the template writes it; ``ask`` begins the assistant's turn. Models that think first are told not to."""
+def render(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = False) -> str:
+    """The chat as the model's template writes it; ``ask`` begins the assistant's turn. Models that think first are told not to.
+
+    Raises:
+        ModelError: the template fails.
+    """
     try:
         return _apply(tokenizer, messages, ask)
     except Exception as error:
         if not type(error).__module__.startswith("jinja2"):
             raise
         if messages[0].role != "system":
-            raise ModelError(f"the model's chat template fails ({error}): choose another model") from error
+            raise ModelError(f"the model's chat template fails ({error}): choose another model, or set model.chat_template") from error
     # Some templates know no system turn: then the instruction opens the user's.
     system, rest = messages[0], messages[1:]
     first = rest[0].content if rest else ""
-    return _render(tokenizer, [Message("user", f"{system.content}\n\n{first}".rstrip()), *rest[1:]], ask=ask)
+    return render(tokenizer, [Message("user", f"{system.content}\n\n{first}".rstrip()), *rest[1:]], ask=ask)
 
 
 def _apply(tokenizer: Tokenizer, messages: Sequence[Message], ask: bool) -> str:
@@ -253,7 +279,7 @@ def _apply(tokenizer: Tokenizer, messages: Sequence[Message], ask: bool) -> str:
     return rendered
 
 
-def _defuse(tokenizer: Tokenizer, text: str) -> str:
+def defuse(tokenizer: Tokenizer, text: str) -> str:
     """Text in which no document can end a turn or open another: an invisible character parts what the tokenizer would take for control.
 
     :mod:`ragtune.quotes` passes over that character, so quotes are still found.

@@ -31,6 +31,7 @@ _CACHES = {"generations": "generation", "replies": "reply"}  # rows that are mad
 _RETRIEVAL = "retrieval-"  # folders of reports that show what was found, headings and first words
 _WORDS = re.compile(r"(<style.*?</style>|<script.*?</script>)|(?<=>)([^<>]+)(?=<)", re.DOTALL)
 _DATA = re.compile(r'(<script type="application/json"[^>]*>)(.*?)(</script>)', re.DOTALL)
+_PLAIN = re.compile(r"<noscript>.*?</noscript>", re.DOTALL)  # what a page shows without a script: the same texts as its data
 _TEXTS = frozenset({".html", ".md", ".txt", ".csv"})
 
 _Run = tuple[str, ...]
@@ -116,7 +117,7 @@ class Forgotten:
         return count
 
     def _blank_page(self, text: str, *, words: bool) -> tuple[str, int]:
-        """Data in a page as JSON; of the rest long runs only, for it speaks of other things as well.
+        """Data in a page as JSON, and its plain list; of the rest long runs only, for it speaks of other things as well.
 
         Args:
             text: of the page.
@@ -142,6 +143,8 @@ class Forgotten:
 
         if words:
             text = _WORDS.sub(blank_words, text)
+        else:
+            text = _PLAIN.sub(lambda plain: _WORDS.sub(blank_words, plain[0]), text)
         new, n = self.blank(_DATA.sub(blank_data, text), short=False)
         return new, count + n
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ from ragtune.pipeline.records import (
     DatasetResult,
     EvaluationResult,
     ExampleView,
+    ExportResult,
+    FoldsPlan,
     Forecast,
     IndexExplanation,
     IndexResult,
@@ -44,6 +47,7 @@ from ragtune.pipeline.records import (
     Trial,
     TuningJob,
     TuningPlan,
+    ViewResult,
     WatchRound,
     WeightResult,
     grouped,
@@ -53,6 +57,7 @@ from ragtune.rag import Answer
 from ragtune.types import Reason, TuningCheckpoint
 
 if TYPE_CHECKING:
+    from ragtune.dataset.statistics import Statistics
     from ragtune.evaluate.gate import GateResult
     from ragtune.prepare.preview import Preview
     from ragtune.prepare.report import IngestReport
@@ -340,6 +345,34 @@ def show_synthesis(result: SynthesisResult) -> None:
         out.print(Text(f"stopped: {result.stopped}", style="yellow"), soft_wrap=True)
 
 
+def show_view(result: ViewResult) -> None:
+    """Where the page is."""
+    out.print(Text(f"{result.questions} questions of {result.dataset} in {result.contexts} contexts: {result.path}"), soft_wrap=True)
+
+
+def show_statistics(result: Statistics) -> None:
+    """The figures, a line each; of counts, the values with their numbers."""
+    out.print(f"dataset {result.dataset}, training contexts of epoch {result.epoch}")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in asdict(result).items():
+        if name not in ("dataset", "epoch"):
+            table.add_row(Text(name.replace("_", " "), style="dim"), Text(_in_words(value) or "none"))
+    out.print(table)
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        deep = any(isinstance(item, dict) for item in value.values())
+        return ("; " if deep else ", ").join(f"{name}{':' if deep else ''} {_in_words(item)}" for name, item in value.items())
+    return "" if value is None else str(value)
+
+
+def show_export(result: ExportResult) -> None:
+    """Where the files are."""
+    counts = ", ".join(f"{count} {split}" for split, count in result.questions.items())
+    out.print(Text(f"{counts} questions of {result.dataset} as {result.format} in {result.path}"), soft_wrap=True)
+
+
 def show_example(view: ExampleView) -> None:
     """The prompt and the completion, the trained part marked."""
     out.print(
@@ -542,6 +575,11 @@ def show_report(result: EvaluationResult) -> None:
     out.print(Text.assemble("report: ", (str(Path(result.folder) / "report.html"), "cyan")), soft_wrap=True)
 
 
+def show_folds(plan: FoldsPlan) -> None:
+    """What a cross-fitted evaluation would train."""
+    out.print(plan.words, soft_wrap=True)
+
+
 def show_gate(result: GateResult) -> None:
     """Two models on the same questions, and which conditions hold."""
     from ragtune.evaluate.terminal import gate_table
@@ -623,7 +661,8 @@ def show_answer(pieces: Iterator[str | Answer]) -> None:
     else:
         sys.stdout.write(answer.markdown + "\n")
     sources = "; ".join(f"[{number}] {passage.document}" for number, passage in enumerate(answer.passages, start=1))
-    err.print(Text(f"\n{answer.model} · passages {sources}", style="dim"), soft_wrap=True)
+    sure = "" if answer.confidence is None else f" · {answer.confidence:.0%} sure that they hold the answer"
+    err.print(Text(f"\n{answer.model} · passages {sources}{sure}", style="dim"), soft_wrap=True)
 
 
 def _removed(result: IngestResult) -> None:

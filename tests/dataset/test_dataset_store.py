@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_corpus import make_corpus, passage_of
 
-from ragtune.dataset.audit import audit
+from ragtune.dataset.audit import audit, trained_evidence
 from ragtune.dataset.export import export_trl
 from ragtune.dataset.raft import build_examples, by_split
 from ragtune.dataset.shared import group_contexts
@@ -16,6 +16,7 @@ from ragtune.dataset.split import assign_splits
 from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError
 from ragtune.prompts import build_messages
+from ragtune.types import Evidence, Example
 
 CORPUS = make_corpus(documents=24, paragraphs=2)
 BUILT = build_examples(CORPUS.questions, assign_splits(CORPUS.questions), CORPUS.retriever, CORPUS.chunks, passage_of)
@@ -97,3 +98,32 @@ def test_the_audit_finds_a_copied_question_and_counts_each_stratum() -> None:
     assert report.counts["train/-/-"] == len(splits["train"])
     assert report.realised_p == pytest.approx(0.75, abs=0.5 / len(splits["train"]) + 0.01)
     assert audit([], seed=0, p=1.0).realised_p is None
+
+
+def test_evidence_that_training_answers_quote_is_found_in_runs_of_eight_words() -> None:
+    from dataclasses import replace
+
+    base = next(each for each in BUILT.examples if each.evidence)
+    sentence = "The old stone mill by the river was built by Willow Heron in the wet spring of 1731."
+
+    def asked(id_: str, *texts: str) -> Example:
+        return replace(base, id=id_, evidence=tuple(Evidence("d", 0, len(text), text) for text in texts))
+
+    train = [replace(base, id="t", completion=f'"{sentence[:60]}"\nAnswer: Willow Heron')]
+    words = sentence.rstrip(".").split()
+    quoted = len(sentence[:60].split())
+    shares = trained_evidence(
+        train,
+        [
+            asked("whole", sentence),
+            asked("quoted", " ".join(words[:9]).upper()),
+            asked("short", "old stone mill"),
+            asked("two words", "old stone"),
+            asked("other", "The old stone mill by the sea was never built by anyone."),
+            asked("half", " ".join(words[:8]), "Nothing of all this was ever said there."),
+        ],
+    )
+    assert shares == {
+        "quoted": 1.0, "short": 1.0, "half": 0.5, "whole": round((quoted - 7) / (len(words) - 7), 4),
+    }  # fmt: skip
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)

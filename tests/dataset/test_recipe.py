@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from made_corpus import make_corpus, passage_of
 
 from ragtune.dataset.raft import ABSTAINING, assemble, build_examples, by_split, draw_present
 from ragtune.dataset.recipe import SERVED, Recipe, make_pool, write_answer
-from ragtune.dataset.shared import epoch_groups, separate_contexts, served_contexts
+from ragtune.dataset.shared import epoch_groups, group_contexts, separate_contexts, served_contexts
 from ragtune.dataset.split import assign_splits
 from ragtune.prompts import build_completion
 from ragtune.types import Candidate, ContextGroup, Example
@@ -138,6 +139,28 @@ def test_false_negatives_are_kept_where_the_recipe_says_so_and_oracles_never() -
         kept = assemble(example, present=False, epoch=0, seed=0, k=4, recipe=Recipe(false_negatives="keep", ranks=ranks)).passages
         assert kept == ("a", "h", "b", "c")
         assert assemble(example, present=False, epoch=0, seed=0, k=4, recipe=Recipe(ranks=ranks)).passages == ("a", "b", "c")
+
+
+def test_an_oracle_that_is_not_flagged_as_one_is_no_distractor_either() -> None:
+    for recipe in (SERVED, Recipe(ranks=(1, 20))):
+        assert assemble(words("a b c", oracles=["b"]), present=False, epoch=0, seed=0, k=3, recipe=recipe).passages == ("a", "c")
+
+
+@pytest.mark.parametrize("policy", ["remove", "keep"])
+def test_a_question_without_its_evidence_joins_no_context_that_might_answer_it(policy: Literal["remove", "keep"]) -> None:
+    asking = replace(words("o h c d"), id="asking")
+    lacking = replace(words("a h c d", oracles=["z"]), id="lacking")
+    shared = tuple(replace(each, passage="o" if each.passage == "a" else each.passage) for each in lacking.candidates)
+    lacking = replace(lacking, candidates=shared)
+    passages = {id_: replace(BUILT.passages[POOL.ids[0]], id=id_) for id_ in "ohcdz"}
+    seen = set()
+    for seed in range(60):
+        if draw_present([asking, lacking], epoch=0, seed=seed, p=0.5) == {"asking"}:
+            recipe = Recipe(false_negatives=policy)
+            groups = group_contexts([asking, lacking], passages, epoch=0, seed=seed, p=0.5, k=2, min_own=1, recipe=recipe)
+            own = next(group for group in groups if "lacking" in [branch.id for branch in group.branches])
+            seen.add("h" in [passage.id for passage in own.passages or ()])
+    assert seen == ({False} if policy == "remove" else {True})
 
 
 def test_a_window_with_too_few_takes_the_best_ranked_beside_it() -> None:

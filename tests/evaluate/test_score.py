@@ -16,6 +16,7 @@ from synthetic_evaluation import Evaluation, make_evaluation
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.answers import answer_metrics
+from ragtune.evaluate.contamination import contamination, contamination_words
 from ragtune.evaluate.decide import decide, named_contrast
 from ragtune.evaluate.quoting import quote_metrics
 from ragtune.evaluate.report import ClosedBook, Contrast, Report
@@ -223,3 +224,30 @@ def test_the_terminal_shows_grid_decision_retrieval_and_quotes(report: Report) -
     assert f"the base model answers {report.closed_book.exact} of {report.closed_book.n} answerable questions exactly" in text
     for words in ("base-fewshot", "oracle+distractors", "recall@5", "of answers quote", "n = "):
         assert words in text
+
+
+def test_the_named_contrast_is_given_without_questions_that_may_have_been_known(evaluation: Evaluation, report: Report) -> None:
+    answerable = sorted({p.id for p in evaluation.predictions if p.references})
+    near, trained = answerable[:5], [*answerable[3:9], "of another dataset"]
+    closed = {
+        p.id
+        for p in evaluation.predictions
+        if (p.arm, p.context) == ("base", "closed-book") and p.references and answer_metrics(p)["exact_match"] == 1
+    }
+    found = contamination(evaluation.predictions, near, trained)
+    left_out = {*near, *trained[:-1], *closed}
+    assert (found.answerable, found.near_identical, found.evidence_trained) == (len(answerable), 5, 6)
+    assert (found.closed_book, found.left_out) == (len(closed), len(left_out))
+    assert found.difference.n == report.named.difference.n - len(left_out)
+    others = [p for p in evaluation.predictions if p.id not in left_out]
+    again = score(others, evaluation.examples, evaluation.retrieved).named
+    assert (found.value, found.value_against, found.difference) == (again.value, again.value_against, again.difference)
+    words = contamination_words(found)
+    assert "5 nearly repeat a training question and 6 have evidence that training answers quote" in words
+    assert f"on the {found.difference.n} others F1 is" in words
+    assert contamination_words(contamination([p for p in others if p.context != "closed-book"], [], [])) == ""
+    everything = contamination(evaluation.predictions, answerable, [])
+    assert everything.difference is None
+    assert "too few are left" in contamination_words(everything)
+    data = report_to_json(replace(report, contamination=found))
+    assert report_from_json(json.loads(json.dumps(data))).contamination == found

@@ -10,7 +10,7 @@ import pytest
 
 from ragtune import Project
 from ragtune.errors import ProjectError
-from ragtune.evaluate.stored import read_predictions
+from ragtune.evaluate.predictions import read_predictions
 from ragtune.rag import Answer
 from tiny_project import fact, write_project, write_sources
 
@@ -52,7 +52,7 @@ def test_the_tuned_model_is_calibrated_on_validation_alone(evaluated):
 
 def test_every_answer_of_the_tuned_model_has_a_confidence_and_thresholds_are_shown(evaluated):
     folder = evaluated / ".ragtune" / "evaluations" / "first"
-    predictions = read_predictions(folder)
+    predictions = read_predictions(folder / "predictions.jsonl")
     assert all((each.confidence is not None) == (each.arm == "tuned") for each in predictions)
     assert not any(each.withheld for each in predictions)
     report = json.loads((folder / "report.json").read_text())
@@ -70,7 +70,7 @@ def test_a_precision_withholds_answers_when_evaluated_and_when_asked(evaluated, 
     folder = shutil.copytree(evaluated, tmp_path / "copy")
     project = Project(folder, overrides=[*QUICK, "generate.precision=1.0"])
     result = project.evaluate(name="strict")
-    predictions = [each for each in read_predictions(Path(result.folder)) if each.arm == "tuned"]
+    predictions = [each for each in read_predictions(Path(result.folder) / "predictions.jsonl") if each.arm == "tuned"]
     withheld = [each for each in predictions if each.withheld]
     assert withheld, "no answer of a model that is hardly trained should be sure to be right"
     assert all(each.abstained and not each.answer and not each.quotes and each.raw for each in withheld)

@@ -147,3 +147,79 @@ def test_no_model_is_asked_its_own_training_questions(project):
     made = other.dataset(name="otherwise")
     with pytest.raises(EvaluationError, match=r"of otherwise were training questions of model one .*--dataset"):
         other.evaluate(model="one", dataset=made.name)
+
+
+def test_changed_contexts_are_asked_of_a_sample_and_stand_in_the_report(project, run):
+    code, out, err = run("evaluate", "--project", project, "--robustness", "--set", "evaluate.robustness=6", "--name", "robust", "--json")
+    assert code == 0, err
+    rows = json.loads(out)["report"]["robustness"]
+    assert {row["change"] for row in rows} == {
+        "one_passage", "twice_as_many", "shuffled", "reversed", "oracle_first", "oracle_last", "noise", "typos",
+    }  # fmt: skip
+    assert {row["arm"] for row in rows} == {"base-fewshot", "tuned"}
+    assert max(row["questions"] for row in rows) == 6
+    folder = project / ".ragtune" / "evaluations" / "robust"
+    written = lines(folder / "robustness.jsonl")
+    passages = {each["id"] for each in lines(folder / "passages.jsonl")}
+    by_change = {row["change"]: [each for each in written if each["change"] == row["change"]] for row in rows}
+    assert all(set(each["passages"]) <= passages for each in written)
+    assert {len(each["passages"]) for each in by_change["twice_as_many"]} == {4}
+    assert {len(each["passages"]) for each in by_change["one_passage"]} == {1}
+    served = {p["id"]: p for p in lines(folder / "predictions.jsonl") if (p["arm"], p["context"]) == ("tuned", "retrieved")}
+    assert all(each["passages"] == served[each["id"]]["passages"][::-1] for each in by_change["reversed"])
+    assert all(each["question"] != served[each["id"]]["question"] for each in by_change["typos"])
+    assert Project(project).report("robust").report.robustness
+    again = Project(project).evaluate(model="two")
+    assert not again.made
+    assert again.name == "of-two", "an evaluation without robustness is what it was"
+
+
+def test_folds_ask_every_question_of_a_model_that_did_not_see_its_documents(project, run):
+    arguments = ("evaluate", "--project", project, "--folds", "2", "--model", "one")
+    code, out, err = run(*arguments, "--dry-run", "--json")
+    assert code == 0, err
+    plan = json.loads(out)
+    assert (plan["folds"], plan["done"], plan["answers"]) == (2, 0, 16)
+    assert plan["seconds"] > 0
+    assert not (project / ".ragtune" / "folds").exists(), "nothing is written"
+    models = sorted(path.name for path in (project / ".ragtune" / "models").iterdir())
+    code, out, err = run(*arguments, "--json")
+    assert code == 0, err
+    made = json.loads(out)
+    predictions = [p for p in lines(Path(made["folder"]) / "predictions.jsonl") if (p["arm"], p["context"]) == ("tuned", "retrieved")]
+    dataset = next((project / ".ragtune" / "datasets").iterdir())
+    every = [each for split in ("train", "validation", "test") for each in lines(dataset / f"{split}.jsonl")]
+    assert sorted(p["id"] for p in predictions) == sorted(each["id"] for each in every)
+    assert len({p["model"] for p in predictions}) == 2
+    folds = project / ".ragtune" / "folds" / f"{dataset.name}-2" / ".ragtune" / "datasets"
+    for number in (1, 2):
+        asked = {p["id"] for p in predictions if p["model"].startswith(f"fold {number} of 2")}
+        assert asked == {each["id"] for each in lines(folds / f"fold-{number}" / "test.jsonl")}
+        trained, tested = ({each["group"] for each in lines(folds / f"fold-{number}" / f"{split}.jsonl")} for split in ("train", "test"))
+        assert not trained & tested
+    report = made["report"]
+    assert report["models"]["tuned"] == "2 folds"
+    assert report["groups"] == len({each["group"] for each in every})
+    assert any(note.startswith("Cross-fitted") for note in report["notes"])
+    assert sorted(path.name for path in (project / ".ragtune" / "models").iterdir()) == models, "folds' models are nobody's newest"
+    code, out, _ = run(*arguments, "--dry-run")
+    assert "all 2 models are trained" in out
+    assert not Project(project).evaluate(model="one", folds=2).made
+    code, out, err = run(*arguments, "--against", made["name"], "--fail-if", "retrieved.f1 < 0")
+    assert (code, "does not hold" in out) == (0, True), err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--folds", "90"], "90 folds cannot be made of the"),
+        (["--folds", "2", "--split", "test"], "leave out --split"),
+        (["--folds", "2", "--model", "one", "--model", "two"], "leave out the second --model"),
+        (["--folds", "2", "--set", "evaluate.arms=['tuned','dsf']"], "folds have no arm dsf"),
+        (["--dry-run"], "say --folds too"),
+    ],
+)
+def test_folds_that_cannot_be_made_say_why(project, run, arguments, message):
+    code, _, err = run("evaluate", "--project", project, *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())

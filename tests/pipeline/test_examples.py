@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from ragtune import Project
+from ragtune import Project, build
 from ragtune.conversation import search_text
 from ragtune.dataset.raft import recall_at_k
 from ragtune.dataset.store import read_dataset
-from ragtune.pipeline.train import training_groups
+from ragtune.errors import ConfigError, ModelError
+from ragtune.pipeline.train import model_key, training_groups
 from ragtune.prompts import parse_answer
 from ragtune.quotes import check_quote
 from ragtune.rag import Answer
@@ -137,3 +138,45 @@ def test_a_conversation_is_searched_with_trained_evaluated_and_asked(project, so
     answer = list(opened.ask("And who built it?", history=history))[-1]
     assert isinstance(answer, Answer)
     assert "calder.md" in {passage.document for passage in answer.passages}
+
+
+MARKED = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + ' speaks\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant speaks\n' }}{% endif %}"
+)
+
+
+def test_a_chat_template_of_one_s_own_is_used_in_training_evaluation_and_asking(project):
+    (project / "own.jinja").write_text(MARKED, encoding="utf-8")
+    opened = Project(project, overrides=["model.chat_template=own.jinja", "evaluate.arms=['base', 'tuned']", "train.epochs=1"])
+    opened.ingest()
+    opened.dataset()
+    assert "<|im_start|>assistant speaks" in opened.dataset_show().text
+    plain = Project(project, overrides=["evaluate.arms=['base', 'tuned']", "train.epochs=1"])
+    source = opened.workspace.find("datasets", None)
+    folder = opened.workspace.artifact("datasets", source.name)
+    keys = {model_key(each.settings, source, folder, without_context=False)[0] for each in (opened, plain)}
+    assert len(keys) == 2
+    assert "chat_template" not in model_key(plain.settings, source, folder, without_context=False)[1]["model"]
+    model = opened.train()
+    (project / "own.jinja").unlink()
+    own = build.with_base_of(plain.settings, plain.workspace.find("models", model.name).settings["model"])
+    assert own.model.chat_template == MARKED, "the model keeps the words that it was tuned on"
+    asked = plain.evaluate(model=model.name)
+    assert build.engine(own).tokenizer.chat_template == MARKED
+    assert {each["model"] for each in predictions(asked.folder)} == {model.name, own.model.base}
+    answer = list(plain.ask("Who built the mill of Calder?", model=model.name))[-1]
+    assert isinstance(answer, Answer)
+
+
+def test_a_chat_template_that_cannot_be_read_or_carry_the_prompt_is_told_from_the_start(project):
+    with pytest.raises(ConfigError, match="jinja' cannot be read"):
+        Project(project, overrides=["model.chat_template=gone.jinja"])
+    (project / "empty.jinja").write_text("no template", encoding="utf-8")
+    with pytest.raises(ConfigError, match="is no Jinja template"):
+        Project(project, overrides=["model.chat_template=empty.jinja"])
+    (project / "bad.jinja").write_text(MARKED.replace("m.content", "m.content | upper"), encoding="utf-8")
+    Project(project).ingest()
+    Project(project).dataset()
+    with pytest.raises(ModelError, match="chat_template changes the system message"):
+        Project(project, overrides=["model.chat_template=bad.jinja"]).train()

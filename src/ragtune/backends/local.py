@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ragtune.errors import MissingExtraError
 from ragtune.hosted.providers import is_hosted
 from ragtune.models.fingerprint import fingerprint, hub_revision
 from ragtune.models.pull import resolve
+from ragtune.templates import load_tokenizer
 
 if TYPE_CHECKING:
     from ragtune.embed.sentence_transformers import SentenceTransformersEmbedder
@@ -58,16 +59,16 @@ def local_embedder(embed: EmbedSettings, model: str | Path | None = None) -> Emb
 
 
 @lru_cache(maxsize=1)
-def _engine(model: str, device: str | None, dtype: str) -> Engine:
+def _engine(model: str, device: str | None, dtype: str, template: str | None) -> Engine:
     with extra("torch"):
         from ragtune.engine.huggingface import HuggingFaceEngine
-    return HuggingFaceEngine(resolve(model), device=device, dtype=dtype)  # type: ignore[arg-type]
+    return HuggingFaceEngine(resolve(model), device=device, dtype=dtype, template=template)  # type: ignore[arg-type]
 
 
 def engine(settings: Settings) -> Engine:
     """The engine of the base model; loaded once a process."""
     with loading:
-        return _engine(settings.model.base, settings.model.device, settings.model.dtype)
+        return _engine(settings.model.base, settings.model.device, settings.model.dtype, settings.model.chat_template)
 
 
 def engine_over(model: Any, tokenizer: Any) -> Engine:
@@ -80,8 +81,7 @@ def engine_over(model: Any, tokenizer: Any) -> Engine:
 def tokenizer(settings: Settings) -> Any:
     """The base model's tokenizer alone, without its weights."""
     with extra("torch"):
-        from transformers import AutoTokenizer
-    return AutoTokenizer.from_pretrained(str(resolve(settings.model.base)))
+        return load_tokenizer(resolve(settings.model.base), settings.model.chat_template)
 
 
 def release_engine() -> None:
@@ -114,6 +114,7 @@ def trainer(settings: Settings) -> Trainer:
         tokens_per_batch=train.tokens_per_batch,
         gradient_checkpointing=train.gradient_checkpointing,
         average_checkpoints=train.average_checkpoints,
+        template=settings.model.chat_template,
     )
 
 
@@ -129,5 +130,17 @@ def model_fingerprint(settings: Settings) -> str:
 
 
 def with_base(settings: Settings, base: str) -> Settings:
-    """The same settings over another base model."""
-    return settings.model_copy(update={"model": settings.model.model_copy(update={"base": base})})
+    """The same settings over another base model, which has a chat template of its own."""
+    template = settings.model.chat_template if base == settings.model.base else None
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"base": base, "chat_template": template})})
+
+
+def with_base_of(settings: Settings, tuned: Mapping[str, Any]) -> Settings:
+    """The same settings over the base that a model was tuned on, with the chat template that it was tuned with."""
+    update = {"base": str(tuned["base"]), "chat_template": tuned.get("chat_template")}
+    return settings.model_copy(update={"model": settings.model.model_copy(update=update)})
+
+
+def model_part(settings: Settings) -> dict[str, Any]:
+    """The model's settings as they are part of keys; a template that is its own is not, as it was before there was a choice."""
+    return {name: value for name, value in settings.model.model_dump(mode="json").items() if name != "chat_template" or value is not None}

@@ -61,6 +61,19 @@ def evaluate(
     weigh: Annotated[
         bool, typer.Option("--weigh", help="With --retrieval: compare weights of dense beside lexical search on your questions.")
     ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            min=2,
+            help="Ask all questions, each of a model trained without its documents: so many trainings. For few documents.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --folds: only say what would be trained.")] = False,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Ask 60 questions again in changed contexts (or set evaluate.robustness).")
+    ] = False,
     against: Annotated[
         str | None,
         typer.Option("--against", help="Compare with this earlier evaluation, or the newest one of this model.", show_default=False),
@@ -89,10 +102,12 @@ def evaluate(
     """
     if fail_if and not against:
         raise ConfigError("--fail-if is about the difference from another evaluation: say --against NAME too")
+    if robustness:
+        settings = ["evaluate.robustness=60", *(settings or ())]
     opened = open_project(project, settings, quiet=quiet or as_json)
     if retrieval:
-        if model or name or against:
-            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out --model, --name and --against")
+        if model or name or against or folds or robustness:
+            raise ConfigError("--retrieval asks no model and makes no named evaluation: leave out what is about those")
         if weigh:
             if split or calibrate is not None:
                 raise ConfigError("--weigh chooses on training and measures on validation questions: leave out --split and --calibrate")
@@ -106,7 +121,14 @@ def evaluate(
     if len(model or ()) > 2:
         raise ConfigError("--model can be given twice at most: compare more with --against")
     first, second = [*(model or ()), None, None][:2]
-    asked: dict[str, Any] = {"model": first, "other": second, "dataset": dataset, "name": name, "split": split or "test"}
+    if dry_run and not folds:
+        raise ConfigError("--dry-run says what --folds would train: say --folds too, or see 'ragtune run --dry-run'")
+    if folds and split:
+        raise ConfigError("--folds asks the questions of all splits: leave out --split")
+    if folds and dry_run:
+        show(opened.plan_folds(folds, model=first, dataset=dataset), as_json, "show_folds")
+        return
+    asked: dict[str, Any] = {"model": first, "other": second, "dataset": dataset, "name": name, "split": split or "test", "folds": folds}
     asked |= {"yes": yes, "confirm": asker()}
     if against:
         compared = opened.evaluate_against(against, fail_if or (), **asked)

@@ -80,3 +80,66 @@ def dataset_show(
     before: _DatasetOptions = context.obj
     opened = open_project(project or before.project, [*before.settings, *(settings or ())], quiet=True)
     show(opened.dataset_show(example, name=name or before.name, epoch=epoch), as_json or before.as_json, "show_example")
+
+
+@dataset_app.command("export")
+def dataset_export(
+    context: typer.Context,
+    output: Annotated[Path, typer.Argument(help="The file to write; with --format huggingface a folder.")],
+    format_: Annotated[str, typer.Option("--format", help="trl, openai, vertex, raft, or huggingface (a folder of Parquet).")] = "trl",
+    name: Annotated[str | None, typer.Option("--name", help="The dataset; default: the newest.")] = None,
+    split: Annotated[str, typer.Option("--split", help="train, or validation; huggingface has all.")] = "train",
+    epoch: Annotated[int, typer.Option("--epoch", min=0, help="Contexts are drawn anew each epoch.")] = 0,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a dataset for another trainer.
+
+    Example: ragtune dataset export train.jsonl --format trl
+    """
+    before: _DatasetOptions = context.obj
+    opened = open_project(project or before.project, [*before.settings, *(settings or ())], quiet=True)
+    made = opened.dataset_export(output, format_, name=name or before.name, split=split, epoch=epoch)
+    show(made, as_json or before.as_json, "show_export")
+
+
+@dataset_app.command("stats")
+def dataset_stats(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="The dataset; default: the newest.")] = None,
+    epoch: Annotated[int, typer.Option("--epoch", min=0, help="Contexts are drawn anew each epoch.")] = 0,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what a dataset teaches, in figures: answers, abstentions, ranks of distractors, lengths in tokens.
+
+    Example: ragtune dataset stats
+    """
+    before: _DatasetOptions = context.obj
+    opened = open_project(project or before.project, [*before.settings, *(settings or ())], quiet=True)
+    show(opened.dataset_statistics(name=name or before.name, epoch=epoch), as_json or before.as_json, "show_statistics")
+
+
+@dataset_app.command("view")
+def dataset_view(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="The dataset; default: the newest.")] = None,
+    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "train",
+    question: Annotated[str | None, typer.Option("--question", help="Show the context of this question alone, by its id.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Contexts shown.")] = 20,
+    epoch: Annotated[int, typer.Option("--epoch", min=0, help="Contexts are drawn anew each epoch.")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", help="The file to write; default: view.html in the dataset's folder.")] = None,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a page of examples as the model sees them: token by token, with what is learnt, oracles, distractors and quotes marked.
+
+    Example: ragtune dataset view --question q001
+    """
+    before: _DatasetOptions = context.obj
+    opened = open_project(project or before.project, [*before.settings, *(settings or ())], quiet=True)
+    made = opened.dataset_view(name or before.name, split=split, question=question, limit=limit, epoch=epoch, output=output)
+    show(made, as_json or before.as_json, "show_view")

@@ -12,6 +12,13 @@ from ragtune.dataset.raft import by_split, draw_present
 from ragtune.types import Example
 
 _TOKEN = re.compile(r"\w+")
+NEAR = 0.8
+"""Similarity from which two questions count as near-identical."""
+TRAINED = 0.5
+"""Share of its evidence from which a question counts as one whose evidence was trained on."""
+_WORDS = 8
+"""Of a stretch that two texts share by copying, not by chance."""
+_FEWEST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,7 @@ class Audit:
     Args:
         nearest: one for each test question that resembles any training question, the most alike first.
         near_identical: how many of them reach the threshold.
+        trained: by test question, the share of its evidence that training completions quote, where there is any; most first.
         test: how many test questions there are.
         counts: questions by ``split/stratum/kind``; ``-`` where there is none.
         realised_p: share of the answerable training questions that see their oracle in the first epoch; ``None`` without any.
@@ -37,12 +45,13 @@ class Audit:
 
     nearest: tuple[Nearest, ...]
     near_identical: int
+    trained: Mapping[str, float]
     test: int
     counts: Mapping[str, int]
     realised_p: float | None
 
 
-def audit(examples: Sequence[Example], *, seed: int, p: float, threshold: float = 0.8) -> Audit:
+def audit(examples: Sequence[Example], *, seed: int, p: float, threshold: float = NEAR) -> Audit:
     """Audit a dataset.
 
     Args:
@@ -53,15 +62,46 @@ def audit(examples: Sequence[Example], *, seed: int, p: float, threshold: float 
     """
     splits = by_split(examples)
     train, test = splits.get("train", []), splits.get("test", [])
-    nearest = sorted(_nearest(train, test), key=lambda each: (-each.similarity, each.test))
+    nearest = nearest_questions(train, test)
     answerable = sum(bool(example.oracles) for example in train)
     return Audit(
         nearest=tuple(nearest),
         near_identical=sum(each.similarity >= threshold for each in nearest),
+        trained=trained_evidence(train, test),
         test=len(test),
         counts=dict(sorted(Counter(f"{each.split}/{each.stratum or '-'}/{each.kind or '-'}" for each in examples).items())),
         realised_p=len(draw_present(train, epoch=0, seed=seed, p=p)) / answerable if answerable else None,
     )
+
+
+def trained_evidence(train: Sequence[Example], asked: Sequence[Example]) -> dict[str, float]:
+    """By question, the share of its evidence that stands in what training teaches to write; those without are left out, most first.
+
+    Counted in runs of eight words, of shorter evidence in one run of all its words; evidence of fewer than three words is left out.
+    """
+    completions = [_TOKEN.findall(example.completion.lower()) for example in train]
+    grams: dict[int, set[tuple[str, ...]]] = {}
+    shares = {}
+    for example in asked:
+        own: list[tuple[str, ...]] = []
+        for evidence in example.evidence:
+            words = _TOKEN.findall(evidence.text.lower())
+            own += _runs(words, min(_WORDS, len(words))) if len(words) >= _FEWEST else []
+        for size in {len(run) for run in own} - grams.keys():
+            grams[size] = {run for words in completions for run in _runs(words, size)}
+        share = sum(run in grams[len(run)] for run in own) / len(own) if own else 0.0
+        if share:
+            shares[example.id] = round(share, 4)
+    return dict(sorted(shares.items(), key=lambda each: (-each[1], each[0])))
+
+
+def nearest_questions(train: Sequence[Example], test: Sequence[Example]) -> list[Nearest]:
+    """For each test question that resembles any training question the one most like it, the most alike first."""
+    return sorted(_nearest(train, test), key=lambda each: (-each.similarity, each.test))
+
+
+def _runs(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
 
 
 def _nearest(train: Sequence[Example], test: Sequence[Example]) -> list[Nearest]:

@@ -1,20 +1,26 @@
-"""Reading question files: JSON Lines, a JSON list, or SQuAD JSON. Finding their evidence in the documents is left to ``anchor``."""
+"""Reading question files: JSON Lines, a JSON list, Parquet, Arrow, SQuAD. Finding their evidence in the documents is left to ``anchor``.
+
+``rows`` knows the rows of other formats, ``squad`` that of SQuAD.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard, cast, get_args
 
 from ragtune.errors import QuestionError
-from ragtune.types import JSON, Message, Split
+from ragtune.types import JSON, Document, Message, Split
 
 _FIELDS = frozenset(
     {"id", "question", "answers", "document", "evidence", "split", "kind", "needs", "reasoning", "synthesised_by", "history"}
 )
 _SPLITS: tuple[str, ...] = get_args(Split)
+SUFFIXES = frozenset({".jsonl", ".json", ".parquet", ".arrow"})
+_BESIDE = frozenset({"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"})
 _TOO_DEEP = "lists or objects are nested too deeply to be read: write each question as one flat object"
 
 
@@ -59,8 +65,12 @@ class RawQuestion:
     extra: Mapping[str, JSON] = field(default_factory=dict)
 
 
-def load_questions(paths: Sequence[Path]) -> list[RawQuestion]:
-    """Read question files (``.jsonl``, or ``.json`` in our format or SQuAD's) in the order given.
+def load_questions(paths: Sequence[Path], note: Callable[[str], None] = lambda _: None) -> list[RawQuestion]:
+    """Read question files (``.jsonl``, ``.json``, ``.parquet``, ``.arrow``) in the order given.
+
+    Args:
+        paths: the files.
+        note: told what a foreign format does not say.
 
     Raises:
         QuestionError: a file cannot be read, an entry is malformed, or two questions have one id; names file and line.
@@ -68,7 +78,7 @@ def load_questions(paths: Sequence[Path]) -> list[RawQuestion]:
     questions: list[RawQuestion] = []
     seen: dict[str, str] = {}
     for path in paths:
-        for question in _read(path):
+        for question in _read(path, note):
             if question.id in seen:
                 raise QuestionError(
                     f"{question.where}: the id {question.id!r} is also used at {seen[question.id]}: give each question an id of its own"
@@ -92,24 +102,77 @@ def read_text(path: Path) -> str:
         raise QuestionError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
 
 
-def _read(path: Path) -> Iterator[RawQuestion]:
-    text = read_text(path)
-    if path.suffix == ".json":
-        from ragtune.dataset.squad import looks_like_squad, squad_questions  # squad builds on the records of this file
+def is_question_file(path: Path) -> bool:
+    """Whether a file in a folder of questions is read: by its ending, and not what ``datasets`` writes beside its data."""
+    return path.suffix in SUFFIXES and not path.name.startswith(".") and path.name not in _BESIDE
 
-        content = parse_json(text, str(path))
-        if looks_like_squad(content):
-            yield from squad_questions(path)
-        elif isinstance(content, list):
-            for number, entry in enumerate(content, start=1):
-                yield _question(entry, f"{path}: entry {number}")
-        else:
+
+def brought_along(paths: Sequence[Path]) -> list[Document]:
+    """Documents that question files bring along, for where none are given: SQuAD's articles, and contexts of rows.
+
+    Raises:
+        QuestionError: a file cannot be read or is malformed.
+    """
+    from ragtune.dataset.rows import Shelf, is_foreign, read_rows
+    from ragtune.dataset.squad import is_squad, squad_documents
+
+    squad = [path for path in paths if is_squad(path)]
+    shelf = Shelf()
+    for path in paths:
+        if path not in squad:
+            first, rows = _peek(read_file(path))
+            if first is not None and is_foreign(first):
+                for _ in read_rows(rows, shelf, lambda _: None):
+                    pass
+    articles = squad_documents(squad)
+    known = {article.source for article in articles}
+    return [*articles, *(document for document in shelf.documents() if document.source not in known)]
+
+
+def read_file(path: Path) -> Iterator[tuple[str, Any]]:
+    """The rows of a question file that is not SQuAD JSON, each with its place for messages.
+
+    Raises:
+        QuestionError: the file cannot be read, or is malformed.
+        MissingExtraError: it is Parquet or Arrow, and pyarrow is not installed.
+    """
+    if path.suffix in (".parquet", ".arrow"):
+        from ragtune.dataset.columns import read_columns
+
+        yield from read_columns(path)
+    elif path.suffix == ".json":
+        content = parse_json(read_text(path), str(path))
+        if not isinstance(content, list):
             raise QuestionError(f'{path}: expected a list of questions, or SQuAD JSON with a "data" list')
+        yield from ((f"{path}: entry {number}", entry) for number, entry in enumerate(content, start=1))
+    else:
+        # Not splitlines(): U+2028 and its like may stand inside a JSON string.
+        for number, line in enumerate(read_text(path).split("\n"), start=1):
+            if line.strip():
+                yield f"{path}:{number}", parse_json(line, f"{path}:{number}")
+
+
+def _read(path: Path, note: Callable[[str], None]) -> Iterator[RawQuestion]:
+    from ragtune.dataset.rows import Shelf, is_foreign, read_rows  # both build on the records of this file
+    from ragtune.dataset.squad import is_squad, squad_questions
+
+    if is_squad(path):
+        yield from squad_questions(path)
         return
-    # Not splitlines(): U+2028 and its like may stand inside a JSON string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield _question(parse_json(line, f"{path}:{number}"), f"{path}:{number}")
+    first, rows = _peek(read_file(path))
+    if first is not None and is_foreign(first):
+        yield from read_rows(rows, Shelf(), lambda words: note(f"{path.name}: {words}"))
+    else:
+        for where, entry in rows:
+            yield _question(entry, where)
+
+
+def _peek(rows: Iterator[tuple[str, Any]]) -> tuple[dict[str, Any] | None, Iterator[tuple[str, Any]]]:
+    """The first row where it is an object, and all rows, that one included."""
+    first = next(rows, None)
+    if first is None:
+        return None, iter(())
+    return (first[1] if isinstance(first[1], dict) else None), itertools.chain([first], rows)
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -193,7 +256,8 @@ def _evidence(value: Any, where: str) -> tuple[RawEvidence, ...]:
         if _is_text(span):
             evidence.append(RawEvidence(span))
         elif isinstance(span, dict) and _is_text(span.get("text")) and (span.get("document") is None or _is_text(span["document"])):
-            evidence.append(RawEvidence(span["text"], span.get("document")))
+            start = span.get("start")
+            evidence.append(RawEvidence(span["text"], span.get("document"), start if isinstance(start, int) else None))
         else:
             raise QuestionError(
                 f'{where}: "evidence" must be a verbatim span, a list of spans or of {{"document": "a.md", "text": "…"}}, or null, '

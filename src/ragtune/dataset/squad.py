@@ -20,7 +20,7 @@ from ragtune.errors import QuestionError
 from ragtune.sentences import sentence_around
 from ragtune.types import Document
 
-_SEAM = "\n\n"
+SEAM = "\n\n"
 _LONGEST_NAME = 220  # bytes; file systems allow 255, and a number, an ending and the mark of a temporary file are added
 _UNNAMABLE = re.compile(r"[/\0-\x1f]|^\.")  # of a file: and a hidden one is not read
 
@@ -58,7 +58,7 @@ def squad_documents(paths: Sequence[Path]) -> list[Document]:
             texts = paragraphs.setdefault(source, [])
             known = set(texts)
             texts += [text for text in map(_text, article["paragraphs"]) if text not in known]
-    return [Document(source=source, title=titles[source], text=_SEAM.join(texts)) for source, texts in paragraphs.items()]
+    return [Document(source=source, title=titles[source], text=SEAM.join(texts)) for source, texts in paragraphs.items()]
 
 
 def squad_questions(path: Path) -> Iterator[RawQuestion]:
@@ -75,13 +75,14 @@ def squad_questions(path: Path) -> Iterator[RawQuestion]:
             for entry in paragraph["qas"]:
                 where = f"{path}: {article['title']}, paragraph {number}, question {entry.get('id')!r}"
                 try:
-                    yield _question(entry, paragraph["context"], at, source, where)
+                    yield squad_question(entry, paragraph["context"], at, source, where)
                 except (KeyError, TypeError, AttributeError) as error:
                     raise QuestionError(f'{where}: expected "id", "question" and "answers" as in SQuAD ({error!r})') from error
-            at += len(_text(paragraph)) + len(_SEAM)
+            at += len(_text(paragraph)) + len(SEAM)
 
 
-def _question(entry: dict[str, Any], context: str, at: int, source: str, where: str) -> RawQuestion:
+def squad_question(entry: dict[str, Any], context: str, at: int, source: str, where: str) -> RawQuestion:
+    """One entry of a paragraph, which begins at ``at`` of its document; see :func:`squad_questions`."""
     id_, question = str(entry["id"]), entry["question"].strip()
     if not question:
         raise QuestionError(f"{where}: the question is empty")
@@ -108,7 +109,7 @@ def _articles(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             check_text(article, f"{path}: {title!r}")
             for paragraph in article["paragraphs"]:
                 paragraph["context"], paragraph["qas"]
-            name = source = _file_name(title)
+            name = source = file_name(title)
             same = 1
             while source in taken:
                 same += 1
@@ -121,7 +122,7 @@ def _articles(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         ) from error
 
 
-def _file_name(title: str) -> str:
+def file_name(title: str) -> str:
     """A title as the name of a file, without its ending."""
     name = _UNNAMABLE.sub("_", title)
     if len(name.encode()) <= _LONGEST_NAME:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from ragtune.dtype import best_dtype
@@ -18,6 +18,7 @@ from ragtune.engine.decode import Constraint, Decoding, Prefixes
 from ragtune.engine.spans import SpanConstraint
 from ragtune.errors import ContextOverflowError, ModelError
 from ragtune.prompts import PromptIds, build_completion, encode_completion, encode_prompt, end_of_turn
+from ragtune.templates import load_tokenizer
 from ragtune.types import Generation, Message, Passage
 
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -33,15 +34,23 @@ class HuggingFaceEngine:
         model: folder, or ``organisation/model`` of a hub.
         device: of torch, e.g. ``cuda:1``; ``None`` takes a GPU where there is one.
         dtype: number format of the weights; ``auto`` is bfloat16 where the hardware multiplies it faster, else float32.
+        template: Jinja text of a chat template; ``None`` is the model's own.
 
     Raises:
         ModelError: the model cannot be loaded, or cannot be used for chats.
     """
 
-    def __init__(self, model: str | Path, *, device: str | None = None, dtype: Literal["auto", "float32", "bfloat16"] = "auto") -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: str | None = None,
+        dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+        template: str | None = None,
+    ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype: torch.dtype = best_dtype(self.device) if dtype == "auto" else getattr(torch, dtype)
-        self._take(*_load(model, self.device, self.dtype))
+        self._take(*_load(model, self.device, self.dtype, template))
 
     @classmethod
     def over(cls, model: Any, tokenizer: Any) -> HuggingFaceEngine:
@@ -249,19 +258,17 @@ class HuggingFaceEngine:
         return text
 
 
-def _load(name: str | Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+def _load(name: str | Path, device: torch.device, dtype: torch.dtype, template: str | None) -> tuple[Any, Any]:
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = load_tokenizer(name, template)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"cannot load model {name}: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}") from error
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
-    if tokenizer.chat_template is None:
-        raise ModelError(f"model {name} has no chat template: choose an instruction-tuned (instruct, chat) model")
     unknown = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - _ATTENTION
     if unknown:
         raise ModelError(f"model {name} has layers that the engine cannot batch ({', '.join(sorted(unknown))}): choose a transformer model")

@@ -49,3 +49,55 @@ class Power:
     now: float
     questions: int | None
     groups: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contamination:
+    """What may have been known beforehand, and the contrast that decides without those questions.
+
+    Args:
+        answerable: questions, of which those below.
+        near_identical: a training question has nearly the same words.
+        evidence_trained: half of the evidence or more stands in training completions.
+        closed_book: the base answers exactly without passages; of those that it was asked so.
+        left_out: questions of any of these.
+        value: F1 of the tuned model on the others, retrieved; ``None`` where there is no such contrast.
+        value_against: of base-fewshot.
+        difference: paired.
+    """
+
+    answerable: int
+    near_identical: int
+    evidence_trained: int
+    closed_book: int
+    left_out: int
+    value: float | None = None
+    value_against: float | None = None
+    difference: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One arm on a sample of questions whose served context was changed.
+
+    Args:
+        change: what was changed; see docs/evaluation.md.
+        arm: which model.
+        questions: answerable ones that were asked both ways.
+        groups: document groups that they come from.
+        f1: in the changed context.
+        served: in the context as served, of the same questions.
+        difference: changed − served, paired.
+        p: of the difference.
+        p_holm: corrected for all changes and arms together.
+    """
+
+    change: str
+    arm: Arm
+    questions: int
+    groups: int
+    f1: Estimate
+    served: Estimate
+    difference: Estimate
+    p: float | None
+    p_holm: float | None = None

@@ -41,6 +41,19 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
         "passage is, a letter says; the gold evidence is underlined.",
     ),
     "By kind of question": ("kinds", "F1 on retrieved passages, by the label that the questions carry."),
+    "Strata": (
+        "strata",
+        "F1 on retrieved passages by what questions are like, and the paired difference of the two models that are compared. The last p is "
+        "corrected for all strata together.",
+    ),
+    "Robustness": (
+        "robustness",
+        "A sample asked again in changed contexts, beside the context as served: F1 of the same questions, and the paired difference.",
+    ),
+    "Contamination": (
+        "contamination",
+        "Answerable questions that may have been known beforehand, and the difference that decides without them (left out).",
+    ),
     "Quotes": (
         "quotes",
         "A quote is real where it stands word for word in a passage that was shown. Abstentions are not expected to quote.",
@@ -144,7 +157,7 @@ def _sections(report: Report, data: Mapping[str, JSON], meta: PageMeta) -> dict[
 def _further(report: Report) -> dict[str, str]:
     """What a report holds besides the figures that this page has words for."""
     held = {name: value for name, value in asdict(report).items() if name not in _KNOWN and isinstance(value, tuple | list | dict)}
-    return {words_of(name): block(words_of(name), value) for name, value in held.items()}
+    return {words_of(name): block(f"{words_of(name)}: figures", value) for name, value in held.items()}
 
 
 def _anchor(title: str) -> str:

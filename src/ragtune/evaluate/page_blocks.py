@@ -6,14 +6,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from ragtune.evaluate.decide import signed
+from ragtune.evaluate.report import ARM_WORDS
 from ragtune.page import framed, safe
 
 _FIGURE = {"value", "low", "high", "n"}
+_WORDS: dict[str, str] = {"p": "p", "p_holm": "p (Holm)", "f1": "F1"} | {str(arm): str(arm) for arm in ARM_WORDS}
+_SIGNED = ("difference", "change")
 _SLUG = re.compile(r"[a-z]+(_[a-z]+)+")
 
 
 def words_of(name: str) -> str:
-    """``new_documents`` as ``New documents``."""
+    """``new_documents`` as ``New documents``; what has a name of its own keeps it."""
+    if name in _WORDS:
+        return _WORDS[name]
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
 
@@ -25,7 +31,7 @@ def block(title: str, value: Any) -> str:
         title: what it is about, for who does not see where it stands.
         value: a list of rows, or an object of such lists, or of such objects. A row is an object whose estimates (``value``, ``low``,
             ``high``, ``n``, alone or under names of their own) and numbers are columns; its other values say what the row is about. An
-            object of estimates or of plain numbers is a row for each name.
+            object of estimates and plain values is a row for each name.
     """
     rows = [row for row in map(_flat, _rows(value)) if row]
     if any(_is_figure(cell) for row in rows for cell in row.values()) or (rows and _numbers(rows)):
@@ -39,10 +45,14 @@ def block(title: str, value: Any) -> str:
 def _rows(value: Any) -> Iterator[Mapping[str, Any]]:
     if isinstance(value, Sequence) and not isinstance(value, str):
         yield from (row for row in value if isinstance(row, Mapping))
-    elif isinstance(value, Mapping) and value and all(_is_figure(each) for each in value.values()):
-        yield from ({"": words_of(str(name)), "value": each} for name, each in value.items())
-    elif isinstance(value, Mapping) and value and all(_is_number(each) or isinstance(each, str) or each is None for each in value.values()):
+    elif _is_figure(value):
         yield value
+    elif (
+        isinstance(value, Mapping)
+        and value
+        and all(_is_figure(each) or not isinstance(each, Mapping | list | tuple) for each in value.values())
+    ):
+        yield from ({"name": words_of(str(name)), "value": each} for name, each in value.items())
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,31 +74,32 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
         name for name in columns if all(_is_figure(row.get(name)) or _is_number(row.get(name)) or row.get(name) is None for row in rows)
     }
     columns = [name for name in columns if name not in numeric] + [name for name in columns if name in numeric]
-    head = "".join(f'<th scope="col"{" class=number" if name in numeric else ""}>{safe(words_of(name)) or "Name"}</th>' for name in columns)
-    body = "".join(f'<tr class="first">{"".join(_cell(row.get(c), c in numeric, c == columns[0]) for c in columns)}</tr>' for row in rows)
-    return framed(title, f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>", "plain")
+    head = "".join(f'<th scope="col"{" class=number" if name in numeric else ""}>{safe(words_of(name))}</th>' for name in columns)
+    body = "".join(
+        f'<tr class="first">{"".join(_cell(name, row.get(name), name in numeric, name == columns[0]) for name in columns)}</tr>'
+        for row in rows
+    )
+    kind = "plain" if len(columns) > 2 else "plain pairs"
+    return framed(title, f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>", kind)
 
 
-def _cell(value: Any, numeric: bool, first: bool) -> str:
+def _cell(name: str, value: Any, numeric: bool, first: bool) -> str:
     tag, scope = ("th", ' scope="row"') if first else ("td", "")
-    return f"<{tag}{scope}{' class=number' if numeric else ''}>{_shown(value)}</{tag}>"
+    return f"<{tag}{scope}{' class=number' if numeric else ''}>{_shown(value, plus=name in _SIGNED)}</{tag}>"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, *, plus: bool) -> str:
     if value is None:
         return "–"
     if _is_figure(value):
-        interval = "" if value["low"] is None or value["high"] is None else f"[{value['low']:.2f}, {value['high']:.2f}]"
-        return f'<span class="figure"><b>{value["value"]:,.2f}</b> <i>{interval}</i> <small>n {value["n"]}</small></span>'
+        low, high = value["low"], value["high"]
+        interval = "" if low is None or high is None else f"[{signed(low, plus=False)}, {signed(high, plus=False)}]"
+        return f'<span class="figure"><b>{signed(value["value"], plus=plus)}</b> <i>{interval}</i> <small>n {value["n"]}</small></span>'
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return (
-        f"{value:,.4g}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else safe(words_of(value) if isinstance(value, str) and _SLUG.fullmatch(value) else str(value))
-    )
+    if isinstance(value, str):
+        return safe(value.replace("_", " ") if _SLUG.fullmatch(value) else value)
+    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else safe(str(value))
 
 
 def _is_figure(value: Any) -> TypeGuard[Mapping[str, Any]]:

@@ -75,7 +75,7 @@ def contrasts(report: Report) -> str:
     scale = axis(min(bounds), max(bounds), ticks=4)
     body = "".join(_contrast_row(contrast, scale, named=contrast is report.named) for contrast in rows)
     heads = ("Difference", "Where", "F1", "95 % interval", "Figures", "n", "p")
-    head = "".join(f'<th scope="col"{" class=number" if i > 3 else ""}>{words}</th>' for i, words in enumerate(heads))
+    head = "".join(f'<th scope="col"{" class=number" if i > 3 or i == 2 else ""}>{words}</th>' for i, words in enumerate(heads))
     foot = f'<tr><td colspan="3"></td><td>{axis_plot(scale, difference=True)}</td><td colspan="3"></td></tr>'
     inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody><tfoot>{foot}</tfoot>"
     return framed("Differences in F1 between models", inner, "forest wide")

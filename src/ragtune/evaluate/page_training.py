@@ -47,7 +47,7 @@ def learning_curves(models: Sequence[Curves]) -> str:
     if len(models) == 1 and _LOSS in names and _VALIDATION in names:
         names.remove(_VALIDATION)  # on one pair of axes with the other, so that overfitting is seen
     figures = "".join(f"<figure><h3>{safe(_words(name)[0])}</h3>{_chart(name, models)}</figure>" for name in names)
-    tables = "".join(_table(model) for model in models)
+    tables = "".join(f"{f'<h3>{safe(model.name)}</h3>' if len(models) > 1 else ''}{_table(model)}" for model in models)
     return f'<div class="curves">{figures}</div>{fold("Figures of the learning curves", tables)}' if names else ""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ragtune.evaluate.abstention import RiskPoint
-from ragtune.evaluate.findings import Power, Stratum
+from ragtune.evaluate.findings import Changed, Contamination, Power, Stratum
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.types import Arm, Context, Estimate
 
@@ -236,6 +236,8 @@ class Report:
         judge: what a judge thinks of the answers; ``None`` where none was asked.
         thresholds: how much is answered, and how much of it is right, where answers must be surer; by arm and precision wanted.
         strata: F1 by what a question is like, retrieved, where questions differ in it.
+        robustness: F1 in changed contexts beside that in those served; empty where it was not asked for.
+        contamination: questions that may have been known beforehand, and the named contrast without them.
     """
 
     decision: Decision
@@ -259,6 +261,8 @@ class Report:
     judge: JudgeReport | None = None
     strata: tuple[Stratum, ...] = field(default=())
     thresholds: tuple[ThresholdCell, ...] = field(default=())
+    robustness: tuple[Changed, ...] = field(default=())
+    contamination: Contamination | None = None
 
     def cell(self, arm: Arm, context: Context, stratum: Slice = "all") -> Cell | None:
         """The cell of the grid, where there is one."""

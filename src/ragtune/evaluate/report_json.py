@@ -16,7 +16,11 @@ The format is stable; later versions may add fields::
      "closed_book": {"exact": int, "n": int} | null, "unasked": {capability: int},
      "judge": JUDGE | null,
      "strata": [{"by", "stratum", "questions", "groups", "f1": {arm: FIGURE},
-                 "difference": FIGURE | null, "p": float | null, "p_holm": float | null}]}
+                 "difference": FIGURE | null, "p": float | null, "p_holm": float | null}],
+     "robustness": [{"change", "arm", "questions", "groups", "f1": FIGURE, "served": FIGURE, "difference": FIGURE,
+                     "p": float | null, "p_holm": float | null}],
+     "contamination": {"answerable": int, "near_identical": int, "evidence_trained": int, "closed_book": int, "left_out": int,
+                       "value": float | null, "value_against": float | null, "difference": FIGURE | null} | null}
 
     FIGURE   = {"value": float, "low": float | null, "high": float | null, "n": int}     95 % interval
     CONTRAST = {"arm", "against", "context", "stratum", "metric", "value", "value_against",
@@ -39,7 +43,7 @@ from typing import Any
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.abstention import RiskPoint
-from ragtune.evaluate.findings import Power, Stratum
+from ragtune.evaluate.findings import Changed, Contamination, Power, Stratum
 from ragtune.evaluate.forgetting import ForgettingCell
 from ragtune.evaluate.report import (
     AbstentionCell,
@@ -106,6 +110,10 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
         judge=None if data.get("judge") is None else _judge(data["judge"]),
         strata=tuple(map(_stratum, data.get("strata", ()))),
         thresholds=tuple(map(_threshold, data.get("thresholds", ()))),
+        contamination=None if data.get("contamination") is None else _contamination(data["contamination"]),
+        robustness=tuple(
+            Changed(**{**d, **{name: Estimate(**d[name]) for name in ("f1", "served", "difference")}}) for d in data.get("robustness", ())
+        ),
     )
 
 
@@ -146,6 +154,10 @@ def _contrast(data: Mapping[str, Any]) -> Contrast:
 
 def _stratum(data: Mapping[str, Any]) -> Stratum:
     return Stratum(**{**data, "f1": _figures(data["f1"]), "difference": _figure(data["difference"])})
+
+
+def _contamination(data: Mapping[str, Any]) -> Contamination:
+    return Contamination(**{**data, "difference": _figure(data["difference"])})
 
 
 def _judge(data: Mapping[str, Any]) -> JudgeReport:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from ragtune.evaluate.charts import axis_plot, interval_plot
 from ragtune.evaluate.comparison import Side, embed_json, question_data
-from ragtune.evaluate.page_parts import forest, show_figure, show_p, table
+from ragtune.evaluate.page_blocks import words_of
+from ragtune.evaluate.page_parts import forest, show_figure, show_p
 from ragtune.evaluate.page_questions import questions, script
 from ragtune.evaluate.page_training import Curves, learning_curves
 from ragtune.evaluate.several import Evaluated, Result, Several, answers_of, common_questions, evidence_of, verdict
 from ragtune.page import framed, render_page, safe, section
 from ragtune.page.charts import axis
-from ragtune.types import JSON, Passage
+from ragtune.types import JSON, Context, Passage
 
 STYLES = 8  # of page.css, arm-run-0 to arm-run-7
 _NAMES = {
@@ -60,7 +61,7 @@ def render_several(found: Several, evaluated: Sequence[Evaluated], created: str)
     sections = {
         "Differences": _differences(found),
         "Answers": _answers(found),
-        "Results": table("Results by evaluation", ("Model",), _NAMES, [((each.name,), each.metrics) for each in found.results], _DIGITS),
+        "Results": _results(found),
         "Settings": _settings(found),
         "Training": learning_curves([Curves(each.name, style(number), each.training) for number, each in enumerate(evaluated)]),
         "Questions": questions(data),
@@ -83,15 +84,15 @@ def _summary(found: Several) -> str:
         f"{found.context} passages · intervals are 95 %, resampling groups of documents"
     )
     notes = "".join(f"<li>{safe(note)}</li>" for note in found.notes)
-    cards = "".join(map(_card, found.results))
+    cards = "".join(_card(result, found.context) for result in found.results)
     return (
         f'<section class="hero"><h1 class="decision">{safe(found.sentence)}</h1><div class="cards">{cards}</div>'
         f'<p class="facts">{safe(facts)}</p>' + (f'<ul class="notes" aria-label="Notes">{notes}</ul>' if notes else "") + "</section>"
     )
 
 
-def _card(result: Result) -> str:
-    f1 = next(iter(result.f1.values()), None)
+def _card(result: Result, context: Context) -> str:
+    f1 = result.f1.get(context)
     lines = [f"Model {safe(result.model)}"]
     if f1 is not None:
         lines.append(f"F1 {show_figure(f1)}")
@@ -122,18 +123,41 @@ def _differences(found: Several) -> str:
     scale = axis(min(bounds), max(bounds), ticks=4)
     body = "".join(
         f'<tr class="first"><th scope="row" class="pair">{safe(each.name)} − {safe(found.results[0].name)}</th><td>{verdict(each)}</td>'
-        f'<td class="number"></td><td class="plots">{interval_plot(difference, scale, style(number))}</td>'
+        f'<td class="number">{_values(each, found)}</td><td class="plots">{interval_plot(difference, scale, style(number))}</td>'
         f'<td class="number">{show_figure(difference, plus=True)}</td><td class="number quiet">{difference.n}</td>'
         f'<td class="number quiet">{show_p(each.p)}</td></tr>'
         for number, each, difference in rows
     )
-    heads = ("Difference", "Verdict", "", "95 % interval", "F1", "n", "p")
-    head = "".join(
-        f'<th scope="col"{" class=number" if i > 3 else ""}>{words}</th>' if words else "<td></td>" for i, words in enumerate(heads)
-    )
+    heads = ("Difference", "Verdict", "F1", "95 % interval", "Figures", "n", "p")
+    head = "".join(f'<th scope="col"{" class=number" if i > 3 or i == 2 else ""}>{words}</th>' for i, words in enumerate(heads))
     foot = f'<tr><td colspan="3"></td><td>{axis_plot(scale, difference=True)}</td><td colspan="3"></td></tr>'
     inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody><tfoot>{foot}</tfoot>"
     return framed(f"Differences in F1 from {found.results[0].name}", inner, "forest wide")
+
+
+def _values(result: Result, found: Several) -> str:
+    pair = [each.f1[found.context].value for each in (result, found.results[0]) if found.context in each.f1]
+    return " − ".join(f"{value:.2f}" for value in pair)
+
+
+def _results(found: Several) -> str:
+    """Metrics as rows, so that the evaluations stand side by side."""
+    names = dict.fromkeys([*_NAMES, *(name for each in found.results for name in each.metrics)])
+    rows = "".join(
+        f'<tr class="first"><th scope="row">{safe(_NAMES.get(name, words_of(name)))}</th>'
+        + "".join(f'<td class="number">{_metric(each, name)}</td>' for each in found.results)
+        + "</tr>"
+        for name in names
+        if any(name in each.metrics for each in found.results)
+    )
+    head = "".join(f'<th scope="col" class="number">{safe(each.name)}</th>' for each in found.results)
+    return framed(
+        "Results by evaluation", f'<thead><tr><th scope="col">Metric</th>{head}</tr></thead><tbody>{rows}</tbody>', "plain settings"
+    )
+
+
+def _metric(result: Result, name: str) -> str:
+    return show_figure(result.metrics[name], digits=_DIGITS.get(name, 2), n=True) if name in result.metrics else "–"
 
 
 def _settings(found: Several) -> str:

@@ -1,4 +1,4 @@
-"""What an evaluation's folder holds besides its figures, read back: predictions, the passages shown, a judge's grades."""
+"""What an evaluation's folder holds besides its figures and answers, read back: the passages shown, a judge's grades."""
 
 from __future__ import annotations
 
@@ -10,18 +10,9 @@ from typing import Any, TypeVar
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.judge import Grade
 from ragtune.evaluate.judged import Grading
-from ragtune.types import Passage, Prediction, Quote, Span
+from ragtune.types import Passage, Prediction, Span
 
 _T = TypeVar("_T")
-
-
-def read_predictions(folder: Path) -> list[Prediction]:
-    """The answers of an evaluation.
-
-    Raises:
-        EvaluationError: they are missing or damaged.
-    """
-    return _read(folder / "predictions.jsonl", _prediction)
 
 
 def read_passages(folder: Path) -> dict[str, Passage]:
@@ -45,11 +36,6 @@ def read_gradings(folder: Path, predictions: Sequence[Prediction]) -> list[Gradi
     lines = [line for line in _read(folder / "grades.jsonl", dict) if line["kind"] == "grade"]
     found = [(answers.get((line["id"], line["arm"], line["context"])), line) for line in lines]
     return [Grading(p, Grade(line["scores"], line["reasons"], line["failed"])) for p, line in found if p is not None]
-
-
-def _prediction(record: Mapping[str, Any]) -> Prediction:
-    nested = {"references": tuple(record["references"]), "passages": tuple(record["passages"])}
-    return Prediction(**{**record, **nested, "quotes": tuple(Quote(**quote) for quote in record["quotes"])})
 
 
 def _passage(record: Mapping[str, Any]) -> Passage:

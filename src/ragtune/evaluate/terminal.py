@@ -30,6 +30,7 @@ def terminal_table(report: Report) -> RenderableType:
         table.add_row(*row)
     lines: list[RenderableType] = [Padding(table, (1, 0)), Text(report.sentence, style=f"bold {_COLOURS[report.decision]}")]
     lines += [Text(line) for line in (_retrieval_line(report), _quotes_line(report), closed_book_words(report)) if line]
+    lines += [Text(line) for line in (_other_line(report), _changed_line(report)) if line]
     if report.judge is not None:
         lines += [Text(line) for line in _judge_lines(report.judge)]
     lines += [Text(f"Note: {note}", style="yellow") for note in (*report.notes, *(report.judge.notes if report.judge else ()))]
@@ -51,10 +52,7 @@ def gate_table(result: GateResult) -> RenderableType:
         label = f"{row.context}.{row.metric}"
         if row.metric != "f1" and not (row.context == "retrieved" and row.metric in _GATE_METRICS) and label not in named:
             continue
-        low, high = row.difference.low, row.difference.high
-        interval = "" if low is None or high is None else f" [{signed(low, plus=False)}, {signed(high, plus=False)}]"
-        change = f"{signed(row.difference.value)}{interval}"
-        table.add_row(label, f"{row.value:.2f}", f"{row.value_against:.2f}", change, str(row.difference.n))
+        table.add_row(label, f"{row.value:.2f}", f"{row.value_against:.2f}", _change(row.difference), str(row.difference.n))
     lines: list[RenderableType] = [Padding(table, (1, 0))]
     if result.shown_otherwise:
         lines.append(
@@ -89,6 +87,28 @@ def _quotes_line(report: Report) -> str:
     words = {"quotes": "of answers quote", "quotes_valid": "of quotes are real", "quotes_gold": "of quoting answers quote the evidence"}
     figures = [f"{100 * cell.metrics[name].value:.0f} % {what}" for name, what in words.items() if name in cell.metrics]
     return f"Quotes (tuned, retrieved): {', '.join(figures)} (n = {cell.metrics['quotes'].n})"
+
+
+def _other_line(report: Report) -> str:
+    found = next((each for each in report.contrasts if (each.arm, each.against) == ("tuned", "other")), None)
+    if found is None:
+        return ""
+    models = f"{report.models.get('tuned')} against {report.models.get('other')}"
+    holm = "" if found.p_holm is None else f", p {found.p_holm:.3f} (Holm)"
+    return f"{models}: F1 {found.value:.2f} against {found.value_against:.2f}, difference {_change(found.difference)}{holm}"
+
+
+def _changed_line(report: Report) -> str:
+    """F1 of the tuned model in changed contexts less that in those served."""
+    own = [each for each in report.robustness if each.arm == "tuned"]
+    changes = ", ".join(f"{each.change.replace('_', ' ')} {_change(each.difference)}" for each in own)
+    return f"Changed contexts (tuned, F1 less that as served): {changes}" if own else ""
+
+
+def _change(difference: Estimate) -> str:
+    low, high = difference.low, difference.high
+    interval = "" if low is None or high is None else f" [{signed(low, plus=False)}, {signed(high, plus=False)}]"
+    return f"{signed(difference.value)}{interval}"
 
 
 def _judge_lines(judge: JudgeReport) -> list[str]:

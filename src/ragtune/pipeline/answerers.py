@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,8 @@ def tuned_chat(workspace: Workspace, settings: Settings, tuned: Manifest) -> Cha
     hosted = tuned.settings.get("hosted")
     if hosted:
         return build.chat_model(workspace, settings, str(hosted))
-    base = str(tuned.settings["model"]["base"])
-    return LocalChat(build.engine(build.with_base(settings, base)), f"{base} + {tuned.name}", adapter_of(workspace, tuned))
+    own = build.with_base_of(settings, tuned.settings["model"])
+    return LocalChat(build.engine(own), f"{own.model.base} + {tuned.name}", adapter_of(workspace, tuned))
 
 
 def answerers(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:
@@ -107,7 +108,9 @@ def _over(chat: ChatModel, settings: Settings) -> Generate:
 
 def engine_key(settings: Settings) -> str:
     """Whatever may change a local answer besides the prompt and adapter."""
-    return f"{build.model_fingerprint(settings)}:{settings.model.dtype}:{device(settings)}"
+    template = settings.model.chat_template
+    own = "" if template is None else f":{hashlib.sha256(template.encode()).hexdigest()[:16]}"
+    return f"{build.model_fingerprint(settings)}:{settings.model.dtype}:{device(settings)}{own}"
 
 
 def device(settings: Settings) -> str:

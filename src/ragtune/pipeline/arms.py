@@ -51,7 +51,7 @@ def set_up(
     if "other" in settings.evaluate.arms and other is None:
         raise EvaluationError("the arm other is a second model: leave it out of evaluate.arms, and say --model twice")
     tuned = find_model(workspace, settings, model, progress)
-    settings = build.with_base(settings, str(tuned.settings["model"]["base"]))
+    settings = build.with_base_of(settings, tuned.settings["model"])
     models: dict[Arm, Manifest] = {"tuned": tuned}
     if other is not None:
         models["other"] = find_model(workspace, settings, other, progress)
@@ -66,6 +66,24 @@ def set_up(
         alike = settings.model_copy(update={"train": TrainSettings(**{"rehearsal": 0.0, **tuned.settings["train"]})})
         models["dsf"] = _control(workspace, alike, workspace.find("datasets", str(tuned.inputs["dataset"])), progress)
     return Contest(settings, source, models)
+
+
+def set_up_folds(workspace: Workspace, settings: Settings, model: str | None, dataset: str | None) -> Contest:
+    """The dataset that is parted, and settings to train each fold with: those of the model that the folds stand for, where one is named.
+
+    Raises:
+        EvaluationError: an arm is wanted that folds do not have.
+        ProjectError: there is no such model or dataset.
+    """
+    lacking = [arm for arm in settings.evaluate.arms if arm in ("dsf", "other")]
+    if lacking:
+        raise EvaluationError(f"folds have no arm {lacking[0]}: take it out of evaluate.arms")
+    if model is not None:
+        tuned = find_tuned(workspace, model)
+        settings = build.with_base_of(settings, tuned.settings["model"])
+        settings = settings.model_copy(update={"train": TrainSettings(**tuned.settings["train"])})
+        dataset = dataset or str(tuned.inputs["dataset"])
+    return Contest(settings, workspace.find("datasets", dataset), {})
 
 
 def find_model(workspace: Workspace, settings: Settings, name: str | None, progress: Progress) -> Manifest:

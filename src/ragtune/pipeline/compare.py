@@ -8,10 +8,11 @@ from typing import Any
 
 from ragtune.config import Settings
 from ragtune.errors import ConfigError
+from ragtune.evaluate.predictions import read_predictions
 from ragtune.evaluate.report_json import read_report_json
 from ragtune.evaluate.several import Evaluated, compare_evaluations
 from ragtune.evaluate.several_page import render_several
-from ragtune.evaluate.stored import read_passages, read_predictions
+from ragtune.evaluate.stored import read_passages
 from ragtune.pipeline.evaluation_page import PAGE, asked, training_steps, tuned_model
 from ragtune.pipeline.records import ComparisonResult
 from ragtune.progress import Progress
@@ -58,7 +59,7 @@ def _read(workspace: Workspace, manifest: Manifest) -> Evaluated:
     return Evaluated(
         manifest.name,
         read_report_json(folder / "report.json"),
-        read_predictions(folder),
+        read_predictions(folder / "predictions.jsonl"),
         read_passages(folder),
         asked(workspace, manifest),
         dict(_made_with(workspace, manifest)),

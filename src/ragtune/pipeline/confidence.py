@@ -174,7 +174,7 @@ def _load(path: Path, key: str) -> Calibration | None:
 
 def _key(settings: Settings, tuned: Manifest) -> str:
     generate = settings.generate.model_dump(mode="json", exclude={"precision", "batch_size"})
-    own = build.with_base(settings, str(tuned.settings["model"]["base"]))
+    own = build.with_base_of(settings, tuned.settings["model"])
     return stage_key("confidence", VERSION, generate, {"model": tuned.key, "engine": engine_key(own)})
 
 

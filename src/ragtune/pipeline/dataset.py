@@ -18,7 +18,7 @@ from ragtune.conversation import search_text
 from ragtune.corpus import Corpus
 from ragtune.dataset.anchor import AnchorReport, anchor
 from ragtune.dataset.audit import audit
-from ragtune.dataset.questions import RawQuestion, load_questions
+from ragtune.dataset.questions import RawQuestion, is_question_file, load_questions
 from ragtune.dataset.raft import Built, build_examples, by_split, draw_present, evaluation_context, recall_at_k
 from ragtune.dataset.split import assign_splits, sections_of
 from ragtune.dataset.store import read_dataset, write_dataset
@@ -83,7 +83,8 @@ def build_dataset(
         folder = workspace.artifact("datasets", name)
         if read_manifest(folder) is not None:
             raise ProjectError(f"a dataset named {name} exists and was made from other inputs: choose another --name")
-        raw = [*load_questions(files), *(replace(question, split="test") for question in load_questions(test_files))]
+        held_out = load_questions(test_files, progress.note)
+        raw = [*load_questions(files, progress.note), *(replace(question, split="test") for question in held_out)]
         if not raw:
             raise QuestionError(
                 f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some (see docs/questions.md) and run this again"
@@ -122,7 +123,7 @@ def question_files(workspace: Workspace, settings: Settings, given: Sequence[Pat
     files: list[Path] = []
     for path in given or [workspace.project / item for item in settings.questions]:
         if path.is_dir():
-            files += sorted(item for item in path.iterdir() if item.suffix in (".jsonl", ".json") and not item.name.startswith("."))
+            files += _in_folder(path)
         elif path.is_file():
             files.append(path)
         elif not missing_ok:
@@ -131,6 +132,13 @@ def question_files(workspace: Workspace, settings: Settings, given: Sequence[Pat
     if not given and written.is_file() and written not in files:
         files.append(written)
     return files
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """The question files of a folder; of what ``datasets`` saved, those of its splits' folders."""
+    if (folder / "dataset_dict.json").is_file():
+        return [file for split in sorted(folder.iterdir()) if split.is_dir() for file in _in_folder(split)]
+    return sorted(path for path in folder.iterdir() if is_question_file(path))
 
 
 def show_example(workspace: Workspace, settings: Settings, example: str | None, name: str | None, epoch: int) -> ExampleView:
@@ -283,6 +291,7 @@ def _build(
         "answer_elsewhere": _elsewhere(built.examples, k),
         "audit": {
             "near_identical_test_questions": audited.near_identical,
+            "trained_evidence": [[id_, share] for id_, share in audited.trained.items()],
             "nearest": [[each.test, each.train, each.similarity] for each in audited.nearest],
             "counts": dict(audited.counts),
         },

@@ -17,21 +17,25 @@ from ragtune.conversation import search_text
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import EvaluationError, ProjectError
 from ragtune.evaluate.abstention import PRECISIONS, threshold_metrics
+from ragtune.evaluate.contamination import contamination, contamination_words
 from ragtune.evaluate.forgetting import GENERAL, ForgettingCell, forgetting
 from ragtune.evaluate.html import render_html
 from ragtune.evaluate.report import Report, ThresholdCell
 from ragtune.evaluate.report_json import read_report_json, write_report_json
+from ragtune.evaluate.robustness import robustness
 from ragtune.evaluate.score import score
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.answerers import adapter_of, device
-from ragtune.pipeline.arms import check_unseen, set_up
-from ragtune.pipeline.cells import CONTROLS, plan_cells, sample_questions
-from ragtune.pipeline.confidence import Calibration
+from ragtune.pipeline.arms import Contest, set_up, set_up_folds
+from ragtune.pipeline.cells import CONTROLS, plan_cells
+from ragtune.pipeline.confidence import Calibration, make_gate
 from ragtune.pipeline.consent import Confirm, agree_to
 from ragtune.pipeline.evaluation_page import PAGE, page_meta
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
-from ragtune.pipeline.predict import bills, predict
+from ragtune.pipeline.parts import by_fold, known_questions, shared_out, whole
+from ragtune.pipeline.predict import bills, calibrate_arms, predict
 from ragtune.pipeline.records import EvaluationResult
+from ragtune.pipeline.robustness import changed_cells, changed_lines, predict_changed
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION
 from ragtune.types import Arm, Example, Message, Prediction
@@ -49,6 +53,8 @@ from ragtune.workspace import (
 )
 
 VERSION = 2
+ALL = "all"
+"""Stands for the split of an evaluation whose folds are asked every question of a dataset."""
 _READ_AS = 1
 """The version in the key of a reading, which a new way to score does not change: the same answers are no new reading."""
 
@@ -63,6 +69,7 @@ def evaluate(
     *,
     other: str | None = None,
     dataset: str | None = None,
+    folds: int | None = None,
     yes: bool = False,
     confirm: Confirm | None = None,
 ) -> EvaluationResult:
@@ -77,6 +84,7 @@ def evaluate(
         progress: told what goes on.
         other: a second model or adapter of the same base, as the arm ``other``.
         dataset: whose questions are asked; ``None`` takes those of the model's own.
+        folds: ask all questions of the dataset, those of each of so many folds of a model that is trained without their documents.
         yes: spend what hosted models and a judge cost, up to ``chat.max_cost``.
         confirm: asked before money is spent, where ``yes`` was not said.
 
@@ -87,39 +95,56 @@ def evaluate(
     started = time.monotonic()
     if split not in ("test", "validation"):
         raise EvaluationError(f"there is no split {split!r} to evaluate on: use test or validation")
-    contest = set_up(workspace, settings, model, other, dataset, progress)
-    settings, source, models = contest.settings, contest.source, contest.models
+    if folds and other:
+        raise EvaluationError("each fold has a model of its own: leave out the second --model")
+    contest = set_up_folds(workspace, settings, model, dataset) if folds else set_up(workspace, settings, model, other, dataset, progress)
+    settings, source = contest.settings, contest.source
     folder = workspace.artifact("datasets", source.name)
-    key, read, inputs = _key(settings, source, folder, models, split)
+    key, read, inputs = _key(contest, folder, split, folds)
     found = workspace.find_key("evaluations", key)
     if found is not None and name in (None, found.name):
         progress.note(f"evaluate: unchanged, {found.name} is as these inputs make it")
         return load_evaluation(workspace, found.name, made=False)
-    name = name or f"{split}-{key[:8]}"
+    name = name or f"{'folds' if folds else split}-{key[:8]}"
     output = workspace.artifact("evaluations", name)
     if read_manifest(output) is not None:
         raise ProjectError(f"an evaluation named {name} exists and was made from other inputs: choose another --name")
-    data = read_dataset(folder)
-    examples = sample_questions(data.test if split == "test" else data.validation, settings.evaluate.max_questions, settings.evaluate.seed)
     check_judge(workspace, settings)
-    if not examples:
-        raise EvaluationError(f"the {split} split of {source.name} is empty: add questions, or change dataset.{split}_share")
-    check_unseen(workspace, contest, examples)
+    data = read_dataset(folder)
+    parts = by_fold(workspace, contest, data, folds, progress) if folds else whole(workspace, contest, data, split)
+    examples = [example for part in parts for example in part.examples]
     k = int(source.settings["retrieve"]["k"])
-    cells = plan_cells(data, examples, settings, k)
-    agree_to(list(bills(workspace, settings, cells, models, data.passages)), settings, yes=yes, confirm=confirm, progress=progress)
-    readings = count_reading(workspace, examples, stage_key("evaluate", _READ_AS, read, inputs)) if split == "test" else 0
-    predictions, calibrations = predict(workspace, settings, cells, models, progress, data.passages)
+    each = shared_out(settings, len(parts))
+    cells = [plan_cells(part.data, part.examples, each, k) for part in parts]
+    changed = [changed_cells(part.data, part.examples, each, k) for part in parts]
+    again = [cell for changes in changed for own in changes.values() for cell in own]
+    cost = list(bills(workspace, settings, [cell for own in cells for cell in own], contest.models, data.passages, ungraded=again))
+    agree_to(cost, settings, yes=yes, confirm=confirm, progress=progress)
+    readings = 0 if split == "validation" else count_reading(workspace, examples, stage_key("evaluate", _READ_AS, read, inputs))
+    models = [part.models() for part in parts]  # all trained before the first is asked
+    predictions: list[Prediction] = []
+    otherwise: dict[str, list[Prediction]] = {}
+    calibrations: dict[Arm, Calibration] = {}
+    for who, own, changes in zip(models, cells, changed, strict=True):
+        calibrations |= calibrate_arms(workspace, settings, who, progress)
+        gates = {arm: make_gate(settings, calibration, who[arm].name) for arm, calibration in calibrations.items()}
+        predictions += predict(workspace, settings, own, who, progress, data.passages, gates=gates)
+        for change, answers in predict_changed(workspace, settings, changes, who, progress, data.passages, gates).items():
+            otherwise.setdefault(change, []).extend(answers)
     retrieved = {
         example.id: [data.passages[candidate.passage].spans for candidate in example.candidates] for example in examples if example.evidence
     }
     cuts = sorted({1, 3, 5, k, 10})
     report = score(predictions, examples, retrieved, data.passages, cuts=cuts, test_readings=readings, seed=settings.evaluate.seed)
+    known = contamination(predictions, *known_questions(parts), seed=settings.evaluate.seed)
     report = replace(
         report,
-        notes=(*report.notes, *_notes(settings, source, data, examples, split)),
+        notes=(*report.notes, *_notes(settings, source, data, examples, split, folds), *filter(None, [contamination_words(known)])),
+        contamination=known,
+        models={**report.models, "tuned": f"{folds} folds"} if folds and "tuned" in report.models else report.models,
         unasked=_unasked(source),
-        forgetting=_forgetting(workspace, settings, models),
+        forgetting=() if folds else _forgetting(workspace, settings, contest.models),
+        robustness=robustness(predictions, otherwise, seed=settings.evaluate.seed),
         thresholds=tuple(_thresholds(predictions, calibrations, settings.evaluate.seed)),
     )
     judged = judge(workspace, settings, predictions, data.passages, progress)
@@ -129,7 +154,9 @@ def evaluate(
     manifest = Manifest(
         "evaluations", name, key, inputs, read, _figures(report), now(), round(seconds, 3), library_versions(), device(settings)
     )
-    _write(output, manifest, report, predictions, data, examples, workspace, judged)
+    if otherwise:
+        write_bytes(output / "robustness.jsonl", changed_lines(otherwise).encode())
+    _write(output, manifest, report, predictions, data, examples, workspace, judged, otherwise)
     progress.finish("evaluate", f"{len(predictions)} answers by {len(report.arms)} arms, {seconds:.0f} s: {name}")
     return EvaluationResult(name, str(output), True, report)
 
@@ -172,11 +199,12 @@ def _write(
     examples: Sequence[Example],
     workspace: Workspace,
     judged: Judged | None,
+    otherwise: Mapping[str, Sequence[Prediction]],
 ) -> None:
     if judged is not None:
         write_bytes(output / "grades.jsonl", judged.lines().encode())
     write_bytes(output / "predictions.jsonl", "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in predictions).encode())
-    used = sorted({id_ for prediction in predictions for id_ in prediction.passages})
+    used = sorted({id_ for own in (predictions, *otherwise.values()) for prediction in own for id_ in prediction.passages})
     write_bytes(
         output / "passages.jsonl", "".join(json.dumps(asdict(data.passages[id_]), ensure_ascii=False) + "\n" for id_ in used).encode()
     )
@@ -193,22 +221,25 @@ def _write(
     write_manifest(output, manifest)
 
 
-def _key(
-    settings: Settings, source: Manifest, folder: Path, models: Mapping[Arm, Manifest], split: str
-) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _key(contest: Contest, folder: Path, split: str, folds: int | None) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    settings, source, models = contest.settings, contest.source, contest.models
     read = {
-        "evaluate": settings.evaluate.model_dump(mode="json"),
+        # An evaluation without what was not asked for stays what it is.
+        "evaluate": settings.evaluate.model_dump(mode="json", exclude=None if settings.evaluate.robustness else {"robustness"}),
         "generate": settings.generate.model_dump(mode="json"),
-        "model": settings.model.model_dump(mode="json"),
+        "model": build.model_part(settings),
         "prompt": PROMPT_VERSION,
         "k": source.settings["retrieve"]["k"],
-        "split": split,
+        "split": ALL if folds else split,
+        **({"folds": folds, "train": settings.train.model_dump(mode="json")} if folds else {}),
         **judge_key(settings),
         **({"thinking": settings.chat.thinking} if is_hosted(settings.model.base) else {}),
     }
     inputs = {
         "dataset": source.name,
-        "questions": hash_file(folder / f"{split}.jsonl"),
+        "questions": [hash_file(folder / f"{part}.jsonl") for part in ("test", "validation")]
+        if folds
+        else hash_file(folder / f"{split}.jsonl"),
         "train": hash_file(folder / "train.jsonl"),
         "passages": hash_file(folder / "passages.jsonl"),
         "models": {arm: manifest.key for arm, manifest in models.items()},
@@ -237,9 +268,18 @@ def count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -
     return max(times[question] for question in readings[key])
 
 
-def _notes(settings: Settings, source: Manifest, data: Dataset, examples: Sequence[Example], split: str) -> Iterator[str]:
-    full = data.test if split == "test" else data.validation
-    if split != "test":
+def _notes(
+    settings: Settings, source: Manifest, data: Dataset, examples: Sequence[Example], split: str, folds: int | None
+) -> Iterator[str]:
+    full = [*data.train, *data.validation, *data.test] if folds else data.test if split == "test" else data.validation
+    if folds:
+        unit = source.figures.get("groups", {}).get("unit", "document")
+        yield (
+            f"Cross-fitted: every question was asked of that one of {folds} models which was tuned without its {unit}. The figures are of "
+            "tuning on this dataset, not of one model, and tuning settings that were chosen on its validation questions flatter them."
+        )
+        split = "dataset's"
+    if split == "validation":
         yield "These are validation questions, on which choices are made: the figures flatter what was chosen. Only a test split is proof."
     if len(examples) < len(full):
         yield f"A sample of {len(examples)} of the {len(full)} {split} questions was asked (evaluate.max_questions)."

@@ -14,8 +14,9 @@ from ragtune.dataset.store import read_dataset
 from ragtune.errors import ProjectError
 from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.page_training import Step
+from ragtune.evaluate.predictions import read_predictions
 from ragtune.evaluate.report_json import read_report_json
-from ragtune.evaluate.stored import read_gradings, read_passages, read_predictions
+from ragtune.evaluate.stored import read_gradings, read_passages
 from ragtune.types import JSON, Example
 from ragtune.workspace import Manifest, Workspace, write_bytes
 
@@ -32,7 +33,7 @@ def rewrite_page(workspace: Workspace, manifest: Manifest) -> Path:
         EvaluationError: the evaluation's files are missing or damaged.
     """
     folder = workspace.artifact("evaluations", manifest.name)
-    predictions = read_predictions(folder)
+    predictions = read_predictions(folder / "predictions.jsonl")
     page = render_html(
         read_report_json(folder / "report.json"),
         predictions,
@@ -52,7 +53,8 @@ def asked(workspace: Workspace, manifest: Manifest) -> list[Example]:
         data = read_dataset(workspace.artifact("datasets", str(manifest.inputs["dataset"])))
     except ProjectError:
         return []
-    return data.test if manifest.settings["split"] == "test" else data.validation
+    parts = {"test": data.test, "validation": data.validation}
+    return parts.get(manifest.settings["split"], [*data.train, *data.validation, *data.test])
 
 
 def tuned_model(workspace: Workspace, manifest: Manifest) -> Manifest | None:

@@ -61,6 +61,8 @@ HOSTED_CALL_S = 2.0
 """Seconds of a call of a hosted model: a guess, as measuring would cost money."""
 _SPEED = {"method", "targets", "rehearsal", "gradient_checkpointing", "tokens_per_batch"}
 """Settings of training that its speed depends on; the rank hardly matters."""
+CHANGES_WORTH = 9.0
+"""Prompts with k passages that a question in all changed contexts is worth: eight of them, two of which show 2k."""
 _STEPS = 12
 TRAINING_SHARE = 0.5
 """Share of a budget that training gets where it does not suffice for both training and evaluation."""
@@ -148,7 +150,7 @@ def measure_rates(workspace: Workspace, settings: Settings) -> Rates:
     """Time a few real batches of each local model; kept in the user's cache for the same machine, models and settings."""
     read = {
         "embed": settings.embed.model,
-        "model": settings.model.model_dump(mode="json"),
+        "model": build.model_part(settings),
         "k": settings.retrieve.k,
         "chunk": settings.prepare.chunk_size,
         "tokens": settings.generate.max_new_tokens,
@@ -258,10 +260,12 @@ def _evaluation(settings: Settings, questions: int) -> float:
         "closed-book": 0.25 * control,
         "distractors": control,
     }
-    arms = len(settings.evaluate.arms) + 0.5 * ("base-fewshot" in settings.evaluate.arms)
+    shots = 0.5 * ("base-fewshot" in settings.evaluate.arms)
+    prompts = (len(settings.evaluate.arms) + shots) * sum(worth[context] for context in settings.evaluate.contexts)
+    changed = len([arm for arm in settings.evaluate.arms if arm in ("base-fewshot", "tuned")]) + shots
     # The tuned model answers validation questions too, each with and without its evidence; there are about as many as are tested.
     calibration = 2 * min(CALIBRATION_QUESTIONS, questions) if "tuned" in settings.evaluate.arms else 0
-    return arms * sum(worth[context] for context in settings.evaluate.contexts) + calibration
+    return prompts + changed * CHANGES_WORTH * min(questions, settings.evaluate.robustness) + calibration
 
 
 def _measure(workspace: Workspace, settings: Settings) -> Rates:

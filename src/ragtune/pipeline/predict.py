@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from ragtune.confidence import Gate
 from ragtune.config import Settings
 from ragtune.hosted.providers import is_hosted
-from ragtune.pipeline.answerers import Answerer, answerers
+from ragtune.pipeline.answerers import answerers
 from ragtune.pipeline.cells import Cell, make_prediction
-from ragtune.pipeline.confidence import Calibration, calibrate, make_gate
+from ragtune.pipeline.confidence import Calibration, calibrate
 from ragtune.pipeline.consent import Bill, estimate, prompt_tokens
 from ragtune.pipeline.forecast import ANSWER_TOKENS
 from ragtune.pipeline.judge import judge_bill
@@ -18,12 +19,18 @@ from ragtune.workspace import Manifest, Workspace
 
 
 def bills(
-    workspace: Workspace, settings: Settings, cells: Sequence[Cell], models: Mapping[Arm, Manifest], passages: Mapping[str, Passage]
+    workspace: Workspace,
+    settings: Settings,
+    cells: Sequence[Cell],
+    models: Mapping[Arm, Manifest],
+    passages: Mapping[str, Passage],
+    *,
+    ungraded: Sequence[Cell] = (),
 ) -> Iterator[Bill]:
-    """What the evaluation will ask of hosted models, answers and grades."""
+    """What the evaluation will ask of hosted models, answers and grades; no judge grades the answers to ``ungraded``."""
     if is_hosted(settings.model.base):
         asked: dict[str, dict[tuple[Message, ...], None]] = {}
-        for cell in cells:
+        for cell in (*cells, *ungraded):
             name = str(models[cell.arm].settings.get("hosted")) if cell.arm in models else settings.model.base
             asked.setdefault(name, {}).update(dict.fromkeys(tuple(prompt) for prompt in cell.prompts))
         for name, prompts in asked.items():
@@ -55,19 +62,28 @@ def predict(
     models: Mapping[Arm, Manifest],
     progress: Progress,
     passages: Mapping[str, Passage],
-) -> tuple[list[Prediction], dict[Arm, Calibration]]:
+    *,
+    gates: Mapping[Arm, Gate] | None = None,
+    stage: str = "evaluate",
+) -> list[Prediction]:
     """The answers to all cells, in their order; those that were given before are not asked for again.
 
-    Tuned models are calibrated first, so that each of their answers has a confidence.
+    Args:
+        workspace: of the project.
+        settings: its settings.
+        cells: what is asked.
+        models: behind the arms that have weights of their own.
+        progress: told what goes on.
+        passages: by id.
+        gates: by arm, how sure answers are and must be.
+        stage: as it is called on the way.
     """
     who = answerers(workspace, settings, models)
-    calibrations = _calibrate(workspace, settings, models, who, progress)
-    gates = {arm: make_gate(settings, each, models[arm].name) for arm, each in calibrations.items()}
     arms: dict[Arm, list[Cell]] = {}
     for cell in cells:
         arms.setdefault(cell.arm, []).append(cell)
     total = sum(len(cell.examples) for cell in cells)
-    progress.start("evaluate", total)
+    progress.start(stage, total)
     done = 0
     predictions: list[Prediction] = []
     for arm, own in arms.items():
@@ -77,17 +93,20 @@ def predict(
         quotable = [[passages[id_] for id_ in cell.passages[index]] for cell, index in places]
         for place, generation in who[arm].generate(prompts, quotable):
             cell, index = places[place]
-            predictions.append(make_prediction(cell, index, generation, who[arm].label, settings.evaluate.seed, passages, gates.get(arm)))
+            predictions.append(
+                make_prediction(cell, index, generation, who[arm].label, settings.evaluate.seed, passages, (gates or {}).get(arm))
+            )
             done += 1
-            progress.update("evaluate", done, arm)
+            progress.update(stage, done, arm)
     order = {(cell.arm, cell.context): number for number, cell in enumerate(cells)}
-    return sorted(predictions, key=lambda each: (order[each.arm, each.context], each.id)), calibrations
+    return sorted(predictions, key=lambda each: (order[each.arm, each.context], each.id))
 
 
-def _calibrate(
-    workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest], who: Mapping[Arm, Answerer], progress: Progress
-) -> dict[Arm, Calibration]:
-    """By arm, what validation tells of the models that were tuned in this project to answer from passages."""
+def calibrate_arms(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest], progress: Progress) -> dict[Arm, Calibration]:
+    """By arm, what validation tells of the local models that were tuned in this project to answer from passages."""
+    if is_hosted(settings.model.base):
+        return {}
+    who = answerers(workspace, settings, models)
     found: dict[Arm, Calibration] = {}
     for arm, manifest in models.items():
         if manifest.settings.get("without_context") or manifest.settings.get("hosted") or "adapter" in manifest.settings:

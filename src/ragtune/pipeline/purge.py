@@ -176,7 +176,8 @@ def _texts(workspace: Workspace, corpus: Corpus, gone: Sequence[str], files: set
 
 def _mentions(workspace: Workspace) -> Iterator[tuple[str, str]]:
     """Every text of a document that datasets and evaluations hold, with the document's source; the same may come often."""
-    for path in sorted([*workspace.folder.glob("datasets/*/*.json*"), *workspace.folder.glob("evaluations/*/*.json*")]):
+    places = ("datasets/*/*.json*", "evaluations/*/*.json*", "folds/*/*/datasets/*/*.json*")
+    for path in sorted(path for place in places for path in workspace.folder.glob(place)):
         text = path.read_text(encoding="utf-8")
         for part in text.split("\n") if path.suffix == ".jsonl" else [text]:
             yield from _named_texts(json.loads(part) if part.strip() else None)

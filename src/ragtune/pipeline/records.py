@@ -296,6 +296,26 @@ class ExampleView:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewResult:
+    """A page of examples: where it is, and how many questions in how many contexts it shows."""
+
+    dataset: str
+    path: str
+    questions: int
+    contexts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """A dataset in another format: where it is, and how many questions of each split."""
+
+    dataset: str
+    format: str
+    path: str
+    questions: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelResult:
     """A tuned model."""
 
@@ -414,6 +434,35 @@ class ComparisonResult:
 
     folder: str
     comparison: Several
+
+
+@dataclass(frozen=True, slots=True)
+class FoldsPlan:
+    """What a cross-fitted evaluation still has to train.
+
+    Args:
+        dataset: that is parted.
+        folds: into so many, a model each.
+        done: models that are there.
+        answers: to train for the others, in all.
+        seconds: that takes, at the rate of the newest training of this base; ``None`` where there was none.
+    """
+
+    dataset: str
+    folds: int
+    done: int
+    answers: int
+    seconds: float | None
+
+    @property
+    def words(self) -> str:
+        """In a sentence."""
+        todo = self.folds - self.done
+        if not todo:
+            return f"cross-fitting {self.dataset}: all {self.folds} models are trained"
+        took = "how long that takes is not known here" if self.seconds is None else f"about {self.seconds / 60:.0f} minutes"
+        there = f", {self.done} are there" if self.done else ""
+        return f"cross-fitting {self.dataset}: {counted(todo, 'training')} of {self.answers} answers in all, {took}{there}"
 
 
 @dataclass(frozen=True, slots=True)

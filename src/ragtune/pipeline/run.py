@@ -11,8 +11,7 @@ from typing import Any
 
 from ragtune import build
 from ragtune.config import BESIDE, SETTINGS_FILE, Settings, changed_settings, load_settings, render_toml
-from ragtune.dataset.questions import RawEvidence, RawQuestion, load_questions
-from ragtune.dataset.squad import is_squad, squad_documents
+from ragtune.dataset.questions import RawEvidence, RawQuestion, brought_along, load_questions
 from ragtune.errors import ProjectError, QuestionError
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.answerers import check_arms
@@ -79,9 +78,9 @@ def run(
     to_write = settings.teacher.questions if settings.teacher.model else 0
     files = [path for path in question_files(workspace, settings, questions, missing_ok=to_write > 0) if path not in held_out]
     folder = workspace.folder / "articles"
-    articles = _squad_articles([*files, *held_out]) if paths in ([], [folder]) else []
+    articles = brought_along([*files, *held_out]) if paths in ([], [folder]) else []
     if articles:
-        progress.note(f"no documents given: the {len(articles)} articles of the SQuAD questions are the documents")
+        progress.note(f"no documents given: the {len(articles)} articles that the questions bring along are the documents")
         paths = [folder]
     if not paths:
         raise ProjectError(_NO_DOCUMENTS)
@@ -145,11 +144,6 @@ def check_models(workspace: Workspace, settings: Settings) -> None:
 def _to_be_written(count: int) -> list[RawQuestion]:
     """Stand-ins for questions that a teacher is still to write, of which a forecast needs the number alone."""
     return [RawQuestion(f"to be written {n}", "?", ("?",), None, (RawEvidence("?"),)) for n in range(count)]
-
-
-def _squad_articles(files: Sequence[Path]) -> list[Document]:
-    """Where no documents are given, the articles of SQuAD files are the documents."""
-    return squad_documents([path for path in files if is_squad(path)])
 
 
 def _write_articles(folder: Path, articles: Sequence[Document]) -> None:

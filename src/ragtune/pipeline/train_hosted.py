@@ -160,7 +160,7 @@ def hosted_key(workspace: Workspace, settings: Settings, source: Manifest, witho
     folder = workspace.artifact("datasets", source.name)
     read = {
         "train": read_settings(settings),
-        "model": settings.model.model_dump(mode="json"),
+        "model": build.model_part(settings),
         "without_context": without_context,
         "prompt": PROMPT_VERSION,
         "k": source.settings["retrieve"]["k"],

@@ -11,12 +11,13 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from ragtune.errors import ModelError
 from ragtune.prompts import Tokenizer
+from ragtune.templates import load_tokenizer
 from ragtune.train import attention
 from ragtune.train.batches import Encoder, TokenSequence
 from ragtune.train.lora import LoRALinear, save_adapter
@@ -75,26 +76,32 @@ class Loaded:
         self.tokenizer.save_pretrained(str(folder / "model"))  # type: ignore[attr-defined]
 
 
-def load_base(base: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Tokenizer]:
+def load_base(base: str, device: torch.device, dtype: torch.dtype, template: str | None = None) -> tuple[Any, Tokenizer]:
     """A causal language model with its tokenizer, in evaluation mode: it has no dropout of its own in training.
+
+    Args:
+        base: folder or id.
+        device: that it is put on.
+        dtype: number format.
+        template: Jinja text of a chat template; ``None`` is the model's own.
 
     Raises:
         ModelError: it cannot be loaded, or has layers that cannot be trained here.
     """
     with loading(base):
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer = load_tokenizer(base, template)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, attn_implementation=attention.NAME)
     return model.to(device).eval(), tokenizer
 
 
-def load_shape(base: str) -> tuple[Any, Tokenizer]:
+def load_shape(base: str, template: str | None = None) -> tuple[Any, Tokenizer]:
     """The same without the weights, which takes no memory to speak of.
 
     Raises:
         ModelError: as :func:`load_base`.
     """
     with loading(base):
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer = load_tokenizer(base, template)
         config = AutoConfig.from_pretrained(base)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)

@@ -86,7 +86,9 @@ class Work:
     tokens: int
 
 
-def predict(base: str, steps: Sequence[Sequence[ContextGroup]], how: How, *, recompute_where_needed: bool) -> TrainForecast:
+def predict(
+    base: str, steps: Sequence[Sequence[ContextGroup]], how: How, *, recompute_where_needed: bool, template: str | None = None
+) -> TrainForecast:
     """What a run would take, but for the time; nothing is loaded.
 
     Args:
@@ -94,12 +96,13 @@ def predict(base: str, steps: Sequence[Sequence[ContextGroup]], how: How, *, rec
         steps: groups of each.
         how: it is trained.
         recompute_where_needed: layers are computed twice where memory would not suffice otherwise.
+        template: of chats; ``None`` is the model's own.
 
     Raises:
         TrainError: a sequence does not fit the model, or it has no layers of the targets' names.
         ModelError: it cannot be loaded.
     """
-    model, tokenizer = load_shape(base)
+    model, tokenizer = load_shape(base, template)
     shape = shape_of(model, how.targets)
     work = survey(steps, Encoder(tokenizer, int(model.config.get_text_config().max_position_embeddings)))
     available = available_memory(how.device)

@@ -73,6 +73,7 @@ class TorchTrainer:
         average_checkpoints: give the mean of the weights at so many steps, a twentieth of the run apart, the last among them.
         validations: how often the validation loss is measured, the end included.
         rehearsal: weight of staying near the base on text of its own (:mod:`ragtune.train.rehearsal`); 0 leaves it out.
+        template: Jinja text of a chat template; ``None`` is the model's own.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class TorchTrainer:
         average_checkpoints: int = 0,
         validations: int = VALIDATIONS,
         rehearsal: float = 0.0,
+        template: str | None = None,
     ) -> None:
         if method == "full" and (dropout or rslora or targets):
             raise TrainError("train.dropout, train.rslora and train.targets are of adapters, and train.method = full has none: unset them")
@@ -126,6 +128,7 @@ class TorchTrainer:
         )
         self._validations = validations
         self._rehearsal = rehearsal
+        self._template = template
 
     def train(
         self,
@@ -153,7 +156,7 @@ class TorchTrainer:
         """
         plan = self._plan(epoch_groups)
         peak = PeakMemory(self._device)
-        expected = predict(self._base, [step for _, step in plan], self._how, recompute_where_needed=self._recompute == "auto")
+        expected = self._predict(plan)
         if not expected.fits:
             raise TrainError(expected.refusal)
         loaded = self._load(expected.gradient_checkpointing)
@@ -198,7 +201,7 @@ class TorchTrainer:
             ModelError: the base cannot be loaded.
         """
         plan = self._plan(epoch_groups)
-        expected = predict(self._base, [step for _, step in plan], self._how, recompute_where_needed=self._recompute == "auto")
+        expected = self._predict(plan)
         if not expected.fits:
             return expected
         loaded = self._load(expected.gradient_checkpointing)
@@ -219,10 +222,14 @@ class TorchTrainer:
             raise TrainError("there is nothing to train on: no question has evidence that was found in the documents")
         return steps[: self._max_steps]
 
+    def _predict(self, plan: Sequence[tuple[int, list[ContextGroup]]]) -> TrainForecast:
+        where_needed = self._recompute == "auto"
+        return predict(self._base, [step for _, step in plan], self._how, recompute_where_needed=where_needed, template=self._template)
+
     def _load(self, recompute: bool | None = None) -> Loaded:
         whole = self._method == "full"
         # Updates of a whole model are too small for bfloat16, which would round them away.
-        model, tokenizer = load_base(self._base, self._device, torch.float32 if whole else self._dtype)
+        model, tokenizer = load_base(self._base, self._device, torch.float32 if whole else self._dtype, self._template)
         if self._how.recompute if recompute is None else recompute:
             recompute_layers(model)
         layers = {} if whole else add_lora(model, **self._adapters)

@@ -1,0 +1,132 @@
+"""One choice changed at a time: what each default of the recipe is worth on validation, paired with the defaults.
+
+Run:     RAGTUNE_DATA=/path/to/data .venv/bin/python benchmarks/quality/ablations.py squadshifts [--only order-shuffled]
+Results: benchmarks/quality/results/ablations-NAME.json, written after each variation, printed as a table
+
+Each variation trains a model on as many answers as the defaults do, and answers the validation questions from passages as they are served
+to it, each question in a context of its own. A killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cells import Experiment, Model
+from ordering import as_figure
+from projects import BENCHMARKS
+
+from ragtune.evaluate.decide import question_f1
+from ragtune.evaluate.intervals import bootstrap, paired_difference
+from ragtune.evaluate.quoting import quote_metrics
+from ragtune.types import Prediction
+from ragtune.workspace import library_versions, write_json
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """A choice other than the default.
+
+    Args:
+        train: settings of training.
+        dataset: settings that make another dataset, or serve other passages.
+        answers: share of the answers that the defaults are trained on, where epochs differ.
+    """
+
+    train: tuple[str, ...] = ()
+    dataset: tuple[str, ...] = ()
+    answers: float = 1.0
+
+
+VARIATIONS = {
+    "defaults": Variation(),
+    "p-0.6": Variation(dataset=("dataset.p_oracle=0.6",)),
+    "p-0.8": Variation(dataset=("dataset.p_oracle=0.8",)),
+    "p-1": Variation(dataset=("dataset.p_oracle=1.0",)),
+    "k-2": Variation(dataset=("retrieve.k=2",)),
+    "k-6": Variation(dataset=("retrieve.k=6",)),
+    "distractors-random": Variation(('train.distractors="random"',)),
+    "false-negatives-kept": Variation(('train.false_negatives="keep"',)),
+    "order-shuffled": Variation(('train.order="shuffled"',)),
+    "absent-answered": Variation(('train.absent="answer"',)),
+    "absent-dropped": Variation(('train.absent="drop"',)),
+    "answer-plain": Variation(('train.answer="plain"',)),
+    "rank-4": Variation(("train.rank=4", "train.alpha=8.0")),
+    "rank-64": Variation(("train.rank=64", "train.alpha=128.0")),
+    "rate-3e-4": Variation(("train.learning_rate=3e-4",)),
+    "rate-3e-3": Variation(("train.learning_rate=3e-3",)),
+    "epochs-2-of-half": Variation(("train.epochs=2",), answers=0.5),
+    "epochs-2": Variation(("train.epochs=2",)),
+    "contexts-separate": Variation(("train.shared_contexts=false",)),
+    "no-rehearsal": Variation(("train.rehearsal=0.0",)),
+    "averaged": Variation(("train.average_checkpoints=3",)),
+    "dora": Variation(('train.method="dora"',)),
+    "rslora": Variation(("train.rslora=true",)),
+    "attention-only": Variation(('train.targets=["attention"]',)),
+}
+
+
+def train_and_answer(name: str, folder: Path, data: Path, label: str, answers: int) -> tuple[Model, list[Prediction], list[Any]]:
+    """A variation's model and its answers to the validation questions."""
+    variation = VARIATIONS[label]
+    experiment = Experiment(name, folder, data, variation.dataset)
+    base = {"train.learning_rate": "1e-3", "train.epochs": "1", "train.seed": "0"}
+    chosen = {**base, **dict(setting.split("=", 1) for setting in variation.train)}
+    settings = [f"{key}={value}" for key, value in chosen.items()]
+    model_name = "raft-0.001-0" if label == "defaults" else f"ablation-{label}"
+    model = experiment.train(model_name, f"train.max_answers={round(answers * variation.answers)}", *settings)
+    asked = [example for example in experiment.data.validation if example.answers]
+    return model, experiment.answer("tuned", "retrieved", asked, model=model), asked
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=BENCHMARKS)
+    parser.add_argument("--folder", type=Path, default=Path("build/quality"))
+    parser.add_argument(
+        "--answers", type=int, default=600, help="answers that a model is trained on, but where a variation has more epochs"
+    )
+    parser.add_argument("--only", action="append", choices=VARIATIONS, default=[], help="beside the defaults; repeat it for more")
+    options = parser.parse_args()
+    data = os.environ.get("RAGTUNE_DATA")
+    if not data:
+        print("skipped: set RAGTUNE_DATA to the folder that holds the public data sets")
+        return 0
+    path = HERE / "results" / f"ablations-{options.name}.json"
+    rows: dict[str, Any] = {}
+    defaults: dict[str, float] = {}
+    for label in ["defaults", *(options.only or [each for each in VARIATIONS if each != "defaults"])]:
+        model, predictions, asked = train_and_answer(options.name, options.folder, Path(data), label, options.answers)
+        scores, group = question_f1(predictions), {p.id: p.group for p in predictions}
+        defaults = defaults or scores
+        ids = sorted(scores.keys() & defaults.keys())
+        groups = [group[i] for i in ids]
+        difference = paired_difference([scores[i] for i in ids], [defaults[i] for i in ids], groups)
+        evidence = {example.id: example.evidence for example in asked}
+        gold = [quote_metrics(p, evidence[p.id])["quotes_gold"] for p in predictions if "quotes_gold" in quote_metrics(p, evidence[p.id])]
+        rows[label] = {
+            "settings": [*VARIATIONS[label].dataset, *VARIATIONS[label].train],
+            "f1": as_figure(bootstrap([scores[i] for i in ids], groups)),
+            "difference": as_figure(difference.estimate),
+            "quotes_gold": round(sum(value * weight for value, weight in gold) / max(1e-9, sum(weight for _, weight in gold)), 4),
+            "abstained": round(sum(p.abstained for p in predictions) / len(predictions), 4),
+            "training": {name: model.figures[name] for name in ("answers", "steps", "tokens", "seconds", "validation_loss")},
+        }
+        write_json(path, {"settings": {"answers": options.answers}, "versions": library_versions(), "variations": rows})
+        row = rows[label]
+        print(
+            f"{label:22} F1 {row['f1']['value']:.3f}  {row['difference']['value']:+.3f} [{row['difference']['low']}, "
+            f"{row['difference']['high']}]  gold quotes {row['quotes_gold']:.2f}  abstained {row['abstained']:.2f}",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""Rows of other formats as questions: HotpotQA, SQuAD and question-answer-context rows, chats for fine-tuning, RAFT's own.
+
+A row that brings its context along brings documents, too, for where none are given: paragraphs of one title are one document, others one
+each. Chats carry no more than a prompt and an answer: of those that ragtune exported, the question, its answer and its quotes are taken out
+of the prompt again; any other is a question without evidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ragtune.dataset.questions import RawEvidence, RawQuestion, check_text
+from ragtune.dataset.squad import SEAM, file_name, squad_question
+from ragtune.errors import QuestionError
+from ragtune.prompts import parse_answer, read_prompt
+from ragtune.sentences import sentence_around
+from ragtune.types import Document, Message
+
+Rows = Iterable[tuple[str, dict[str, Any]]]
+"""Rows with ``file:line``, for messages."""
+_RAFT_QUOTE = re.compile(r"##begin_quote##(.*?)##end_quote##", re.DOTALL)
+_RAFT_ANSWER = re.compile(r"<ANSWER>:?")
+
+
+class Shelf:
+    """Documents that rows bring along."""
+
+    def __init__(self) -> None:
+        self._paragraphs: dict[str, list[str]] = {}
+
+    def add(self, title: str | None, text: str) -> tuple[str, int]:
+        """Put a paragraph on the shelf; the source of its document, and where in it the paragraph begins."""
+        title = title or f"context-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        own = self._paragraphs.setdefault(title, [])
+        if text not in own:
+            own.append(text)
+        at = sum(len(each) + len(SEAM) for each in own[: own.index(text)])
+        return f"{file_name(title)}.md", at
+
+    def documents(self) -> list[Document]:
+        """All of them."""
+        return [Document(f"{file_name(title)}.md", title.replace("_", " "), SEAM.join(own)) for title, own in self._paragraphs.items()]
+
+
+def is_foreign(row: dict[str, Any]) -> bool:
+    """Whether a row is of a format that is not ragtune's own."""
+    return _reader(row) is not None
+
+
+def read_rows(rows: Rows, shelf: Shelf, note: Callable[[str], None]) -> Iterator[RawQuestion]:
+    """The questions of a file's rows, all of one or several foreign formats.
+
+    Args:
+        rows: each of a format that :func:`is_foreign` knows.
+        shelf: takes what they bring along.
+        note: told what was left out, and what has no evidence.
+
+    Raises:
+        QuestionError: a row is malformed; names its place.
+    """
+    named: dict[str, RawQuestion] = {}
+    counts: Counter[str] = Counter()
+    for where, row in rows:
+        check_text(row, where)
+        reader = _reader(row)
+        if reader is None:
+            raise QuestionError(f"{where}: no question of a known format, as the rows before it are: see docs/questions.md")
+        try:
+            question = reader(row, where, shelf)
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            raise QuestionError(f"{where}: not a whole row of {reader.__name__.removeprefix('_')} ({error!r})") from error
+        if question is None:
+            counts["abstained"] += 1
+        elif row.get("id") or row.get("_id"):
+            yield question
+        else:
+            # Without ids a question may come again, as in the export of several epochs; the same answer to it is the same question.
+            counts["again"] += question.id in named
+            named.setdefault(question.id, question)
+            counts["bare"] += not question.evidence and bool(question.answers)
+    yield from named.values()
+    if counts["abstained"]:
+        note(f"{counts['abstained']} answers that abstain were left out: their file does not say whether the documents answer the question")
+    if counts["bare"]:
+        note(f"{counts['bare']} questions have an answer and no evidence: they are scored on it, and cannot be trained on")
+
+
+_Reader = Callable[[dict[str, Any], str, Shelf], RawQuestion | None]
+
+
+def _reader(row: dict[str, Any]) -> _Reader | None:
+    if isinstance(row.get("question"), str):
+        if "supporting_facts" in row:
+            return _hotpotqa
+        if "cot_answer" in row:
+            return _raft
+        if isinstance(row.get("answers"), dict) and isinstance(row.get("context"), str):
+            return _squad
+        return _question_and_answer if "answer" in row and "answers" not in row else None
+    return _chat if "messages" in row or "contents" in row or ("prompt" in row and "completion" in row) else None
+
+
+def _hotpotqa(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
+    """A list of ``[title, [sentences]]`` as the original has it, or columns as on the hub."""
+    facts = _pairs(row["supporting_facts"], "title", "sent_id")
+    places = {}
+    for title, sentences in _pairs(row["context"], "title", "sentences"):
+        places[title] = (sentences, *shelf.add(title, "".join(sentences).strip()))
+    evidence = []
+    for title, number in facts:
+        sentences, source, at = places[title]
+        if number >= len(sentences) or not sentences[number].strip():
+            continue  # the original has a few facts that point past their paragraph's end
+        before, own = "".join(sentences[:number]), sentences[number]
+        lead = len("".join(sentences)) - len("".join(sentences).lstrip())
+        evidence.append(RawEvidence(own.strip(), source, at + len(before) + len(own) - len(own.lstrip()) - lead))
+    id_, answers = str(row.get("_id") or row["id"]), (_text(row["answer"]),)
+    return RawQuestion(id_, row["question"].strip(), answers, None, tuple(evidence), kind=row.get("type"), where=where)
+
+
+def _squad(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
+    context = row["context"]
+    source, at = shelf.add(row.get("title"), context.strip())
+    answers = [
+        {"text": text, "answer_start": start} for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
+    ]
+    entry = {"id": row.get("id") or _id(row["question"], context), "question": row["question"], "answers": answers}
+    return squad_question(entry, context, at, source, where)
+
+
+def _question_and_answer(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
+    """``answer`` is a text or several; ``context`` none, a text or several; the sentence with the answer is the evidence."""
+    given = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
+    answers = tuple(dict.fromkeys(_text(answer) for answer in given if answer is not None and str(answer).strip()))
+    contexts = row.get("context") or []
+    evidence: tuple[RawEvidence, ...] = ()
+    for context in [contexts] if isinstance(contexts, str) else contexts:
+        text = context.strip()
+        source, at = shelf.add(row.get("title"), text)
+        place = next((found for answer in answers if (found := text.casefold().find(answer.casefold())) >= 0), -1)
+        if place >= 0 and not evidence:
+            first, last = sentence_around(text, place, place + 1)
+            evidence = (RawEvidence(text[first:last], source, at + first),)
+    id_ = str(row.get("id") or _id(row["question"]))
+    return RawQuestion(id_, _text(row["question"]), answers, None, evidence, where=where)
+
+
+def _raft(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | None:
+    """The quotes are the evidence where they stand in the oracle document, else all of it is."""
+    oracle = row["oracle_context"].strip()
+    thought, *final = _RAFT_ANSWER.split(row["cot_answer"])
+    answer = _text(final[-1]) if final else _text(row["cot_answer"])
+    if parse_answer(answer).abstained:
+        return None
+    source, at = shelf.add(None, oracle)
+    quotes = [quote.strip() for quote in _RAFT_QUOTE.findall(thought) if quote.strip() and quote.strip() in oracle]
+    evidence = [RawEvidence(quote, source, at + oracle.index(quote)) for quote in quotes] or [RawEvidence(oracle, source, at)]
+    return RawQuestion(str(row.get("id") or _id(row["question"])), _text(row["question"]), (answer,), None, tuple(evidence), where=where)
+
+
+def _chat(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | None:  # noqa: ARG001 - chats bring no documents along
+    turns = _turns(row)
+    if turns[-1].role != "assistant" or len(turns) < 2:
+        raise QuestionError(f"{where}: the last message must be the assistant's, after one of the user's")
+    said, written = turns[:-1], turns[-1].content
+    known = read_prompt(said)
+    if known is None:
+        *before, asked = [turn for turn in said if turn.role != "system"]
+        answers = tuple(filter(None, (written.strip(),)))
+        return RawQuestion(
+            _id(*(turn.content for turn in said)), asked.content.strip(), answers, None, (), history=tuple(before), where=where
+        )
+    question, history = known
+    parsed = parse_answer(written)
+    if parsed.abstained:
+        return None
+    id_ = _id(question, *(turn.content for turn in history))
+    evidence = tuple(RawEvidence(quote) for quote in parsed.quotes)
+    return RawQuestion(id_, question, (parsed.answer,), None, evidence, history=tuple(history), where=where)
+
+
+def _turns(row: dict[str, Any]) -> list[Message]:
+    """The turns of OpenAI's ``messages``, Vertex AI's ``contents``, or TRL's ``prompt`` and ``completion``, chats or texts."""
+    if "contents" in row:
+        system = [("system", row["systemInstruction"])] if row.get("systemInstruction") else []
+        parts = [*system, *(("assistant" if turn.get("role") == "model" else "user", turn) for turn in row["contents"])]
+        return [Message(role, "".join(part["text"] for part in turn["parts"])) for role, turn in parts]  # type: ignore[arg-type]
+    if "messages" in row:
+        return [Message(turn["role"], turn["content"] or "") for turn in row["messages"]]
+    prompt, completion = (
+        [{"role": role, "content": part}] if isinstance(part, str) else part
+        for role, part in (("user", row["prompt"]), ("assistant", row["completion"]))
+    )
+    return [Message(turn["role"], turn["content"]) for turn in [*prompt, *completion]]
+
+
+def _pairs(value: Any, first: str, second: str) -> list[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return list(zip(value[first], value[second], strict=True))
+    return [(a, b) for a, b in value]
+
+
+def _text(value: Any) -> str:
+    text = str(value).strip()
+    if not text:
+        raise ValueError("an empty text")
+    return text
+
+
+def _id(*parts: str) -> str:
+    return f"row-{hashlib.sha256(chr(31).join(parts).encode()).hexdigest()[:12]}"

@@ -1,0 +1,83 @@
+"""A dataset as files for other trainers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from ragtune.config import Settings
+from ragtune.dataset.columns import write_columns
+from ragtune.dataset.export import export_openai, export_raft, export_trl, export_vertex, hub_rows
+from ragtune.dataset.store import Dataset, read_dataset
+from ragtune.errors import ProjectError
+from ragtune.pipeline.records import ExportResult
+from ragtune.pipeline.train import sample_training, served_group, training_groups, validation_groups
+from ragtune.types import ContextGroup, Example
+from ragtune.workspace import Manifest, Workspace
+
+ExportFormat = Literal["trl", "openai", "vertex", "raft", "huggingface"]
+FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+_CHATS = {"trl": export_trl, "openai": export_openai, "vertex": export_vertex}
+
+
+def export_dataset(
+    workspace: Workspace, settings: Settings, name: str | None, format_: str, output: Path, *, split: str = "train", epoch: int = 0
+) -> ExportResult:
+    """Write a dataset in the format of another trainer.
+
+    Training questions stand in the contexts of one epoch, by the settings of training; validation questions in those that the loss is
+    watched on. ``huggingface`` writes all splits into a folder, the test as it is retrieved.
+
+    Args:
+        workspace: with a dataset.
+        settings: train is read.
+        name: of the dataset; ``None`` takes the newest.
+        format_: one of :data:`FORMATS`.
+        output: a file, of ``huggingface`` a folder; what is there is replaced.
+        split: ``train`` or ``validation``.
+        epoch: from 0; contexts are drawn anew in each.
+
+    Raises:
+        ProjectError: there is no such dataset, format or split, or the split is empty.
+    """
+    if format_ not in FORMATS:
+        raise ProjectError(f"there is no format {format_!r} to export: choose one of {', '.join(FORMATS)}")
+    if split not in ("train", "validation"):
+        raise ProjectError(f"{split!r} is no split to train on: export train or validation")
+    if output.is_file() if format_ == "huggingface" else output.is_dir():
+        wanted = "a folder is written" if format_ == "huggingface" else "a file is written"
+        raise ProjectError(f"{output} is there already, and as {format_} {wanted}: choose another path")
+    source = workspace.find("datasets", name)
+    data = read_dataset(workspace.artifact("datasets", source.name))
+    if format_ == "huggingface":
+        return ExportResult(source.name, format_, str(output), _to_folder(data, settings, source, output, epoch))
+    groups = _groups(data, settings, source, split, epoch)
+    if not groups:
+        raise ProjectError(f"the {split} split of {source.name} has no question to export: add questions, or change its share")
+    if format_ == "raft":
+        written = export_raft(groups, [*data.train, *data.validation], data.passages, output)
+    else:
+        written = _CHATS[format_](groups, output)
+    return ExportResult(source.name, format_, str(output), {split: written})
+
+
+def _groups(data: Dataset, settings: Settings, source: Manifest, split: str, epoch: int) -> Sequence[ContextGroup]:
+    if split == "validation":
+        return validation_groups(data, source, settings, without_context=False)
+    return training_groups(data, sample_training(data.train, settings), settings, source)(epoch)
+
+
+def _to_folder(data: Dataset, settings: Settings, source: Manifest, folder: Path, epoch: int) -> dict[str, int]:
+    """``train.parquet`` and so on, which ``datasets.load_dataset`` knows by their names; an empty split has no file."""
+    k = int(source.settings["retrieve"]["k"])
+    splits: dict[str, tuple[Sequence[ContextGroup], Sequence[Example]]] = {
+        "train": (_groups(data, settings, source, "train", epoch), data.train),
+        "validation": ([served_group(data, example, k) for example in data.validation], data.validation),
+        "test": ([served_group(data, example, k) for example in data.test], data.test),
+    }
+    return {
+        split: write_columns(list(hub_rows(groups, examples)), folder / f"{split}.parquet")
+        for split, (groups, examples) in splits.items()
+        if groups
+    }

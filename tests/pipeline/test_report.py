@@ -1,0 +1,99 @@
+"""``ragtune report`` on stored evaluations: the page made anew, several compared, no model needed for either."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from synthetic_evaluation import Evaluation, make_evaluation
+from typer.testing import CliRunner
+
+from ragtune import Project
+from ragtune.cli import app
+from ragtune.dataset.store import write_dataset
+from ragtune.errors import ConfigError, ProjectError
+from ragtune.evaluate.report_json import write_report_json
+from ragtune.evaluate.score import score
+from ragtune.workspace import Manifest, Workspace, write_bytes, write_manifest
+
+
+def store(workspace: Workspace, name: str, made: Evaluation, rate: float) -> Path:
+    """A dataset, a model and an evaluation as the commands leave them, but for the weights."""
+    data, model, output = (
+        workspace.artifact(kind, each) for kind, each in (("datasets", "data"), ("models", f"m-{name}"), ("evaluations", name))
+    )
+    if not data.exists():
+        write_dataset(data, made.examples, made.passages)
+        write_manifest(data, Manifest("datasets", "data", "d", {}, {"retrieve": {"k": 5}}))
+    write_bytes(
+        model / "metrics.jsonl", b'{"step": 1, "loss": 2.0, "device": "cpu"}\n{"step": 2, "loss": 1.5}\n{"step": 2, "loss": 1.25}\n'
+    )
+    train = {"train": {"learning_rate": rate, "epochs": 2}}
+    write_manifest(model, Manifest("models", f"m-{name}", f"m{name}", {"dataset": "data"}, train, {"answers": 1200}, "2026-01-01", 660.0))
+    write_report_json(score(made.predictions, made.examples, made.retrieved), output / "report.json")
+    for file, records in (("predictions", made.predictions), ("passages", [*made.passages.values()])):
+        lines = "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in records)  # type: ignore[call-overload]
+        write_bytes(output / f"{file}.jsonl", lines.encode())
+    settings = {"evaluate": {"max_questions": 90}, "generate": {"max_new_tokens": 96}, "k": 5, "split": "test"}
+    inputs = {"dataset": "data", "questions": "q" * 64, "corpus": "c" * 64, "model_names": {"tuned": f"m-{name}"}}
+    write_manifest(output, Manifest("evaluations", name, f"e{name}", inputs, settings, created=f"2026-01-0{len(name)}T00:00:00"))
+    return output
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    Project.init(folder)
+    for name, tuned, rate in (("slow", 0.3, 1e-4), ("quick", 0.95, 5e-4)):
+        skill = {"base": 0.3, "base-fewshot": 0.36, "tuned": tuned}
+        store(Workspace(folder), name, make_evaluation(60, 24, skill=skill), rate)
+    return folder
+
+
+def test_the_page_is_made_anew_from_what_was_stored(project: Path) -> None:
+    result = Project(project).report("quick")
+    text = (Path(result.folder) / "report.html").read_text(encoding="utf-8")
+    data = json.loads(text[text.index('id="data">') + 10 :].partition("</script>")[0])
+    assert len(data["questions"]) == 60
+    assert any(mark[3] == -1 for question in data["questions"] for mark in question["marks"]), "gold evidence, from the dataset"
+    assert "Training took 11 minutes on cpu on 1,200 answers, once." in text
+    assert "--split test --set evaluate.max_questions=90" in text
+    assert "ragtune train --dataset data --name m-quick --set train.learning_rate=0.0005" in text
+    assert "training: 2 at step 1, 1.25 at step 2." in text, "a step that was done again counts once"
+
+
+def test_several_are_compared_in_a_page_and_as_json(project: Path) -> None:
+    run = CliRunner().invoke(app, ["report", "slow", "quick", "--project", str(project), "--json"])
+    assert run.exit_code == 0, run.output
+    made = json.loads(run.stdout)
+    folder, comparison = Path(made["folder"]), made["comparison"]
+    assert comparison["sentence"] == "quick answers better than slow"
+    assert comparison["settings"]["train.learning_rate"] == [1e-4, 5e-4]
+    assert "evaluate.max_questions" not in comparison["settings"]
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == comparison
+    assert "quick answers better than slow" in (folder / "report.html").read_text(encoding="utf-8")
+    assert [each.name for each in Workspace(project).manifests("evaluations")] == ["slow", "quick"], "a comparison is no evaluation"
+    turned = CliRunner().invoke(app, ["report", "quick", "slow", "--project", str(project)])
+    assert "slow answers worse than quick" in turned.stdout
+
+
+def test_a_name_given_twice_or_unknown_is_an_error(project: Path) -> None:
+    with pytest.raises(ConfigError, match="named twice in slow slow"):
+        Project(project).compare(["slow", "slow"])
+    with pytest.raises(ProjectError, match=r"no finished evaluation named other \(there are: slow, quick\)"):
+        Project(project).compare(["slow", "other"])
+
+
+def test_where_dataset_and_model_are_gone_the_page_shows_what_is_left(tmp_path: Path) -> None:
+    Project.init(tmp_path)
+    workspace = Workspace(tmp_path)
+    output = store(workspace, "left", make_evaluation(30, 12), 1e-3)
+    for kind, name in (("datasets", "data"), ("models", "m-left")):
+        (workspace.artifact(kind, name) / "manifest.json").unlink()  # type: ignore[arg-type]
+    (workspace.artifact("datasets", "data") / "test.jsonl").unlink()
+    Project(tmp_path).report()
+    text = (output / "report.html").read_text(encoding="utf-8")
+    assert 'id="training"' not in text
+    assert "ragtune evaluate --split test" in text
