@@ -4,20 +4,24 @@
     RAGTUNE_DATA=/path/to/data python benchmarks/quality/beside_trl.py --answers 600 --seeds 3
 
 The answers, their contexts and order, the base in its number format, layers, rank, rate, schedule and answers an update are the same. The
-exported rows are what TRL is given; it is checked that it makes the token ids of them that we make. One function takes the loss of all on
-the validation questions in their served contexts. ``ragtune, shared`` trains questions with overlapping contexts together, which is our
-default, and sees the same answers in other contexts. Each trained adapter is a cell that is kept under ``--folder``, so a killed run goes
-on. Writes ``results/trl.json``. Not called trl.py, as it would then be what ``import trl`` finds.
+exported rows are what TRL is given; of how many it makes our token ids, and what it adds to them, stands in the results. One function takes
+the loss of all on the validation questions in their served contexts. ``ragtune, shared`` trains questions with overlapping contexts
+together, which is our default, and sees the same answers in other contexts. One difference stays: transformers makes the first update at a
+rate of nothing, and we at the first step of the warm-up, so runs of a few updates do not compare. Each trained adapter is a cell that is
+kept under ``--folder``, so a killed run goes on. Writes ``results/trl.json``. Not called trl.py, as it would then be what ``import trl``
+finds.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +111,13 @@ class Beside:
         trainer = SFTTrainer(model=self.base, args=config, train_dataset=Dataset.from_list(lines), peft_config=lora)
         encode = self.yardstick._load().encode
         ours = [(*s.context, *branch.question, *branch.completion) for s in map(encode, groups) for branch in s.branches]
-        equal = sum(tuple(row["input_ids"]) == ids for row, ids in zip(trainer.train_dataset, ours, strict=True))
+        theirs = [tuple(row["input_ids"]) for row in trainer.train_dataset]
+        equal = sum(row[: len(ids)] == ids for row, ids in zip(theirs, ours, strict=True))
+        # What a chat template writes after the end of a turn, which ends an answer here.
+        beyond = {trainer.processing_class.decode(row[len(ids) :]) for row, ids in zip(theirs, ours, strict=True)}
         trainer.train()
         trainer.model.save_pretrained(str(output / "adapter"))
-        return {"steps": trainer.state.global_step, "answers": count, "rows_with_our_token_ids": equal}
+        return {"steps": trainer.state.global_step, "answers": count, "rows_with_our_token_ids": equal, "then": sorted(beyond)}
 
     def loss(self, adapter: Path | None) -> float:
         """The one yardstick: the mean over validation answers, in nats for 32 completion tokens."""
@@ -118,6 +125,17 @@ class Beside:
         if adapter is not None:
             load_adapter(adapter, loaded.layers)
         return self.yardstick._validate(loaded, self.held_out)
+
+
+def keep(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Any]) -> Any:
+    """What ``make`` gives, kept as JSON under a name and a hash of the key, with its wall time."""
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:10]
+    path = folder / "cells" / f"{name}-{digest}.json"
+    if not path.is_file():
+        began = time.monotonic()
+        result = make()
+        write_json(path, {"name": name, "key": key, "seconds": round(time.monotonic() - began, 1), "result": result})
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def summarise(cells: dict[str, list[dict[str, Any]]], base: float) -> dict[str, Any]:
@@ -154,16 +172,17 @@ def main() -> int:
     experiment = Experiment(options.name, options.folder, Path(data), options.set)
     beside = Beside(experiment, options.answers, options.rate)
     settings = {"answers": options.answers, "rate": options.rate, "overrides": experiment.overrides}
+    made_from = {**settings, "dataset": experiment.source.key, "base": beside.base}
 
     def cell(arm: str, seed: int) -> dict[str, Any]:
-        key = {**settings, "arm": arm, "seed": seed, "base": beside.base}
-        found: dict[str, Any] = experiment.cell(f"trl-{arm.replace(', ', '-')}-{seed}", key, lambda: beside.run(arm, seed))
-        print(f"{arm}, seed {seed}: {found}", flush=True)
-        return found
+        key = {**made_from, "arm": arm, "seed": seed}
+        kept = keep(experiment.folder, f"trl-{arm.replace(', ', '-')}-{seed}", key, lambda: beside.run(arm, seed))
+        print(f"{arm}, seed {seed}: {kept['result']}, {kept['seconds']} s", flush=True)
+        return {**kept["result"], "seconds": kept["seconds"]}
 
     cells = {arm: [cell(arm, seed) for seed in range(options.seeds)] for arm in ARMS}
-    base = experiment.cell("trl-base", {**settings, "base": beside.base}, lambda: beside.loss(None))
-    results = {"cells": cells, **summarise(cells, base)}
+    base = keep(experiment.folder, "trl-base", made_from, lambda: beside.loss(None))
+    results = {"cells": cells, **summarise(cells, base["result"])}
     settings |= {"seeds": options.seeds, "threads": torch.get_num_threads()}
     write_json(options.output, {"settings": settings, "versions": library_versions(), **results})
     print(json.dumps(results["arms"], indent=1))

@@ -21,6 +21,7 @@ from ragtune.pipeline.confidence import QUESTIONS as CALIBRATION_QUESTIONS
 from ragtune.pipeline.records import Forecast
 from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages
 from ragtune.protocols import Embedder, Engine
+from ragtune.train.schedule import VALIDATIONS
 from ragtune.types import Branch, Chunk, ContextGroup, Message, Passage, Span
 from ragtune.workspace import Workspace, stage_key, write_json
 
@@ -58,6 +59,8 @@ HOSTED_ANSWERS = 1.0
 """Answers trained in a second by a vendor, its queue included: a guess, for jobs take from minutes to hours."""
 HOSTED_CALL_S = 2.0
 """Seconds of a call of a hosted model: a guess, as measuring would cost money."""
+_SPEED = {"method", "targets", "rehearsal", "gradient_checkpointing", "tokens_per_batch"}
+"""Settings of training that its speed depends on; the rank hardly matters."""
 CHANGES_WORTH = 9.0
 """Prompts with k passages that a question in all changed contexts is worth: eight of them, two of which show 2k."""
 _STEPS = 12
@@ -152,12 +155,13 @@ def measure_rates(workspace: Workspace, settings: Settings) -> Rates:
         "chunk": settings.prepare.chunk_size,
         "tokens": settings.generate.max_new_tokens,
         "step": settings.train.answers_per_step,
+        **settings.train.model_dump(mode="json", include=_SPEED, exclude_defaults=True),
         "prompt": PROMPT_VERSION,
         **({"concurrency": settings.chat.concurrency} if is_hosted(settings.model.base) else {}),
         **({"expand": settings.retrieve.expand} if settings.retrieve.expand != "none" else {}),
         **({"reranker": reranking.name} if (reranking := _reranker_of(workspace, settings)) else {}),
     }
-    key = stage_key("rates", 5, read, _machine())
+    key = stage_key("rates", 6, read, _machine())
     path = cache_dir() / "rates.json"
     known: dict[str, Any] = {}
     if path.is_file():
@@ -207,7 +211,7 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
             n_train, n_test = max_answers, max_questions
     stages = {
         **fixed,
-        "train": rates.load + n_train * answer + 2 * 0.4 * min(40, sizes.validation) / rates.answers,
+        "train": rates.load + n_train * answer + VALIDATIONS * _watched(settings, sizes) / rates.answers,
         "evaluate": rates.load + _evaluation(settings, n_test) / rates.prompts,
     }
     total = sum(stages.values())
@@ -216,6 +220,11 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
     if budget is not None and total > budget:
         note = (note + "; " if note else "") + "this is the least that can be measured, and it takes longer than the budget"
     return Forecast(stages, total, budget, max_answers, max_questions, note)
+
+
+def _watched(settings: Settings, sizes: Sizes) -> float:
+    """Trained answers that one validation in a run is worth: read without gradients, and where questions are watched answered."""
+    return 0.4 * min(40, sizes.validation) + min(settings.train.watch_questions, sizes.validation)
 
 
 def _reranking(settings: Settings, sizes: Sizes, rates: Rates) -> float:
