@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ragtune import config
 from ragtune.config import load_settings, present_keys, read_key, render_toml, setting_names
+from ragtune.config.settings import setting_fields
 from ragtune.doctor import run_checks
 from ragtune.errors import ConfigError
 
@@ -155,7 +156,7 @@ def test_any_path_survives_the_written_toml(paths):
 
 
 def test_each_setting_has_a_description():
-    for name, description, _ in config._fields():
+    for name, description, _ in setting_fields():
         assert description.endswith((".", "]")), name
 
 
