@@ -186,6 +186,14 @@ def test_settings_of_adapters_are_refused_for_a_whole_model(tiny_chat):
         trainer(tiny_chat, method="full", targets=("q_proj",))
 
 
+def test_a_whole_model_is_trained_in_float32_with_the_kernels_of_a_gpu(tiny_chat, tmp_path, monkeypatch):
+    """Its masks are float32 too, whatever format it is written in."""
+    monkeypatch.setattr("ragtune.train.torch.KEPT_SCORES_BYTES", 0)  # what would be kept is computed by PyTorch's own kernels then
+    result, _ = run(tiny_chat, tmp_path, method="full", dtype="bfloat16", learning_rate=1e-3)
+    assert result.dtype == "bfloat16"
+    assert torch.isfinite(torch.tensor(result.train_loss))
+
+
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.2}, {"method": "dora"}, {"method": "full"}])
 def test_gradients_are_equal_where_layers_are_computed_twice(options, tiny_chat):
     gradients, losses = [], []

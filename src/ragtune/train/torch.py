@@ -114,6 +114,8 @@ class TorchTrainer:
         self._epochs, self._answers_per_step, self._max_steps = epochs, answers_per_step, max_steps
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._dtype: torch.dtype = best_dtype(self._device) if dtype == "auto" else getattr(torch, dtype)
+        # Updates of a whole model are too small for bfloat16, which would round them away.
+        self._computed = torch.float32 if method == "full" else self._dtype
         self._tokens_per_batch = tokens_per_batch or (2048 if self._device.type == "cpu" else 16384)
         self._how = How(
             method,
@@ -227,12 +229,10 @@ class TorchTrainer:
         return predict(self._base, [step for _, step in plan], self._how, recompute_where_needed=where_needed, template=self._template)
 
     def _load(self, recompute: bool | None = None) -> Loaded:
-        whole = self._method == "full"
-        # Updates of a whole model are too small for bfloat16, which would round them away.
-        model, tokenizer = load_base(self._base, self._device, torch.float32 if whole else self._dtype, self._template)
+        model, tokenizer = load_base(self._base, self._device, self._computed, self._template)
         if self._how.recompute if recompute is None else recompute:
             recompute_layers(model)
-        layers = {} if whole else add_lora(model, **self._adapters)
+        layers = {} if self._method == "full" else add_lora(model, **self._adapters)
         return Loaded(model, tokenizer, layers, self._peak, self._weight_decay)
 
     def _loop(
@@ -291,7 +291,7 @@ class TorchTrainer:
         kept = config.num_hidden_layers * config.num_attention_heads * self._how.bytes
         fused = self._device.type != "cpu"
         for batch in split_batches(sequences, self._tokens_per_batch, fused=fused, max_scores=KEPT_SCORES_BYTES / kept):
-            yield batch.to(self._device, self._dtype)
+            yield batch.to(self._device, self._computed)
 
     def _step(self, loaded: Loaded, sequences: Sequence[TokenSequence], progress: Progress, steps: int) -> dict[str, float]:
         """One update."""
