@@ -117,3 +117,18 @@ def test_a_rehearsing_run_strays_less_from_its_base(loaded, tiny_chat, tmp_path)
         load_adapter(output / "adapter", layers)
         strayed.append(straying(model, layers, batch).item())
     assert strayed[1] < 0.8 * strayed[0]
+
+
+BARE = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}A: {{ m.content }}<|im_end|>\n{% else %}{{ m.content }}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}A: {% endif %}"
+)
+
+
+def test_a_template_that_opens_a_chat_with_nothing_can_be_rehearsed(loaded, tmp_path):
+    loaded[1].chat_template = BARE
+    assert not chat_opening(loaded[1])
+    texts = texts_of(loaded, tmp_path)
+    (end,) = loaded[1].encode("<|im_end|>", add_special_tokens=False)
+    assert all(text.context + text.branches[0].question == (end,) for text in texts)
+    assert straying(loaded[0], loaded[2], pack(texts, fused=False)).item() == pytest.approx(0.0, abs=1e-6)

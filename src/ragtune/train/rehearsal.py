@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ragtune.prompts import Tokenizer, chat_opening
+from ragtune.prompts import Tokenizer, chat_opening, end_of_turn
 from ragtune.train.batches import ANSWER_TOKENS, Batch, BranchIds, TokenSequence
 from ragtune.train.lora import LoRALinear
 from ragtune.train.loss import batch_loss
@@ -47,7 +47,8 @@ def rehearsal_texts(
     """
     path = folder / _FILE
     if not path.is_file():
-        opening = tuple(tokenizer.encode(chat_opening(tokenizer), add_special_tokens=False))
+        # Where a template writes nothing before the first words, the text goes on after the end of a turn.
+        opening = tuple(tokenizer.encode(chat_opening(tokenizer) or end_of_turn(tokenizer), add_special_tokens=False))
         with _plain(model, layers.values()):
             write_json(path, {"opening": opening, "texts": _write(model, opening, count, seed)})
     kept = json.loads(path.read_text(encoding="utf-8"))
