@@ -78,6 +78,12 @@ def test_nothing_is_said_without_spread_difference_or_groups() -> None:
     assert tiny.questions is None
 
 
+def test_two_groups_have_a_power_too() -> None:
+    """SciPy gives NaN for some of what it is made of, which no report.json can hold."""
+    found = [power_of([value, 0.1], [0.0, 0.0], ["a", "b"]) for value in np.linspace(0.101, 0.2, 200)]
+    assert all(each is not None and 0 < each.now <= 1 for each in found)
+
+
 @pytest.mark.parametrize(
     ("power", "words"),
     [

@@ -63,4 +63,6 @@ def _power(effect: float, groups: int) -> float:
     """The chance that a two-sided t test over so many groups finds the effect."""
     far = float(stdtrit(groups - 1, (1 + LEVEL) / 2))
     shift = effect * math.sqrt(groups)
-    return float(1 - nctdtr(groups - 1, shift, far) + nctdtr(groups - 1, shift, -far))
+    wrong_side = float(nctdtr(groups - 1, shift, -far))
+    # Below about 1e-9 SciPy gives NaN now and then.
+    return float(1 - nctdtr(groups - 1, shift, far)) + (0.0 if math.isnan(wrong_side) else wrong_side)
