@@ -103,6 +103,20 @@ def test_a_redacted_purge_leaves_nothing_in_any_file_of_the_workspace(project: P
     assert project.search("Who built the mill of Calder?")[0].source == "calder.md"
 
 
+def test_a_purge_takes_the_pages_of_examples_away_and_leaves_whole_models_whole(project: Project) -> None:
+    """The page shows texts token by token, in which no blanking finds them; a vocabulary has words that documents have too."""
+    page = Path(project.dataset_view().path)
+    assert page.is_file()
+    model = project.workspace.artifact("models", "whole") / "model"
+    model.mkdir(parents=True)
+    (model / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"Quillmoor": 0, "Zephyra Brandt": 1}}}), encoding="utf-8")
+    before = (model / "tokenizer.json").read_bytes()
+    result = project.purge(["secret.md"], redact=True)
+    assert not page.exists()
+    assert (model / "tokenizer.json").read_bytes() == before
+    assert not any("models/whole" in held.path for held in result.held)
+
+
 def test_what_was_purged_stays_out_under_any_name_until_it_is_taken_off_the_list(project: Project) -> None:
     project.purge(["secret.md"])
     first = project.ingest()

@@ -26,6 +26,7 @@ from ragtune.pipeline.index import build_index
 from ragtune.pipeline.purged import Entry, read_purged, write_purged
 from ragtune.pipeline.records import Held, PurgeResult
 from ragtune.pipeline.stores import forget
+from ragtune.pipeline.view import VIEW
 from ragtune.prepare import Text, duplicates_among
 from ragtune.progress import Progress, counted
 from ragtune.redact import BLANK, Forgotten
@@ -88,6 +89,8 @@ def purge(
         # Gone from the answers at once, though the next lines may take a while: the index files belong to no generation any more.
         forget(workspace)
         for path in workspace.reports.glob("*"):  # after the corpus: one that is being made meanwhile looks whether the corpus is as it was
+            path.unlink()
+        for path in _views(workspace):
             path.unlink()
         dedupe(workspace, corpus, settings)
         corpus.collect_vectors()
@@ -206,9 +209,14 @@ def _staying(corpus: Corpus, gone: Sequence[str]) -> Iterator[str]:
             yield f"{document.title}\n\n{document.text}"
 
 
+def _views(workspace: Workspace) -> list[Path]:
+    """Pages of examples, which show texts token by token, so that no run of words is found in them; they are soon made again."""
+    return [*workspace.folder.glob(f"datasets/*/{VIEW}")]
+
+
 def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten, going: set[Path]) -> Iterator[Held]:
     """Files besides the corpus and the index that hold the text, and do not go with it; question files are the user's own."""
-    kept = {workspace.corpus, workspace.purged, *going}
+    kept = {workspace.corpus, workspace.purged, *_views(workspace), *going}
     for path in sorted(workspace.folder.rglob("*")):
         passed = path in kept or {workspace.index, workspace.reports} & {*path.parents}
         if path.is_file() and not (passed or is_about(path) or _is_weights(workspace, path)):
@@ -223,8 +231,8 @@ def _held(workspace: Workspace, settings: Settings, forgotten: Forgotten, going:
 
 def _is_weights(workspace: Workspace, path: Path) -> bool:
     """Whether a file is a model's own: it holds no text, and is broken where a word of its settings or vocabulary is blanked."""
-    retrievers = workspace.folder / "retrievers"
-    inside = retrievers in path.parents and len(path.relative_to(retrievers).parts) > 2
+    places = path.relative_to(workspace.folder).parts
+    inside = "models" in places[:-3] or "retrievers" in places[:-3]  # those of folds too
     return inside or path.name == "adapter_config.json"
 
 

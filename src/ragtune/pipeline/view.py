@@ -20,6 +20,7 @@ from ragtune.prompts import build_messages, encode_completion, encode_prompt
 from ragtune.types import ContextGroup, Example
 from ragtune.workspace import Manifest, Workspace, now, write_bytes
 
+VIEW = "view.html"
 MEASURED = 200
 """Contexts whose tokens are counted."""
 SPLITS = ("train", "validation", "test")
@@ -85,7 +86,7 @@ def view_dataset(
     statistics = _measure(data, source, settings, epoch, tokenizer)
     created = now()[:16].replace("T", " ") + " UTC"
     page = render_view(statistics, viewed, created, split=split, total=len(groups), model=settings.model.base)
-    path = output or folder / "view.html"
+    path = output or folder / VIEW
     write_bytes(path, page.encode())
     return ViewResult(source.name, str(path), sum(len(group.branches) for group in chosen), len(chosen))
 
