@@ -19,8 +19,6 @@ MARGIN = 0.1
 """Of F1, from which on a question is won or lost; less is a matter of wording."""
 PAIR = (LEFT, RIGHT)
 EVIDENCE = -1  # as the maker of a mark: not an answer's quote but the gold evidence
-MARGIN = 0.1
-"""Of F1, from which on a question is won or lost; less is a matter of wording."""
 _RIGHT = 0.5  # score from which an answer counts as right
 
 
