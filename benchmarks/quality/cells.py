@@ -64,7 +64,7 @@ class Experiment:
     def train(self, name: str, *settings: str, without_context: bool = False) -> Model:
         """A model, trained with the settings where it is not there yet."""
         made = train(self.workspace, self.settings(*settings), self.dataset_name, name, self.progress, without_context=without_context)
-        return Model(made.name, Path(made.folder) / "adapter", made.figures)
+        return Model(made.name, self.workspace.weights(made.name), made.figures)
 
     def answers(
         self,
