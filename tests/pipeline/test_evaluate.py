@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ragtune import Project, cli
+from ragtune.dataset.store import read_dataset
 from ragtune.errors import EvaluationError
+from ragtune.pipeline.arms import find_model, set_up_folds
+from ragtune.pipeline.evaluation_page import page_meta
+from ragtune.pipeline.robustness import changed_cells
+from ragtune.progress import Silent
+from ragtune.types import Message
 from tiny_project import write_project, write_sources
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -141,6 +150,45 @@ def test_what_cannot_be_compared_in_one_evaluation_says_what_can(project, run, t
     assert "'ragtune evaluate --model one --against two'" in " ".join(err.split())
 
 
+def test_models_with_different_chat_templates_are_not_asked_in_one_evaluation(project):
+    manifest = project / ".ragtune" / "models" / "two" / "manifest.json"
+    values = json.loads(manifest.read_text(encoding="utf-8"))
+    values["settings"]["model"]["chat_template"] = "{{ messages }}"
+    manifest.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(EvaluationError, match=r"different chat templates.*--model one --against two"):
+        Project(project, overrides=QUICK).evaluate(model="one", other="two")
+
+
+def test_an_adapter_from_elsewhere_is_asked_with_the_template_that_is_set(project, tmp_path):
+    elsewhere = shutil.copytree(project / ".ragtune" / "models" / "two" / "adapter", tmp_path / "downloaded" / "peft")
+    opened = Project(project, overrides=["model.chat_template='{{ messages }} {# no template of chats #}'"])
+    found = find_model(opened.workspace, opened.settings, str(elsewhere), Silent())
+    assert found.settings["model"]["chat_template"] == opened.settings.model.chat_template
+
+
+def test_folds_of_a_model_from_before_rehearsal_are_trained_without(project):
+    manifest = project / ".ragtune" / "models" / "one" / "manifest.json"
+    values = json.loads(manifest.read_text(encoding="utf-8"))
+    del values["settings"]["train"]["rehearsal"]
+    manifest.write_text(json.dumps(values), encoding="utf-8")
+    opened = Project(project, overrides=QUICK)
+    assert set_up_folds(opened.workspace, opened.settings, "one", None).settings.train.rehearsal == 0
+
+
+def test_the_commands_on_the_page_make_the_evaluation_again(project):
+    """Of two models, and of folds, which have no split."""
+    opened = Project(project, overrides=[*QUICK, "evaluate.max_questions=3"])
+    made = opened.evaluate(model="one", other="two", name="pair")
+    page = html.unescape((Path(made.folder) / "report.html").read_text(encoding="utf-8"))
+    (command,) = re.findall("ragtune evaluate --model one[^<]*", page)
+    assert command.startswith("ragtune evaluate --model one --model two --split test --set ")
+    assert "evaluate.arms" not in command, "a second --model is the arm other by itself"
+    manifest = opened.workspace.find("evaluations", "pair")
+    folds = replace(manifest, inputs={**manifest.inputs, "model_names": {}}, settings={**manifest.settings, "split": "all", "folds": 3})
+    (command,) = page_meta(opened.workspace, folds).commands
+    assert command.startswith(f"ragtune evaluate --folds 3 --dataset {manifest.inputs['dataset']} --set ")
+
+
 def test_no_model_is_asked_its_own_training_questions(project):
     """Another seed splits the questions otherwise, so that one dataset's training questions are another's test."""
     other = Project(project, overrides=[*QUICK, "dataset.seed=5"])
@@ -172,6 +220,18 @@ def test_changed_contexts_are_asked_of_a_sample_and_stand_in_the_report(project,
     again = Project(project).evaluate(model="two")
     assert not again.made
     assert again.name == "of-two", "an evaluation without robustness is what it was"
+
+
+def test_changed_contexts_of_a_conversation_keep_what_was_said_before(project):
+    opened = Project(project, overrides=["evaluate.robustness=2"])
+    source = opened.workspace.find("datasets", None)
+    data = read_dataset(opened.workspace.artifact("datasets", source.name))
+    said = (Message("user", "Who built the bridge of Calder?"), Message("assistant", "Cobble Granite"))
+    examples = [replace(example, history=said) for example in data.test]
+    changed = changed_cells(data, examples, opened.settings, int(source.settings["retrieve"]["k"]))
+    prompts = [prompt[-1].content for cells in changed.values() for cell in cells for prompt in cell.prompts]
+    assert prompts
+    assert all("- user: Who built the bridge of Calder?" in prompt for prompt in prompts)
 
 
 def test_folds_ask_every_question_of_a_model_that_did_not_see_its_documents(project, run):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ragtune import build
 from ragtune.config import Settings, TrainSettings
+from ragtune.conversation import search_text
 from ragtune.dataset.store import read_dataset
 from ragtune.errors import EvaluationError, ProjectError
 from ragtune.hosted.providers import is_hosted
@@ -63,7 +64,7 @@ def set_up(
         if "adapter" in tuned.settings:
             raise EvaluationError("the arm dsf is tuned as the tuned model was, and how that was is not known of an adapter from elsewhere")
         # The control differs in its passages alone: it learns as much, as fast and from the same questions.
-        alike = settings.model_copy(update={"train": TrainSettings(**{"rehearsal": 0.0, **tuned.settings["train"]})})
+        alike = settings.model_copy(update={"train": _trained_with(tuned)})
         models["dsf"] = _control(workspace, alike, workspace.find("datasets", str(tuned.inputs["dataset"])), progress)
     return Contest(settings, source, models)
 
@@ -81,7 +82,7 @@ def set_up_folds(workspace: Workspace, settings: Settings, model: str | None, da
     if model is not None:
         tuned = find_tuned(workspace, model)
         settings = build.with_base_of(settings, tuned.settings["model"])
-        settings = settings.model_copy(update={"train": TrainSettings(**tuned.settings["train"])})
+        settings = settings.model_copy(update={"train": _trained_with(tuned)})
         dataset = dataset or str(tuned.inputs["dataset"])
     return Contest(settings, workspace.find("datasets", dataset), {})
 
@@ -107,7 +108,12 @@ def find_model(workspace: Workspace, settings: Settings, name: str | None, progr
         raise ProjectError(f"{folder / _CONFIG} is not the configuration of an adapter: {error}") from None
     progress.note(f"adapter {folder} was made for {made_for}, and is evaluated on {base}; what it was trained on is not known here")
     key = stage_key("adapter", 1, None, [hash_file(folder / _CONFIG), hash_file(folder / _WEIGHTS)])
-    return Manifest("models", str(name), key, {}, {"model": {"base": base}, "adapter": str(folder.resolve())})
+    return Manifest("models", str(name), key, {}, {"model": build.model_part(settings), "adapter": str(folder.resolve())})
+
+
+def _trained_with(tuned: Manifest) -> TrainSettings:
+    """The settings that a model was trained with; what is not said is the default, but that there was a time before rehearsal."""
+    return TrainSettings(**{"rehearsal": 0.0, **tuned.settings["train"]})
 
 
 def check_unseen(workspace: Workspace, contest: Contest, examples: list[Example]) -> None:
@@ -120,8 +126,8 @@ def check_unseen(workspace: Workspace, contest: Contest, examples: list[Example]
         own = model.inputs.get("dataset")
         if own is None or own == contest.source.name or not any(each.name == own for each in workspace.manifests("datasets")):
             continue
-        known = {example.question for example in read_dataset(workspace.artifact("datasets", own)).train}
-        seen = [example.id for example in examples if example.question in known]
+        known = {_asked(example) for example in read_dataset(workspace.artifact("datasets", own)).train}
+        seen = [example.id for example in examples if _asked(example) in known]
         if seen:
             raise EvaluationError(
                 f"{len(seen)} of the {len(examples)} questions of {contest.source.name} were training questions of model {model.name} "
@@ -130,12 +136,21 @@ def check_unseen(workspace: Workspace, contest: Contest, examples: list[Example]
             )
 
 
+def _asked(example: Example) -> str:
+    return search_text(example.question, example.history)
+
+
 def _same_base(tuned: Manifest, other: Manifest) -> None:
     bases = [str(each.settings["model"]["base"]) for each in (tuned, other)]
     if bases[0] != bases[1]:
         raise EvaluationError(
             f"{tuned.name} was tuned from {bases[0]} and {other.name} from {bases[1]}, which one evaluation cannot hold: evaluate each, "
             f"then 'ragtune evaluate --model {tuned.name} --against {other.name}'"
+        )
+    if tuned.settings["model"].get("chat_template") != other.settings["model"].get("chat_template"):
+        raise EvaluationError(
+            f"{tuned.name} and {other.name} were tuned with different chat templates, and one evaluation writes prompts with one: evaluate "
+            f"each, then 'ragtune evaluate --model {tuned.name} --against {other.name}'"
         )
 
 

@@ -114,10 +114,30 @@ def _commands(manifest: Manifest, tuned: Manifest | None) -> Iterator[str]:
     """The commands that make model and evaluation again from the dataset, in a project whose settings are the defaults."""
     if tuned is not None:
         without = " --without-context" if tuned.settings.get("without_context") else ""
-        changed = _changed(tuned.settings, ("train", "model"))
-        yield f"ragtune train --dataset {manifest.inputs['dataset']} --name {tuned.name}{without}{changed}"
-    about = f" --model {tuned.name}" if tuned else ""
-    yield f"ragtune evaluate{about} --split {manifest.settings['split']}{_changed(manifest.settings, ('evaluate', 'generate', 'judge'))}"
+        train = tuned.settings.get("train", {})
+        # Models of before there was rehearsal were trained without.
+        settings = {**tuned.settings, "train": {**train, "rehearsal": train.get("rehearsal", 0.0)}}
+        dataset = tuned.inputs.get("dataset", manifest.inputs["dataset"])
+        yield f"ragtune train --dataset {dataset} --name {tuned.name}{without}{_changed(settings, ('train', 'model'))}"
+    yield _evaluation(manifest, tuned)
+
+
+def _evaluation(manifest: Manifest, tuned: Manifest | None) -> str:
+    """The command that asks the questions: of the models by name, or of a model for each fold."""
+    read = manifest.settings
+    if "folds" in read:
+        changed = _changed(read, ("train", "model", "evaluate", "generate", "judge"))
+        return f"ragtune evaluate --folds {read['folds']} --dataset {manifest.inputs['dataset']}{changed}"
+    names = manifest.inputs.get("model_names", {})
+    models = [names.get("tuned")] if tuned or "other" in names else []
+    arms = [arm for arm in read["evaluate"].get("arms", ()) if arm != "other"]  # which a second model is by itself
+    if "other" in names:
+        models.append(names["other"])
+        read = {**read, "evaluate": {**read["evaluate"], "arms": arms}}
+    about = "".join(f" --model {shlex.quote(str(name))}" for name in models)
+    if tuned and tuned.inputs.get("dataset") != manifest.inputs["dataset"]:
+        about += f" --dataset {manifest.inputs['dataset']}"
+    return f"ragtune evaluate{about} --split {read['split']}{_changed(read, ('evaluate', 'generate', 'judge'))}"
 
 
 def _changed(settings: Mapping[str, Any], sections: tuple[str, ...]) -> str:

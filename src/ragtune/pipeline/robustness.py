@@ -42,9 +42,12 @@ def changed_cells(data: Dataset, examples: Sequence[Example], settings: Settings
                 tuple(example for example, _ in pairs),
                 tuple(
                     build_messages(
-                        context.question, [data.passages[id_] for id_ in context.passages], shots if arm == "base-fewshot" else ()
+                        context.question,
+                        [data.passages[id_] for id_ in context.passages],
+                        shots if arm == "base-fewshot" else (),
+                        example.history,
                     )
-                    for _, context in pairs
+                    for example, context in pairs
                 ),
                 tuple(context.passages for _, context in pairs),
                 tuple(context.answerable for _, context in pairs),
