@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic_evaluation import make_evaluation
 
 from ragtune.evaluate.abstention import abstention_metrics, risk_coverage, threshold_metrics
 from ragtune.types import Prediction
+from synthetic_evaluation import make_evaluation
 
 
 def predictions(rows: list[tuple[bool, bool, float | None]]) -> list[Prediction]:

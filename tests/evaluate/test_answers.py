@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
-from synthetic_evaluation import make_evaluation
 
 from ragtune.evaluate.answers import (
     answer_metrics,
@@ -20,6 +19,7 @@ from ragtune.evaluate.answers import (
     written_answer,
 )
 from ragtune.prompts import parse_answer
+from synthetic_evaluation import make_evaluation
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_evaluation import make_evaluation
 
 from ragtune.errors import ConfigError, EvaluationError
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.evaluate.gate import METRICS, compare_models, parse_condition
 from ragtune.evaluate.predictions import read_predictions
 from ragtune.types import Prediction
+from synthetic_evaluation import make_evaluation
 
 NAMES = ("now", "before")
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 from scipy.stats import rankdata, spearmanr
-from synthetic_evaluation import Evaluation, make_evaluation
 
 from judge_server import JudgeServer, Rule, correctness, fair, form, serve_judge
 from ragtune.config import ChatSettings, JudgeSettings, Settings
@@ -30,6 +29,7 @@ from ragtune.evaluate.terminal import terminal_table
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_bill
 from ragtune.progress import Silent
 from ragtune.workspace import Workspace
+from synthetic_evaluation import Evaluation, make_evaluation
 
 pytest.importorskip("openai", reason="openai is not installed")
 

@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from synthetic_evaluation import Evaluation, make_evaluation
 
 from ragtune.evaluate.advice import advice
 from ragtune.evaluate.comparison import EVIDENCE, MARGIN, compare_questions, embed_json, passage_offsets
@@ -25,6 +24,7 @@ from ragtune.evaluate.report import ClosedBook, Report
 from ragtune.evaluate.score import score
 from ragtune.page.charts import axis
 from ragtune.types import Estimate, Passage, Span
+from synthetic_evaluation import Evaluation, make_evaluation
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">😀 & \u2028"
 

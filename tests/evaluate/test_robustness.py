@@ -8,7 +8,6 @@ from io import StringIO
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic_evaluation import make_evaluation
 
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.evaluate.intervals import holm
@@ -16,6 +15,7 @@ from ragtune.evaluate.robustness import robustness
 from ragtune.evaluate.score import score
 from ragtune.evaluate.terminal import terminal_table
 from ragtune.types import Prediction
+from synthetic_evaluation import make_evaluation
 
 
 def wrong(prediction: Prediction) -> Prediction:

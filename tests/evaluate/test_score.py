@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from synthetic_evaluation import Evaluation, make_evaluation
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.answers import answer_metrics
@@ -24,6 +23,7 @@ from ragtune.evaluate.report_json import read_report_json, report_from_json, rep
 from ragtune.evaluate.score import score
 from ragtune.evaluate.terminal import terminal_table
 from ragtune.types import Estimate, Evidence, Quote
+from synthetic_evaluation import Evaluation, make_evaluation
 
 
 @pytest.fixture(scope="module")

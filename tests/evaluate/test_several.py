@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from synthetic_evaluation import Evaluation, make_evaluation
 from test_report_html import HOSTILE, tags
 
 from ragtune.errors import EvaluationError
@@ -20,6 +19,7 @@ from ragtune.evaluate.score import score
 from ragtune.evaluate.several import Evaluated, Several, compare_evaluations, verdict
 from ragtune.evaluate.several_page import render_several
 from ragtune.evaluate.several_terminal import several_table
+from synthetic_evaluation import Evaluation, make_evaluation
 
 
 def evaluated(name: str, made: Evaluation, settings: Mapping[str, Any] | None = None) -> Evaluated:

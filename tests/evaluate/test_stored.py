@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from synthetic_evaluation import make_evaluation
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.predictions import read_predictions
 from ragtune.evaluate.stored import read_gradings, read_passages
+from synthetic_evaluation import make_evaluation
 
 
 def test_predictions_and_passages_read_back_as_they_were(tmp_path: Path) -> None:

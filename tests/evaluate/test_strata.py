@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic_evaluation import Evaluation, make_evaluation
 
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.evaluate.intervals import holm
 from ragtune.evaluate.score import score
 from ragtune.evaluate.strata import OTHERS
 from ragtune.types import Evidence, Prediction
+from synthetic_evaluation import Evaluation, make_evaluation
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from synthetic_evaluation import Evaluation, make_evaluation
 from typer.testing import CliRunner
 
 from ragtune import Project
@@ -17,6 +16,7 @@ from ragtune.errors import ConfigError, ProjectError
 from ragtune.evaluate.report_json import write_report_json
 from ragtune.evaluate.score import score
 from ragtune.workspace import Manifest, Workspace, write_bytes, write_manifest
+from synthetic_evaluation import Evaluation, make_evaluation
 
 
 def store(workspace: Workspace, name: str, made: Evaluation, rate: float) -> Path:
