@@ -10,6 +10,8 @@ from rich.console import Console
 from ragtune import cli, screen
 from ragtune.doctor import Check
 from ragtune.pipeline.records import DatasetResult, IndexResult, RetrieverResult, SearchHit
+from ragtune.screen import console as streams
+from ragtune.screen import progress as progress_bars
 from ragtune.types import Reason
 
 
@@ -17,7 +19,7 @@ def test_the_time_left_is_counted_from_where_this_sitting_began(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_bars.time, "monotonic", lambda: now[0])
     progress = screen.LiveProgress()
     progress.start("train", 100)
     now[0] += 60  # a model was loaded
@@ -29,7 +31,7 @@ def test_the_time_left_is_counted_from_where_this_sitting_began(
 
 def test_a_stage_that_knows_the_time_left_is_believed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [1000.0]
-    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_bars.time, "monotonic", lambda: now[0])
     progress = screen.LiveProgress()
     progress.start("train", 100)
     progress.update("train", 50, left=9000.0)
@@ -40,7 +42,7 @@ def test_a_stage_that_knows_the_time_left_is_believed(monkeypatch: pytest.Monkey
 
 def test_a_bar_shows_the_time_left_that_its_stage_told(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    monkeypatch.setattr(screen, "err", console)
+    monkeypatch.setattr(streams, "err", console)
     progress = screen.LiveProgress()
     progress.start("train", 100)
     progress.update("train", 50, left=9000.0)
@@ -53,7 +55,7 @@ def test_a_bar_shows_the_time_left_that_its_stage_told(monkeypatch: pytest.Monke
 
 def test_a_bar_says_nothing_of_the_time_left_while_it_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    monkeypatch.setattr(screen, "err", console)
+    monkeypatch.setattr(streams, "err", console)
     progress = screen.LiveProgress()
     progress.start("train", 100)
     progress.update("train", 50)
@@ -66,7 +68,7 @@ def test_a_bar_says_nothing_of_the_time_left_while_it_is_not_known(monkeypatch: 
 
 def test_the_doctor_cuts_no_path_and_breaks_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), width=80, highlight=False)
-    monkeypatch.setattr(screen, "out", console)
+    monkeypatch.setattr(streams, "out", console)
     path, command = f"/home/{'deep/' * 20}python", f"ragtune models pull {'long-' * 20}name"
     screen.show_checks([Check("Python", "ok", path), Check("Model smollm2", "note", "not fetched yet", command)])
     assert path in console.file.getvalue()
@@ -105,7 +107,7 @@ def measured_retriever(*, better: dict[str, bool], adopted: tuple[str, ...] = ()
 
 def test_a_tuned_retriever_s_figures_fit_into_80_columns_and_say_how_many_questions_they_rest_on(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), width=80, highlight=False)
-    monkeypatch.setattr(screen, "out", console)
+    monkeypatch.setattr(streams, "out", console)
     screen.show_retriever(measured_retriever(better={"embedder": False, "reranker": False}))
     lines = console.file.getvalue().splitlines()
     assert sum(line.startswith(("recall@", "ndcg@10", "mrr")) for line in lines) == 8, "no row is over several lines"
@@ -137,11 +139,11 @@ def test_vectors_of_chunks_that_were_not_embedded_now_are_accounted_for(
 
 def test_a_terminal_is_told_what_takes_long_and_nothing_of_what_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    monkeypatch.setattr(screen, "err", console)
+    monkeypatch.setattr(streams, "err", console)
     with screen.waiting("loading models"):
         pass
     assert console.file.getvalue() == ""  # type: ignore[attr-defined]
-    monkeypatch.setattr(screen, "_LONG_S", 0.01)
+    monkeypatch.setattr(progress_bars, "_LONG_S", 0.01)
     with screen.waiting("loading models"):
         time.sleep(0.3)
     assert "loading models …" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,0 +1,71 @@
+"""What the command line shows. Nothing here computes."""
+
+from ragtune.screen.answers import show_answer, show_comparison, show_folds, show_gate, show_report, show_retrieval, show_weights
+from ragtune.screen.datasets import show_dataset, show_example, show_export, show_statistics, show_synthesis, show_view
+from ragtune.screen.documents import (
+    show_hits,
+    show_index,
+    show_index_explanation,
+    show_ingest,
+    show_ingest_report,
+    show_none_fits,
+    show_preview,
+    show_purge,
+    show_round,
+    show_undone,
+)
+from ragtune.screen.models import (
+    show_checkpoints,
+    show_choices,
+    show_hosted,
+    show_jobs,
+    show_model,
+    show_models,
+    show_plan,
+    show_retriever,
+    show_training_plan,
+    show_trials,
+)
+from ragtune.screen.progress import LiveProgress, waiting
+from ragtune.screen.start import show_checks, show_forecast, show_run
+
+__all__ = [
+    "LiveProgress",
+    "show_answer",
+    "show_checkpoints",
+    "show_checks",
+    "show_choices",
+    "show_comparison",
+    "show_dataset",
+    "show_example",
+    "show_export",
+    "show_folds",
+    "show_forecast",
+    "show_gate",
+    "show_hits",
+    "show_hosted",
+    "show_index",
+    "show_index_explanation",
+    "show_ingest",
+    "show_ingest_report",
+    "show_jobs",
+    "show_model",
+    "show_models",
+    "show_none_fits",
+    "show_plan",
+    "show_preview",
+    "show_purge",
+    "show_report",
+    "show_retrieval",
+    "show_retriever",
+    "show_round",
+    "show_run",
+    "show_statistics",
+    "show_synthesis",
+    "show_training_plan",
+    "show_trials",
+    "show_undone",
+    "show_view",
+    "show_weights",
+    "waiting",
+]

@@ -1,0 +1,100 @@
+"""Datasets, their examples and questions that were written."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ragtune.pipeline.records import (
+    DatasetResult,
+    ExampleView,
+    ExportResult,
+    SynthesisResult,
+    ViewResult,
+    grouped,
+)
+
+if TYPE_CHECKING:
+    from ragtune.dataset.statistics import Statistics
+
+
+from ragtune.screen import console
+
+
+def show_dataset(result: DatasetResult) -> None:
+    """The dataset's counts."""
+    console.out.print(f"dataset {result.name}{'' if result.made else ' (unchanged)'} in {result.folder}")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in console.flat(result.figures):
+        table.add_row(Text(name, style="dim"), Text(value))
+    console.out.print(table)
+    lines = grouped(result.left_out)
+    for line in lines[: console.LINES]:
+        console.out.print(Text.assemble(("  left out: ", "yellow"), line), soft_wrap=True)
+    if len(lines) > console.LINES:
+        console.out.print(f"  … and {len(lines) - console.LINES} more reasons: --json lists them all")
+
+
+def show_synthesis(result: SynthesisResult) -> None:
+    """How many questions came through, and to which filters the others fell; of a dry run, the plan with a prompt."""
+    from ragtune.pipeline.synthesise import describe
+
+    if result.file is None:
+        console.out.print(Text(describe(result.plan)), soft_wrap=True)
+        console.out.print(f"first: {', '.join(f'{count} {kind}' for kind, count in result.plan.kinds.items()) or 'nothing'}")
+        console.out.print(Panel(Text(result.plan.prompt), title="the teacher sees", title_align="left", border_style="dim"))
+        return
+    console.out.print(
+        f"{result.accepted} of {result.asked} questions came through, {result.written} of them new in {result.file}", soft_wrap=True
+    )
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, fell in result.figures["dropped"].items():
+        if fell["count"]:
+            table.add_row(Text(name, style="dim"), str(fell["count"]), Text(fell["reason"]))
+    console.out.print(table)
+    if result.stopped:
+        console.out.print(Text(f"stopped: {result.stopped}", style="yellow"), soft_wrap=True)
+
+
+def show_view(result: ViewResult) -> None:
+    """Where the page is."""
+    console.out.print(
+        Text(f"{result.questions} questions of {result.dataset} in {result.contexts} contexts: {result.path}"), soft_wrap=True
+    )
+
+
+def show_statistics(result: Statistics) -> None:
+    """The figures, a line each; of counts, the values with their numbers."""
+    console.out.print(f"dataset {result.dataset}, training contexts of epoch {result.epoch}")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in asdict(result).items():
+        if name not in ("dataset", "epoch"):
+            table.add_row(Text(name.replace("_", " "), style="dim"), Text(_in_words(value) or "none"))
+    console.out.print(table)
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        deep = any(isinstance(item, dict) for item in value.values())
+        return ("; " if deep else ", ").join(f"{name}{':' if deep else ''} {_in_words(item)}" for name, item in value.items())
+    return "" if value is None else str(value)
+
+
+def show_export(result: ExportResult) -> None:
+    """Where the files are."""
+    counts = ", ".join(f"{count} {split}" for split, count in result.questions.items())
+    console.out.print(Text(f"{counts} questions of {result.dataset} as {result.format} in {result.path}"), soft_wrap=True)
+
+
+def show_example(view: ExampleView) -> None:
+    """The prompt and the completion, the trained part marked."""
+    console.out.print(
+        f"{view.id} ({view.split}), {view.tokens} tokens, {view.trained_tokens} of them trained; "
+        f"evidence {'shown' if view.oracle_present else 'absent'}"
+    )
+    console.out.print(Panel(Text(view.text), title="the model sees", title_align="left", border_style="dim"))
+    console.out.print(Panel(Text(view.completion, style="green"), title="and learns to write", title_align="left", border_style="green"))

@@ -1,0 +1,123 @@
+"""What goes on: bars with the time left, and waiting."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+import time
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    pass
+
+
+from ragtune.screen import console
+
+_EVERY_S = 20.0
+_LONG_S = 2.0
+
+
+class _TimeLeft(ProgressColumn):
+    """The stage's own estimate where it has one, else what its rate so far comes to; nothing where neither is known."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining if task.fields.get("left") is None else task.fields["left"]
+        return Text("" if left is None else f"{timedelta(seconds=round(left))} left", style="progress.remaining")
+
+
+class LiveProgress:
+    """Draws bars with the time left on a terminal; elsewhere writes a line now and then.
+
+    Args:
+        shown: stages whose result the command prints itself, so that they end without a line.
+    """
+
+    def __init__(self, shown: Collection[str] = ()) -> None:
+        self._shown = shown
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._totals: dict[str, float | None] = {}
+        self._began: dict[str, tuple[float, float]] = {}
+        self._said: dict[str, float] = {}
+
+    def start(self, stage: str, total: float | None = None) -> None:
+        """Draw a bar."""
+        self._said[stage] = time.monotonic()
+        self._began.pop(stage, None)
+        self._totals[stage] = total
+        if not console.err.is_terminal:
+            return
+        if self._bars is None:
+            self._bars = Progress(
+                TextColumn("{task.description:<10}"),
+                BarColumn(bar_width=28),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeElapsedColumn(),
+                _TimeLeft(),
+                TextColumn("[dim]{task.fields[detail]}"),
+                console=console.err,
+                transient=True,
+            )
+            self._bars.start()
+            atexit.register(self._bars.stop)  # an error or Ctrl-C must not leave the cursor hidden
+        self._tasks[stage] = self._bars.add_task(stage, total=total, detail="", left=None)
+
+    def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
+        """Move a bar. The rate is counted from the first call, as a stage that goes on from an earlier sitting starts with work done."""
+        if stage not in self._began:
+            self._began[stage] = (time.monotonic(), done)
+            if self._bars is not None and stage in self._tasks:
+                self._bars.reset(self._tasks[stage], completed=int(done), detail=detail, left=left)
+        elif self._bars is not None and stage in self._tasks:
+            self._bars.update(self._tasks[stage], completed=done, detail=detail, left=left)
+        elif stage in self._said and time.monotonic() - self._said[stage] > _EVERY_S:
+            self._said[stage] = time.monotonic()
+            total = self._totals[stage]
+            began, before = self._began[stage]
+            if left is None and total and done > before:
+                left = (time.monotonic() - began) / (done - before) * (total - done)
+            ahead = "" if left is None else f", {left:.0f} s left"
+            console.err.print(
+                f"  {stage}: {done:g}{f' of {total:g}' if total else ''}{ahead}{f' ({detail})' if detail else ''}",
+                markup=False,
+                soft_wrap=True,
+            )
+
+    def finish(self, stage: str, message: str) -> None:
+        """Replace a bar by a line."""
+        if self._bars is not None and stage in self._tasks:
+            self._bars.remove_task(self._tasks.pop(stage))
+            if not self._tasks:
+                self._bars.stop()
+                self._bars = None
+        if stage not in self._shown:
+            console.err.print(Text.assemble(("✓ ", "green"), (f"{stage:<10}", "bold"), " ", message), soft_wrap=True)
+
+    def note(self, message: str) -> None:
+        """Write a line."""
+        console.err.print(Text.assemble(("· ", "yellow"), message), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Tell a terminal what is going on, where it goes on for long."""
+    if not console.err.is_terminal:
+        yield
+        return
+    status = console.err.status(f"{what} …")
+    timer = threading.Timer(_LONG_S, status.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
