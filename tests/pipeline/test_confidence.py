@@ -86,6 +86,14 @@ def test_a_precision_withholds_answers_when_evaluated_and_when_asked(evaluated, 
     assert free.confidence == pytest.approx(answer.confidence, abs=1e-3)
 
 
+def test_an_arm_that_a_precision_cannot_hold_back_is_named(evaluated, tmp_path):
+    """An adapter from elsewhere has no validation questions to learn from."""
+    folder = shutil.copytree(evaluated, tmp_path / "copy")
+    elsewhere = shutil.copytree(folder / ".ragtune" / "models" / "tuned" / "adapter", tmp_path / "downloaded" / "peft")
+    report = Project(folder, overrides=[*QUICK, "generate.precision=1.0"]).evaluate(model=str(elsewhere)).report
+    assert any("generate.precision = 1 withheld no answer of tuned" in note for note in report.notes)
+
+
 def test_a_precision_without_validation_answers_says_what_to_do(evaluated, tmp_path):
     folder = shutil.copytree(evaluated, tmp_path / "copy")
     (folder / ".ragtune" / "models" / "tuned" / "confidence.json").unlink()

@@ -131,8 +131,10 @@ def evaluate(
         predictions += predict(workspace, settings, own, who, progress, data.passages, gates=gates)
         for change, answers in predict_changed(workspace, settings, changes, who, progress, data.passages, gates).items():
             otherwise.setdefault(change, []).extend(answers)
+    report = _report(contest, parts, predictions, otherwise, readings, split, folds)
     report = replace(
-        _report(contest, parts, predictions, otherwise, readings, split, folds),
+        report,
+        notes=(*report.notes, *_not_withheld(settings, models[0], calibrations)),
         forgetting=() if folds else _forgetting(workspace, settings, contest.models),
         thresholds=tuple(_thresholds(predictions, calibrations, settings.evaluate.seed)),
     )
@@ -196,6 +198,16 @@ def _thresholds(predictions: Sequence[Prediction], calibrations: Mapping[Arm, Ca
             if chosen is not None and served:
                 coverage, precision = threshold_metrics(served, chosen.logodds, seed=seed)
                 yield ThresholdCell(arm, wanted, chosen.precision, chosen.logodds, coverage, precision)
+
+
+def _not_withheld(settings: Settings, models: Mapping[Arm, Manifest], calibrations: Mapping[Arm, Calibration]) -> Iterator[str]:
+    """That a precision is set and some arm answers all the same, as nothing tells how sure it is."""
+    free = [arm for arm in models if arm not in calibrations]
+    if settings.generate.precision is not None and free:
+        yield (
+            f"generate.precision = {settings.generate.precision:g} withheld no answer of {' and '.join(free)}: only models that were tuned "
+            "here with passages are calibrated, on 20 validation questions or more, and no models of folds."
+        )
 
 
 def _forgetting(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> tuple[ForgettingCell, ...]:
