@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from ragtune.confidence import FEWEST, Confidence, Rated, answer_signals, choose_threshold, fit_confidence, probability
+from ragtune.confidence import FEWEST_ANSWERS, Confidence, Rated, answer_signals, choose_threshold, fit_confidence, probability
 from ragtune.highlights import coverage
 from ragtune.types import Generation, Passage, Reply, Span, Usage
 
@@ -81,8 +81,8 @@ def test_a_precision_that_nothing_reaches_gives_the_nearest():
 
 
 def test_few_answers_decide_nothing_and_abstentions_are_none():
-    assert choose_threshold(rated("+" * (FEWEST - 1) + "0" * 50), 0.5) is None
-    found = choose_threshold(rated("0" * 20 + "+" * FEWEST), 1.0)
+    assert choose_threshold(rated("+" * (FEWEST_ANSWERS - 1) + "0" * 50), 0.5) is None
+    found = choose_threshold(rated("0" * 20 + "+" * FEWEST_ANSWERS), 1.0)
     assert found is not None
     assert found.precision == 1
     assert found.coverage == pytest.approx(0.5)

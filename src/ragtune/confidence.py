@@ -20,7 +20,7 @@ from ragtune.types import Generation, Passage, Reply
 
 SIGNALS = ("coverage", "abstain_logodds", "mean_logprob")
 """Share of the question's words in one sentence shown; the model's log-odds of abstaining; mean log-probability of what it wrote."""
-FEWEST = 20
+FEWEST_ANSWERS = 20
 """Answers that a threshold leaves, at least: of fewer, a precision says nothing."""
 _RIDGE = 1.0
 
@@ -134,7 +134,7 @@ def choose_threshold(rated: Sequence[Rated], wanted: float) -> AnswerThreshold |
         wanted: precision, in (0, 1].
 
     Returns:
-        ``None`` with fewer than :data:`FEWEST` answers.
+        ``None`` with fewer than :data:`FEWEST_ANSWERS` answers.
     """
     order = sorted(rated, key=lambda each: -each.logodds)
     total = sum(each.weight for each in order)
@@ -147,7 +147,7 @@ def choose_threshold(rated: Sequence[Rated], wanted: float) -> AnswerThreshold |
             given += each.weight
             right += each.weight * each.right
         # Equal confidences cannot be told apart by a threshold.
-        if answers < FEWEST or (at + 1 < len(order) and order[at + 1].logodds == each.logodds):
+        if answers < FEWEST_ANSWERS or (at + 1 < len(order) and order[at + 1].logodds == each.logodds):
             continue
         found = AnswerThreshold(each.logodds, wanted, right / given, given / total, answers)
         if best is None or found.precision >= min(wanted, best.precision):

@@ -68,7 +68,7 @@ def dataset_show(
     context: typer.Context,
     example: Annotated[str | None, typer.Argument(help="A question's id; default: the first training example.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The dataset; default: the newest.")] = None,
-    epoch: Annotated[int, typer.Option("--epoch", help="Contexts are drawn anew each epoch.")] = 0,
+    epoch: Annotated[int, typer.Option("--epoch", min=0, help="Contexts are drawn anew each epoch.")] = 0,
     project: ProjectOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,

@@ -144,12 +144,18 @@ def _question_and_answer(row: dict[str, Any], where: str, shelf: Shelf) -> RawQu
     for context in [contexts] if isinstance(contexts, str) else contexts:
         text = context.strip()
         source, at = shelf.add(row.get("title"), text)
-        place = next((found for answer in answers if (found := text.casefold().find(answer.casefold())) >= 0), -1)
+        place = next((found for answer in answers if (found := _place(text, answer)) >= 0), -1)
         if place >= 0 and not evidence:
             first, last = sentence_around(text, place, place + 1)
             evidence = (RawEvidence(text[first:last], source, at + first),)
     id_ = str(row.get("id") or _id(row["question"]))
     return RawQuestion(id_, _text(row["question"]), answers, None, evidence, where=where)
+
+
+def _place(text: str, answer: str) -> int:
+    """Where an answer stands, whatever its case; -1 where it does not. Offsets are the text's own, whose lower case may be longer."""
+    found = re.search(re.escape(answer), text, re.IGNORECASE)
+    return found.start() if found else -1
 
 
 def _raft(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | None:

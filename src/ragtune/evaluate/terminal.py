@@ -54,6 +54,9 @@ def gate_table(result: GateResult) -> RenderableType:
             continue
         table.add_row(label, f"{row.value:.2f}", f"{row.value_against:.2f}", _change(row.difference), str(row.difference.n))
     lines: list[RenderableType] = [Padding(table, (1, 0))]
+    if result.evaluation == result.against:
+        same = f"Note: {result.evaluation} is the evaluation to compare with: nothing that decides an answer has changed since."
+        lines.append(Text(same, style="yellow"))
     if result.shown_otherwise:
         lines.append(
             Text(f"Note: retrieval served other passages for {result.shown_otherwise} of {result.questions} questions.", style="yellow")

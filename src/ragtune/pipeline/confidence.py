@@ -26,7 +26,7 @@ from ragtune.workspace import Manifest, Workspace, stage_key, write_json
 VERSION = 1
 QUESTIONS = 100
 """Validation questions asked, each with its evidence and without; more cost time and change little."""
-FEWEST = 20
+FEWEST_QUESTIONS = 20
 UNANSWERABLE = 0.2
 """Share of the questions that the documents are taken not to answer, where a threshold is chosen."""
 
@@ -76,8 +76,8 @@ def calibrate(workspace: Workspace, settings: Settings, tuned: Manifest, answere
     if found is not None:
         return found
     asked = _contexts(data, int(source.settings["retrieve"]["k"]))
-    if sum(each.context == "retrieved" for each in asked) < FEWEST:
-        progress.note(f"confidence: not calibrated, there are fewer than {FEWEST} validation questions")
+    if sum(each.context == "retrieved" for each in asked) < FEWEST_QUESTIONS:
+        progress.note(f"confidence: not calibrated, there are fewer than {FEWEST_QUESTIONS} validation questions")
         return None
     learned = _learn(asked, _answers(asked, answerer, progress))
     if learned is not None:
@@ -105,7 +105,7 @@ def answer_threshold(settings: Settings, calibration: Calibration | None, model:
     if found is None:
         raise ProjectError(
             f"generate.precision needs validation answers of {model}: run 'ragtune evaluate --model {model}' first, "
-            f"with at least {FEWEST} validation questions, or unset it"
+            f"with at least {FEWEST_QUESTIONS} validation questions, or unset it"
         )
     return found
 

@@ -257,7 +257,7 @@ def _key(contest: Contest, folder: Path, split: str, folds: int | None) -> tuple
     read = {
         # An evaluation without what was not asked for stays what it is.
         "evaluate": settings.evaluate.model_dump(mode="json", exclude=None if settings.evaluate.robustness else {"robustness"}),
-        "generate": settings.generate.model_dump(mode="json"),
+        "generate": settings.generate.model_dump(mode="json", exclude={"precision"} if settings.generate.precision is None else None),
         "model": build.model_part(settings),
         "prompt": PROMPT_VERSION,
         "k": source.settings["retrieve"]["k"],
@@ -276,6 +276,7 @@ def _key(contest: Contest, folder: Path, split: str, folds: int | None) -> tuple
         "models": {arm: manifest.key for arm, manifest in models.items()},
         "model_names": {arm: manifest.name for arm, manifest in models.items()},
         "corpus": source.inputs["corpus"],
+        **({"base": build.model_fingerprint(settings)} if folds else {}),  # of other evaluations it is in the models' keys
     }
     return stage_key("evaluate", VERSION, read, inputs), read, inputs
 
