@@ -31,6 +31,11 @@ def history_lines(history: Sequence[Message]) -> list[str]:
     return [f"- {message.role}: {_line(message.content)}" for message in history[-SHOWN:]]
 
 
+def in_full(question: str, history: Sequence[Message]) -> str:
+    """A question for whoever reads it alone: after what was said before, a line each."""
+    return "\n".join([*history_lines(history), question])
+
+
 def _line(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN_LETTERS else f"{line[: _SHOWN_LETTERS - 1]}…"

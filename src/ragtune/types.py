@@ -344,7 +344,7 @@ class Prediction:
     ``raw`` is what the model wrote, ``answer`` the final answer alone; ``passages`` are ids; ``answerable_in_context`` says whether all
     evidence was among them; ``cost`` is US dollars, where a hosted model answered and its price is known; ``finished`` is false where
     the token limit ended the answer. ``confidence`` is the calibrated log-odds that the passages hold the answer; ``withheld`` is true
-    where that is too low for ``generate.precision``: then ``raw`` is not what a reader is given.
+    where that is too low for ``generate.precision``: then ``raw`` is not what a reader is given. ``history`` is what was said before.
     """
 
     id: str
@@ -371,6 +371,7 @@ class Prediction:
     finished: bool = True
     confidence: float | None = None
     withheld: bool = False
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

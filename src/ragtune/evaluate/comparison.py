@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ragtune.conversation import in_full
 from ragtune.evaluate.answers import answer_metrics, loops
 from ragtune.evaluate.judge import Grade
 from ragtune.evaluate.judged import Grading
@@ -138,7 +139,7 @@ def _question(
     ]
     return {
         "id": key,
-        "question": first.question,
+        "question": in_full(first.question, first.history),
         "kind": first.kind,
         "stratum": first.stratum,
         "group": first.group,

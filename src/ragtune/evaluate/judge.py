@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from ragtune.conversation import in_full
 from ragtune.errors import ChatError, ContextOverflowError, RefusalError, StructureError
 from ragtune.protocols import Judge
 from ragtune.types import Message, Passage, Prediction
@@ -111,7 +112,7 @@ def case_of(prediction: Prediction, passages: Mapping[str, Passage]) -> Case:
     """What the judge may see of a prediction: the final answer and the quotes, not who wrote it."""
     shown = (passages[id_] for id_ in prediction.passages)
     return Case(
-        prediction.question,
+        in_full(prediction.question, prediction.history),
         prediction.references,
         tuple(f"{passage.prefix}\n{passage.text}".strip() for passage in shown),
         prediction.answer,

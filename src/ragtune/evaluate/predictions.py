@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ragtune.errors import EvaluationError
-from ragtune.types import Prediction, Quote
+from ragtune.types import Message, Prediction, Quote
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -28,5 +28,6 @@ def _prediction(record: dict[str, Any]) -> Prediction:
         "references": tuple(record["references"]),
         "passages": tuple(record["passages"]),
         "quotes": tuple(Quote(**quote) for quote in record["quotes"]),
+        "history": tuple(Message(**turn) for turn in record.get("history", ())),
     }
     return Prediction(**{**record, **nested})

@@ -122,6 +122,7 @@ def make_prediction(
         finished=generation.finished,
         confidence=confidence,
         withheld=withheld,
+        history=example.history,
     )
 
 
