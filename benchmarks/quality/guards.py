@@ -31,7 +31,7 @@ from ragtune.evaluate.decide import question_f1
 from ragtune.evaluate.forgetting import GENERAL, forgetting
 from ragtune.evaluate.intervals import bootstrap, paired_difference
 from ragtune.evaluate.quoting import quote_metrics
-from ragtune.pipeline.cells import choose_shots
+from ragtune.pipeline.cells import choose_shots, sample_questions
 from ragtune.types import Arm, Context, Estimate, Example, Generation, Message, Prediction
 from ragtune.workspace import library_versions, write_json
 
@@ -41,12 +41,12 @@ PARAGRAPHS = 100
 COVERAGES = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
-def abstention(experiment: Experiment, arm: Arm, model: Model | None) -> dict[str, Any]:
-    """Figures of one arm on the test split, its confidence learned on validation."""
+def abstention(experiment: Experiment, arm: Arm, model: Model | None, tested: Sequence[Example]) -> dict[str, Any]:
+    """Figures of one arm on test questions, its confidence learned on validation."""
     learned = _learn(experiment, arm, model)
     answers = [
         replace(prediction, confidence=learned.logodds(_signals(experiment, prediction, generation)))
-        for prediction, generation in _asked(experiment, arm, model, [e for e in experiment.data.test if e.oracles])
+        for prediction, generation in _asked(experiment, arm, model, [e for e in tested if e.oracles])
     ]
     metrics = abstention_metrics(answers)
     own = [replace(answer, confidence=None) for answer in answers]
@@ -84,9 +84,9 @@ def _at(curve: Sequence[Any]) -> dict[str, float]:
     return {f"{share:.0%}": round([p.risk for p in curve if p.coverage <= share + 1e-9][-1], 4) for share in COVERAGES}
 
 
-def quoting(experiment: Experiment, model: Model) -> dict[str, Any]:
+def quoting(experiment: Experiment, model: Model, tested: Sequence[Example]) -> dict[str, Any]:
     """Quotes held to the passages against free ones: how many are real, how many overlap the evidence, and the answers' F1."""
-    asked = [example for example in experiment.data.test if example.answers]
+    asked = [example for example in tested if example.answers]
     evidence = {example.id: example.evidence for example in asked}
     found: dict[str, Any] = {}
     scores: dict[str, dict[str, float]] = {}
@@ -157,6 +157,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("build/quality"))
     parser.add_argument("--answers", type=int, default=600)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--questions", type=int, help="test questions, a seeded sample; default: all")
     parser.add_argument("--without-rehearsal", action="store_true", help="train a model without rehearsal too, for comparison")
     options = parser.parse_args()
     data = os.environ.get("RAGTUNE_DATA")
@@ -168,14 +169,15 @@ def main() -> int:
     models = {"tuned": experiment.train(f"raft-{options.rate:g}-0", *settings)}
     if options.without_rehearsal:
         models["tuned without rehearsal"] = experiment.train(f"plain-{options.rate:g}-0", *settings, "train.rehearsal=0.0")
+    tested = sample_questions(experiment.data.test, options.questions, 0)
     results = {
-        "settings": {"answers": options.answers, "rate": options.rate, "overrides": experiment.overrides},
+        "settings": {"answers": options.answers, "rate": options.rate, "questions": len(tested), "overrides": experiment.overrides},
         "versions": library_versions(),
         "abstention": {
-            "base-fewshot": abstention(experiment, "base-fewshot", None),
-            "tuned": abstention(experiment, "tuned", models["tuned"]),
+            "base-fewshot": abstention(experiment, "base-fewshot", None, tested),
+            "tuned": abstention(experiment, "tuned", models["tuned"], tested),
         },
-        "quoting": quoting(experiment, models["tuned"]),
+        "quoting": quoting(experiment, models["tuned"], tested),
         "forgetting": forgotten(experiment, models, Path(data)),
     }
     write_json(HERE / "results" / f"guards-{options.name}.json", results)
