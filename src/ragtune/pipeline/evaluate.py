@@ -326,8 +326,9 @@ def _notes(settings: Settings, source: Manifest, full: int, examples: Sequence[E
         )
     controls = [context for context in CONTROLS if context in settings.evaluate.contexts]
     if controls and len(examples) > settings.evaluate.control_questions:
+        named = " and ".join([*filter(None, [", ".join(controls[:-1])]), controls[-1]])
         context = "is a control" if len(controls) == 1 else "are controls"
-        yield f"{' and '.join(controls)} {context}, asked on a sample of {settings.evaluate.control_questions} questions."
+        yield f"{named} {context}, asked on a sample of {settings.evaluate.control_questions} questions."
 
 
 def _unasked(source: Manifest) -> dict[str, int]:
