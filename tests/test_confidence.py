@@ -53,6 +53,23 @@ def test_what_is_learned_is_a_calibrated_probability():
     assert sum(near) / len(near) == pytest.approx(0.75, abs=0.06)
 
 
+def test_a_signal_counts_one_way_only_whatever_chance_says_of_few_answers():
+    learned = fit_confidence([(0.9, 2.0, -2.0), (0.1, -2.0, -0.1)] * 20, [True, False] * 20)  # doubting and unlikely, and yet there
+    assert learned is not None
+    assert learned.weights[0] > 0
+    assert learned.weights[1:] == (0.0, 0.0)
+
+
+def test_weights_say_how_often_a_kind_of_question_comes():
+    signals, labels = [(0.5, 0.0, -1.0)] * 100, [True] * 50 + [False] * 50
+    even = fit_confidence(signals, labels)
+    seldom = fit_confidence(signals, labels, [1.0] * 50 + [0.25] * 50)
+    assert even is not None
+    assert seldom is not None
+    assert probability(even.logodds(signals[0])) == pytest.approx(0.5, abs=0.01)
+    assert probability(seldom.logodds(signals[0])) == pytest.approx(0.8, abs=0.01)
+
+
 def test_nothing_is_learned_from_contexts_of_one_kind():
     assert fit_confidence([(0.1, 0.0, -1.0), (0.9, 0.0, -1.0)], [True, True]) is None
 

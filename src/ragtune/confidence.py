@@ -23,6 +23,8 @@ SIGNALS = ("coverage", "abstain_logodds", "mean_logprob")
 FEWEST_ANSWERS = 20
 """Answers that a threshold leaves, at least: of fewer, a precision says nothing."""
 _RIDGE = 1.0
+_SIGNS = ((0.0, None), (None, 0.0), (0.0, None))
+"""Bounds of the weights of :data:`SIGNALS`: more coverage is surer, more doubt less sure, a likelier answer surer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,17 @@ def answer_signals(question: str, passages: Sequence[Passage], written: Generati
     return coverage(question, passages), odds, written.logprob / (tokens + 1)
 
 
-def fit_confidence(signals: Sequence[Sequence[float]], answerable: Sequence[bool]) -> Confidence | None:
+def fit_confidence(
+    signals: Sequence[Sequence[float]], answerable: Sequence[bool], weights: Sequence[float] | None = None
+) -> Confidence | None:
     """Logistic regression with a small ridge on standardised signals; ``None`` where all contexts, or none, hold the evidence.
+
+    Each signal counts one way only: of few answers, chance would have it that a likelier one is less sure.
 
     Args:
         signals: of each answer, ``[n, 3]``.
         answerable: whether its context held the evidence.
+        weights: of how many questions like it there are; alike where ``None``.
     """
     if len(set(answerable)) < 2:
         return None
@@ -114,16 +121,17 @@ def fit_confidence(signals: Sequence[Sequence[float]], answerable: Sequence[bool
     spread[spread == 0] = 1.0
     x = (raw - mean) / spread
     sign = np.where(np.asarray(answerable), 1.0, -1.0)
+    counts = np.ones(len(raw)) if weights is None else np.asarray(weights, dtype=np.float64)
 
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         margin = sign * (x @ w[:-1] + w[-1])
-        slope = -sign / (1 + np.exp(np.clip(margin, -500, 500)))
+        slope = -sign * counts / (1 + np.exp(np.clip(margin, -500, 500)))
         gradient = np.append(x.T @ slope + _RIDGE * w[:-1], slope.sum())
-        return float(np.logaddexp(0, -margin).sum() + _RIDGE * (w[:-1] ** 2).sum() / 2), gradient
+        return float((counts * np.logaddexp(0, -margin)).sum() + _RIDGE * (w[:-1] ** 2).sum() / 2), gradient
 
-    w = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
-    weights = w[:-1] / spread
-    return Confidence(tuple(map(float, weights)), float(w[-1] - weights @ mean))
+    w = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", bounds=[*_SIGNS, (None, None)]).x
+    found = w[:-1] / spread
+    return Confidence(tuple(map(float, found)), float(w[-1] - found @ mean))
 
 
 def choose_threshold(rated: Sequence[Rated], wanted: float) -> AnswerThreshold | None:

@@ -23,14 +23,14 @@ METRICS: Mapping[str, str] = {
 }
 QUOTES: Mapping[str, str] = {"quotes": "Answers that quote", "quotes_valid": "Quotes that are real", "quotes_gold": "Quote the evidence"}
 ABSTENTION: Mapping[str, str] = {
+    "auroc": "AUROC of its own doubt",
+    "auroc_calibrated": "AUROC calibrated",
     "abstained": "Abstained",
     "accuracy": "Accuracy",
     "always_answer": "Always answering",
     "always_abstain": "Always abstaining",
     "precision": "Precision",
     "recall": "Recall",
-    "auroc": "AUROC of its own doubt",
-    "auroc_calibrated": "AUROC calibrated",
 }
 _ABSTENTION_CONTEXT: Mapping[str, str] = {"distractors": "with and without the evidence"}
 """Distractors alone are counted beside the same questions with their evidence."""

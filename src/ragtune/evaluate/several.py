@@ -195,7 +195,9 @@ def _result(evaluated: Evaluated, shared: Mapping[Context, frozenset[Key]], cont
     metrics = {name: cells[context][name] for name in _RESULTS if name in cells[context]}
     for abstained in report.abstention:
         if abstained.context == context:
-            metrics |= {f"abstention_{name}": abstained.metrics[name] for name in ("accuracy", "auroc") if name in abstained.metrics}
+            metrics |= {
+                f"abstention_{name}": abstained.metrics[name] for name in ("abstained", "accuracy", "auroc") if name in abstained.metrics
+            }
     metrics |= next(cell.metrics for cell in report.cost if cell.context == context)
     f1 = {name: metric["f1"] for name, metric in cells.items() if "f1" in metric}
     return Result(evaluated.name, report.models[arm], arm, len(_cell(evaluated, context)), f1, metrics)
@@ -249,4 +251,4 @@ def _same(a: Evaluated, b: Evaluated) -> bool:
     """Whether two wrote the same answers, as one model under two names does."""
     context = next(iter(common_questions([a, b])))
     left, right = _cell(a, context), _cell(b, context)
-    return all(left[key].raw == right[key].raw for key in left.keys() & right.keys())
+    return all((left[key].raw, left[key].withheld) == (right[key].raw, right[key].withheld) for key in left.keys() & right.keys())

@@ -23,6 +23,7 @@ _NAMES = {
     "quotes_gold": "Quote the evidence",
     "exact_match": "Exact match",
     "containment": "Contains the reference",
+    "abstention_abstained": "Abstained",
     "abstention_accuracy": "Abstains where it should",
     "abstention_auroc": "AUROC of abstaining",
     "prompt_tokens": "Prompt tokens",

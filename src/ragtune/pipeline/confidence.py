@@ -23,12 +23,12 @@ from ragtune.prompts import build_messages, parse_answer
 from ragtune.types import Context, Example, Generation, Passage
 from ragtune.workspace import Manifest, Workspace, stage_key, write_json
 
-VERSION = 1
+VERSION = 2
 QUESTIONS = 100
 """Validation questions asked, each with its evidence and without; more cost time and change little."""
 FEWEST_QUESTIONS = 20
 UNANSWERABLE = 0.2
-"""Share of the questions that the documents are taken not to answer, where a threshold is chosen."""
+"""Share of the questions that the documents are taken not to answer, in a confidence and where a threshold is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +146,17 @@ def _learn(asked: Sequence[_Asked], answers: Mapping[int, Generation]) -> Calibr
     told = [each for each in signals if each is not None]
     if len(told) < len(asked):
         return None
-    confidence = fit_confidence(told, [each.answerable for each in asked])
-    if confidence is None:
-        return None
     served = sum(each.context == "retrieved" for each in asked)
     weight = UNANSWERABLE / (1 - UNANSWERABLE) * served / max(1, len(asked) - served)
+    weights = [1.0 if each.context == "retrieved" else weight for each in asked]
+    confidence = fit_confidence(told, [each.answerable for each in asked], weights)
+    if confidence is None:
+        return None
     rated = []
     for at, (each, own) in enumerate(zip(asked, told, strict=True)):
         parsed = parse_answer(answers[at].text)
         right = each.context == "retrieved" and not parsed.abstained and f1(parsed.answer, each.example.answers) >= RIGHT
-        rated.append(Rated(confidence.logodds(own), not parsed.abstained, right, 1.0 if each.context == "retrieved" else weight))
+        rated.append(Rated(confidence.logodds(own), not parsed.abstained, right, weights[at]))
     return Calibration(confidence, tuple(rated))
 
 

@@ -52,9 +52,11 @@ from ragtune.workspace import (
     write_manifest,
 )
 
-VERSION = 2
+VERSION = 3
 ALL = "all"
 """Stands for the split of an evaluation whose folds are asked every question of a dataset."""
+_FEW, _SELDOM = 5, 0.5
+"""Questions without their evidence, and the share of them, below which abstaining is said to be seldom."""
 _READ_AS = 1
 """The version in the key of a reading, which a new way to score does not change: the same answers are no new reading."""
 
@@ -174,12 +176,28 @@ def _report(
     known = contamination(predictions, *known_questions(parts), seed=seed)
     return replace(
         report,
-        notes=(*report.notes, *_notes(settings, source, full, examples, split, folds), *filter(None, [contamination_words(known)])),
+        notes=(
+            *report.notes,
+            *_never_abstains(report),
+            *_notes(settings, source, full, examples, split, folds),
+            *filter(None, [contamination_words(known)]),
+        ),
         contamination=known,
         models={**report.models, "tuned": f"{folds} folds"} if folds and "tuned" in report.models else report.models,
         unasked=_unasked(source),
         robustness=robustness(predictions, otherwise, seed=seed),
     )
+
+
+def _never_abstains(report: Report) -> Iterator[str]:
+    """A tuned model that answers whatever it is shown."""
+    for cell in report.abstention:
+        recall = cell.metrics.get("recall")
+        if cell.arm == "tuned" and cell.context == "retrieved" and recall is not None and recall.n >= _FEW and recall.value < _SELDOM:
+            yield (
+                f"The tuned model abstained on {recall.value:.0%} of the {recall.n} questions whose evidence it was not shown. Set "
+                "generate.precision to withhold answers that are not sure enough: the report's section Abstention says what that does."
+            )
 
 
 def load_evaluation(workspace: Workspace, name: str | None, *, made: bool = False) -> EvaluationResult:

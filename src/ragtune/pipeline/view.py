@@ -79,8 +79,7 @@ def view_dataset(
     groups = _groups(data, source, settings, split, epoch)
     chosen = [group for group in groups if question in (None, *(branch.id for branch in group.branches))][:limit]
     if not chosen:
-        why = f"{question} is left out of epoch {epoch}, as train.absent is drop" if question else f"the {split} split is empty"
-        raise ProjectError(f"{why}: there is nothing to show")
+        raise ProjectError(f"{_why_empty(data, settings, split, question, epoch)}: there is nothing to show")
     tokenizer = build.tokenizer(settings)
     viewed = [ViewedGroup(see(tokenizer, group), group, examples) for group in chosen]
     statistics = _measure(data, source, settings, epoch, tokenizer)
@@ -89,6 +88,17 @@ def view_dataset(
     path = output or folder / VIEW
     write_bytes(path, page.encode())
     return ViewResult(source.name, str(path), sum(len(group.branches) for group in chosen), len(chosen))
+
+
+def _why_empty(data: Dataset, settings: Settings, split: str, question: str | None, epoch: int) -> str:
+    if question is None:
+        return f"the {split} split is empty"
+    if split == "train" and question not in {example.id for example in sample_training(data.train, settings)}:
+        count = f"train.max_answers = {settings.train.max_answers}"
+        return (
+            f"{question} is not among the training questions that {count} samples: add --set train.max_answers={len(data.train)} to see it"
+        )
+    return f"{question} is left out of epoch {epoch}, as train.absent is drop"
 
 
 def _groups(data: Dataset, source: Manifest, settings: Settings, split: str, epoch: int) -> Sequence[ContextGroup]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -44,4 +46,15 @@ def show_run(result: RunResult) -> None:
         show_forecast(result.forecast)
         return
     show_report(result.evaluation)
-    console.out.print(f'finished in {console.clock(result.seconds)}; ask it something: ragtune ask "…"', style="dim")
+    console.out.print(
+        f'finished in {console.clock(result.seconds)}; ask it something: ragtune ask "…"{_where(result.evaluation.folder)}',
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def _where(folder: str) -> str:
+    """``--project``, where the project is not the folder that a command would find by itself."""
+    project = Path(folder).resolve().parents[2]
+    here = Path.cwd()
+    return "" if project in (here, *here.parents) else f" --project {os.path.relpath(project)}"
