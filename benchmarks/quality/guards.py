@@ -109,8 +109,8 @@ def quoting(experiment: Experiment, model: Model, tested: Sequence[Example]) -> 
 
 def general_text(data: Path) -> list[tuple[list[Message], str]]:
     """Paragraphs of Wikipedia as answers to who or what they are about."""
-    lines = (data / "hotpotqa_500" / "test.json").read_text(encoding="utf-8").splitlines()[:PARAGRAPHS]
-    first = [json.loads(line)["context"][0] for line in lines]
+    lines = (data / "hotpotqa_500" / "test.json").read_text(encoding="utf-8").splitlines()
+    first = [contexts[0] for line in lines if (contexts := json.loads(line)["context"])][:PARAGRAPHS]
     return [([Message("user", f"Tell me about {title}.")], "".join(sentences).strip()[:600]) for title, sentences in first]
 
 
