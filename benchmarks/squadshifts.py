@@ -32,6 +32,7 @@ UNSEEN_ARTICLES, VALIDATION_ARTICLES = 12, 3
 
 
 def draw(*key: object) -> int:
+    """A number that follows from the key alone."""
     return int.from_bytes(blake2b("\x1f".join(map(str, key)).encode(), digest_size=8).digest(), "big")
 
 
@@ -47,7 +48,7 @@ def write_project(folder: Path, source: Path) -> None:
         write_bytes(folder / "documents" / f"{title}.md", text.encode())
         pool = pools["unseen" if title in unseen else "watched" if title in watched else "seen"]
         for paragraph in article["paragraphs"]:
-            pool += [_question(title, paragraph["context"], item) for item in paragraph["qas"]]
+            pool += [squad_question(title, paragraph["context"], item) for item in paragraph["qas"]]
     for pool in pools.values():
         pool.sort(key=lambda question: draw("question", question["id"]))
     chosen = [{**question, "split": "test"} for question in pools["unseen"][:NEW_DOCUMENTS] + pools["seen"][:NEW_QUESTIONS]]
@@ -56,7 +57,7 @@ def write_project(folder: Path, source: Path) -> None:
     write_bytes(folder / "questions" / "new_wiki.jsonl", "".join(json.dumps(question) + "\n" for question in chosen).encode())
 
 
-def _question(title: str, context: str, item: dict[str, Any]) -> dict[str, Any]:
+def squad_question(title: str, context: str, item: dict[str, Any]) -> dict[str, Any]:
     """The evidence is the sentence that holds the answer, as near as a full stop tells."""
     answer = item["answers"][0]
     start = context.rfind(". ", 0, answer["answer_start"]) + 2 if ". " in context[: answer["answer_start"]] else 0

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from ragtune.confidence import FEWEST_ANSWERS, Confidence, Rated, answer_signals, choose_threshold, fit_confidence, probability
+from ragtune.confidence import Confidence, answer_signals, probability
+from ragtune.evaluate.calibration import FEWEST_ANSWERS, Rated, choose_threshold, fit_confidence
 from ragtune.highlights import coverage
 from ragtune.types import Generation, Passage, Reply, Span, Usage
 

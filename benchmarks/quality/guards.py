@@ -25,8 +25,9 @@ from cells import Experiment, Model
 from projects import BENCHMARKS
 
 from ragtune import build
-from ragtune.confidence import Confidence, answer_signals, fit_confidence
+from ragtune.confidence import Confidence, answer_signals
 from ragtune.evaluate.abstention import abstention_metrics, risk_coverage
+from ragtune.evaluate.calibration import fit_confidence
 from ragtune.evaluate.decide import question_f1
 from ragtune.evaluate.forgetting import GENERAL, forgetting
 from ragtune.evaluate.intervals import bootstrap, paired_difference

@@ -10,13 +10,16 @@ hotpotqa      Yang et al., HotpotQA, EMNLP 2018: 500 questions that need two par
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
 from ragtune.workspace import write_bytes
+
+sys.path.append(str(Path(__file__).parent.parent))
+from squadshifts import draw, squad_question
 
 Questions = list[dict[str, Any]]
 
@@ -36,11 +39,6 @@ class Benchmark:
     contexts: tuple[Literal["oracle+distractors", "retrieved"], ...] = ("retrieved", "oracle+distractors")
 
 
-def draw(*key: object) -> int:
-    """A number that follows from the key alone."""
-    return int.from_bytes(blake2b("\x1f".join(map(str, key)).encode(), digest_size=8).digest(), "big")
-
-
 def write_squadshifts(folder: Path, data: Path) -> None:
     """24 articles to train on, 6 to choose on, 18 to test on; 20 questions of each of the latter."""
     source = data / "squadshifts_new_wiki" / "new_wiki_v1.0.json"
@@ -50,7 +48,7 @@ def write_squadshifts(folder: Path, data: Path) -> None:
         title = article["title"]
         paragraphs = [paragraph["context"].strip() for paragraph in article["paragraphs"]]
         _write_document(folder, f"{title}.md", "\n\n".join([f"# {title.replace('_', ' ')}", *paragraphs]))
-        own = [_squad_question(title, paragraph["context"], item) for paragraph in article["paragraphs"] for item in paragraph["qas"]]
+        own = [squad_question(title, paragraph["context"], item) for paragraph in article["paragraphs"] for item in paragraph["qas"]]
         own.sort(key=lambda question: draw("question", question["id"]))
         split = "train" if place < 24 else "validation" if place < 30 else "test"
         questions += [{**question, "split": split} for question in (own if split == "train" else own[:20])]
@@ -120,16 +118,6 @@ BENCHMARKS = {
     "pubmedqa": Benchmark(write_pubmedqa, ("retrieve.k=4",)),
     "hotpotqa": Benchmark(write_hotpotqa, ("retrieve.k=4",)),
 }
-
-
-def _squad_question(title: str, context: str, item: dict[str, Any]) -> dict[str, Any]:
-    """The evidence is the sentence that holds the answer, as near as a full stop tells."""
-    answer = item["answers"][0]
-    start = context.rfind(". ", 0, answer["answer_start"]) + 2 if ". " in context[: answer["answer_start"]] else 0
-    end = context.find(". ", answer["answer_start"] + len(answer["text"]))
-    evidence = context[start : len(context) if end < 0 else end + 1].strip()
-    answers = list(dict.fromkeys(each["text"].strip() for each in item["answers"] if each["text"].strip()))
-    return {"id": item["id"], "question": item["question"], "answers": answers, "document": f"{title}.md", "evidence": evidence}
 
 
 def _write_apis(folder: Path, apis: Sequence[dict[str, Any]]) -> None:

@@ -7,16 +7,18 @@ points of the document's text. The same dataset gives the same bytes. The folder
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from ragtune.dataset.raft import by_split
 from ragtune.errors import ProjectError
-from ragtune.types import Candidate, Evidence, Example, Message, Passage, Span, Split
+from ragtune.jsonl import passage_of, read_records
+from ragtune.types import Candidate, Evidence, Example, Message, Passage, Split
 from ragtune.workspace import write_bytes
 
+_T = TypeVar("_T")
 _SPLITS: tuple[Split, ...] = get_args(Split)
 _RARE = frozenset({"reasoning", "history"})
 
@@ -53,12 +55,12 @@ def read_dataset(folder: Path) -> Dataset:
     Raises:
         ProjectError: a file is missing, a line is malformed, or an example refers to a passage that is not there.
     """
-    passages = {passage.id: passage for _, passage in _read_lines(folder / "passages.jsonl", _passage)}
+    passages = {passage.id: passage for _, passage in _read(folder / "passages.jsonl", passage_of)}
     splits: dict[Split, list[Example]] = {}
     for split in _SPLITS:
         path = folder / f"{split}.jsonl"
         splits[split] = []
-        for where, example in _read_lines(path, _example):
+        for where, example in _read(path, _example):
             if example.split != split:
                 raise ProjectError(f"{where}: the example's split is {example.split!r}: build the dataset again")
             lacking = [id_ for id_ in _referred(example) if id_ not in passages]
@@ -81,25 +83,8 @@ def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     write_bytes(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
 
 
-def _read_lines(path: Path, make: Any) -> list[tuple[str, Any]]:
-    try:
-        # Not splitlines(): U+2028 and its like may stand inside a JSON string.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProjectError(f"cannot read {path} ({error}): build the dataset again") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        if line:
-            try:
-                records.append((f"{path}:{number}", make(json.loads(line))))
-            except (ValueError, TypeError, KeyError) as error:
-                raise ProjectError(f"{path}:{number} is not a record of a dataset ({error!r}): build the dataset again") from error
-    return records
-
-
-def _passage(record: dict[str, Any]) -> Passage:
-    nested = {"spans": tuple(Span(**span) for span in record["spans"]), "chunk_ids": tuple(record["chunk_ids"])}
-    return Passage(**{**record, **nested})
+def _read(path: Path, make: Callable[[Any], _T]) -> list[tuple[str, _T]]:
+    return read_records(path, make, of="a dataset", again="build the dataset again", error=ProjectError)
 
 
 def _example(record: dict[str, Any]) -> Example:

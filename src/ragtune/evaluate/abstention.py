@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ragtune.evaluate.answers import answer_metrics, f1
+from ragtune.evaluate.answers import RIGHT_F1, answer_metrics, f1
 from ragtune.evaluate.intervals import Float64, bootstrap, bootstrap_statistic, divide
 from ragtune.prompts import ParsedAnswer, parse_answer
 from ragtune.types import Estimate, Prediction
 
 FIRST = 10
-RIGHT = 0.5
-"""F1 from which on an answer counts as right."""
 PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of right answers that thresholds are shown for."""
 POINTS = 50
@@ -74,7 +72,7 @@ def abstention_metrics(predictions: Sequence[Prediction], *, seed: int = 0) -> d
 def threshold_metrics(predictions: Sequence[Prediction], least: float, *, seed: int = 0) -> tuple[Estimate, Estimate | None]:
     """Coverage and precision of a confidence threshold: the share of questions answered, and of right ones among the answers.
 
-    An answer is right from an F1 of :data:`RIGHT` on. What the model abstains from by itself is not answered either.
+    An answer is right from an F1 of ``RIGHT_F1`` on. What the model abstains from by itself is not answered either.
 
     Args:
         predictions: of one arm in one context, with confidences.
@@ -87,7 +85,7 @@ def threshold_metrics(predictions: Sequence[Prediction], least: float, *, seed: 
     coverage = bootstrap([float(id(p) in ids) for p in predictions], groups, n=len({p.id for p in predictions}), seed=seed)
     if not given:
         return coverage, None
-    right = [float(bool(p.references) and f1(_parsed(p).answer, p.references) >= RIGHT) for p in given]
+    right = [float(bool(p.references) and f1(_parsed(p).answer, p.references) >= RIGHT_F1) for p in given]
     return coverage, bootstrap(right, [p.group for p in given], n=len({p.id for p in given}), seed=seed)
 
 

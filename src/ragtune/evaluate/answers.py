@@ -20,6 +20,9 @@ _LEAST_LOOP = 20
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
+RIGHT_F1 = 0.5
+"""F1 from which on an answer counts as right."""
+
 
 def normalise_answer(text: str) -> str:
     """Lower case, without punctuation, articles and surplus white space.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ragtune.conversation import in_full
-from ragtune.evaluate.answers import answer_metrics, loops
+from ragtune.evaluate.answers import RIGHT_F1, answer_metrics, loops
 from ragtune.evaluate.judge import Grade
 from ragtune.evaluate.judged import Grading
 from ragtune.evaluate.report import ARMS
@@ -20,7 +20,6 @@ MARGIN = 0.1
 """Of F1, from which on a question is won or lost; less is a matter of wording."""
 PAIR = (LEFT, RIGHT)
 EVIDENCE = -1  # as the maker of a mark: not an answer's quote but the gold evidence
-_RIGHT = 0.5  # score from which an answer counts as right
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +191,7 @@ def _answer(prediction: Prediction, grade: Grade | None, shown: Sequence[str]) -
 def _outcome(scores: Sequence[float]) -> str:
     if max(scores) - min(scores) > MARGIN - 1e-9:
         return "they differ" if len(scores) > 2 else "won" if scores[1] > scores[0] else "lost"
-    right = scores[0] >= _RIGHT
+    right = scores[0] >= RIGHT_F1
     if len(scores) == 2:
         return "both right" if right else "both wrong"
     return "all right" if right else "all wrong"

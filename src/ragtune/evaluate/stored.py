@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.judge import Grade
 from ragtune.evaluate.judged import Grading
-from ragtune.types import Passage, Prediction, Span
+from ragtune.jsonl import passage_of, read_records
+from ragtune.types import Passage, Prediction
 
 _T = TypeVar("_T")
 
@@ -21,7 +21,7 @@ def read_passages(folder: Path) -> dict[str, Passage]:
     Raises:
         EvaluationError: they are missing or damaged.
     """
-    return {passage.id: passage for passage in _read(folder / "passages.jsonl", _passage)}
+    return {passage.id: passage for passage in _read(folder / "passages.jsonl", passage_of)}
 
 
 def read_gradings(folder: Path, predictions: Sequence[Prediction]) -> list[Grading]:
@@ -38,22 +38,7 @@ def read_gradings(folder: Path, predictions: Sequence[Prediction]) -> list[Gradi
     return [Grading(p, Grade(line["scores"], line["reasons"], line["failed"])) for p, line in found if p is not None]
 
 
-def _passage(record: Mapping[str, Any]) -> Passage:
-    return Passage(**{**record, "spans": tuple(Span(**span) for span in record["spans"]), "chunk_ids": tuple(record["chunk_ids"])})
-
-
 def _read(path: Path, make: Callable[[Any], _T]) -> list[_T]:
-    again = "run 'ragtune evaluate' again"
-    try:
-        # Not splitlines(): U+2028 and its like may stand inside a JSON string.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"cannot read {path} ({error}): {again}") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        if line:
-            try:
-                records.append(make(json.loads(line)))
-            except (ValueError, TypeError, KeyError) as error:
-                raise EvaluationError(f"{path}:{number} is not a record of an evaluation ({error!r}): {again}") from error
-    return records
+    return [
+        record for _, record in read_records(path, make, of="an evaluation", again="run 'ragtune evaluate' again", error=EvaluationError)
+    ]

@@ -11,14 +11,14 @@ from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_gone
 from ragtune.models.hosted import HOSTED
 from ragtune.pipeline.answerers import tuned_chat
-from ragtune.pipeline.confidence import answer_threshold, load_calibration, make_gate
+from ragtune.pipeline.confidence import load_calibration, make_gate
 from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.threshold import load_threshold
 from ragtune.pipeline.train import find_tuned, has_tuned
 from ragtune.protocols import ChatModel
 from ragtune.rag import Answer, answer_question
 from ragtune.types import Message, Where
-from ragtune.workspace import Workspace
+from ragtune.workspace import Manifest, Workspace
 
 
 def ask(
@@ -72,11 +72,10 @@ def find_chat(workspace: Workspace, settings: Settings, model: str | None) -> tu
         settings: its settings.
         model: a tuned model's name, ``base``, ``provider:model``, or ``None`` for the newest tuned model, else the base.
     """
-    if model == "base" or (model is None and not has_tuned(workspace)):
-        return build.chat_model(workspace, settings, settings.model.base), settings.retrieve.k
-    if model is not None and _is_named_by_provider(model):
-        return build.chat_model(workspace, settings, model), settings.retrieve.k
-    manifest = find_tuned(workspace, model)
+    manifest = _tuned(workspace, model)
+    if manifest is None:
+        named = settings.model.base if model in (None, "base") else model
+        return build.chat_model(workspace, settings, named), settings.retrieve.k
     return tuned_chat(workspace, settings, manifest), int(manifest.settings["k"])
 
 
@@ -86,16 +85,17 @@ def find_gate(workspace: Workspace, settings: Settings, model: str | None) -> Ga
     Raises:
         ProjectError: a precision is wanted of a model that was not calibrated.
     """
+    manifest = _tuned(workspace, model)
+    if manifest is None or manifest.settings.get("hosted"):
+        return None
+    return make_gate(settings, load_calibration(workspace, settings, manifest), manifest.name)
+
+
+def _tuned(workspace: Workspace, model: str | None) -> Manifest | None:
+    """The tuned model that is meant, by name or as the newest; ``None`` where another is."""
     if model == "base" or (model is None and not has_tuned(workspace)) or (model is not None and _is_named_by_provider(model)):
         return None
-    manifest = find_tuned(workspace, model)
-    if manifest.settings.get("hosted"):
-        return None
-    calibration = load_calibration(workspace, settings, manifest)
-    if calibration is None:
-        answer_threshold(settings, None, manifest.name)
-        return None
-    return make_gate(settings, calibration, manifest.name)
+    return find_tuned(workspace, model)
 
 
 def _check_name(workspace: Workspace, model: str) -> None:

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ragtune import build
-from ragtune.confidence import AnswerThreshold, Confidence, Gate, Rated, answer_signals, choose_threshold, fit_confidence
+from ragtune.confidence import Confidence, Gate, answer_signals
 from ragtune.config import Settings
 from ragtune.conversation import search_text
 from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import ProjectError
-from ragtune.evaluate.abstention import RIGHT
-from ragtune.evaluate.answers import f1
+from ragtune.evaluate.answers import RIGHT_F1, f1
+from ragtune.evaluate.calibration import AnswerThreshold, Rated, choose_threshold, fit_confidence
 from ragtune.pipeline.answerers import Answerer, engine_key
 from ragtune.progress import Progress
 from ragtune.prompts import build_messages, parse_answer
@@ -44,7 +44,7 @@ class Calibration:
     rated: tuple[Rated, ...]
 
     def threshold(self, wanted: float) -> AnswerThreshold | None:
-        """See :func:`ragtune.confidence.choose_threshold`."""
+        """See :func:`ragtune.evaluate.calibration.choose_threshold`."""
         return choose_threshold(self.rated, wanted)
 
 
@@ -69,12 +69,12 @@ def calibrate(workspace: Workspace, settings: Settings, tuned: Manifest, answere
     Returns:
         ``None`` for a model that does not tell its log-probabilities, or with too few validation questions.
     """
-    source = workspace.find("datasets", str(tuned.inputs["dataset"]))
-    data = read_dataset(workspace.artifact("datasets", source.name))
     path, key = _file(workspace, tuned), _key(settings, tuned)
     found = _load(path, key)
     if found is not None:
         return found
+    source = workspace.find("datasets", str(tuned.inputs["dataset"]))
+    data = read_dataset(workspace.artifact("datasets", source.name))
     asked = _contexts(data, int(source.settings["retrieve"]["k"]))
     if sum(each.context == "retrieved" for each in asked) < FEWEST_QUESTIONS:
         progress.note(f"confidence: not calibrated, there are fewer than {FEWEST_QUESTIONS} validation questions")
@@ -92,32 +92,20 @@ def load_calibration(workspace: Workspace, settings: Settings, tuned: Manifest) 
     return _load(_file(workspace, tuned), _key(settings, tuned))
 
 
-def answer_threshold(settings: Settings, calibration: Calibration | None, model: str) -> AnswerThreshold | None:
-    """The threshold of ``generate.precision``, where that is set.
+def make_gate(settings: Settings, calibration: Calibration | None, model: str) -> Gate | None:
+    """How sure a model's answers must be, as it is set; ``None`` where nothing was learned and no precision is wanted.
 
     Raises:
-        ProjectError: nothing was learned that it could be chosen on.
+        ProjectError: ``generate.precision`` is set, and there is nothing, or too little, that its threshold could be chosen on.
     """
     wanted = settings.generate.precision
-    if wanted is None:
-        return None
-    found = None if calibration is None else calibration.threshold(wanted)
-    if found is None:
+    threshold = calibration.threshold(wanted) if calibration and wanted is not None else None
+    if wanted is not None and threshold is None:
         raise ProjectError(
             f"generate.precision needs validation answers of {model}: run 'ragtune evaluate --model {model}' first, "
             f"with at least {FEWEST_QUESTIONS} validation questions, or unset it"
         )
-    return found
-
-
-def make_gate(settings: Settings, calibration: Calibration, model: str) -> Gate:
-    """How sure a model's answers must be, as it is set.
-
-    Raises:
-        ProjectError: a precision is wanted, and too few answers are left to choose a threshold on.
-    """
-    threshold = answer_threshold(settings, calibration, model)
-    return Gate(calibration.confidence, None if threshold is None else threshold.logodds)
+    return Gate(calibration.confidence, None if threshold is None else threshold.logodds) if calibration else None
 
 
 def _contexts(data: Dataset, k: int) -> list[_Asked]:
@@ -155,7 +143,7 @@ def _learn(asked: Sequence[_Asked], answers: Mapping[int, Generation]) -> Calibr
     rated = []
     for at, (each, own) in enumerate(zip(asked, told, strict=True)):
         parsed = parse_answer(answers[at].text)
-        right = each.context == "retrieved" and not parsed.abstained and f1(parsed.answer, each.example.answers) >= RIGHT
+        right = each.context == "retrieved" and not parsed.abstained and f1(parsed.answer, each.example.answers) >= RIGHT_F1
         rated.append(Rated(confidence.logodds(own), not parsed.abstained, right, weights[at]))
     return Calibration(confidence, tuple(rated))
 

@@ -63,7 +63,7 @@ def predict(
     progress: Progress,
     passages: Mapping[str, Passage],
     *,
-    gates: Mapping[Arm, Gate] | None = None,
+    gates: Mapping[Arm, Gate | None] | None = None,
     stage: str = "evaluate",
 ) -> list[Prediction]:
     """The answers to all cells, in their order; those that were given before are not asked for again.

@@ -65,7 +65,7 @@ def predict_changed(
     models: Mapping[Arm, Manifest],
     progress: Progress,
     passages: Mapping[str, Passage],
-    gates: Mapping[Arm, Gate],
+    gates: Mapping[Arm, Gate | None],
 ) -> dict[str, list[Prediction]]:
     """Answers by change; one whose prompts do not fit the model is left out, and said."""
     found: dict[str, list[Prediction]] = {}

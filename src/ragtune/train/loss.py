@@ -9,20 +9,26 @@ from torch import Tensor
 
 from ragtune.train.batches import Batch
 
-_ROWS = 64
+ROWS = 64
 """Logits taken to float32 at a time: 64 rows of a vocabulary of 50,000 stay in a processor's cache."""
 
 
 def batch_loss(model: Any, batch: Batch) -> Tensor:
     """Sum over the batch's answers of each answer's negative log-likelihood, in nats per ``ANSWER_TOKENS`` completion tokens."""
-    logits_1cv = model(
+    return _WeightedNLL.apply(completion_logits(model, batch), batch.targets_c, batch.weights_c)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def completion_logits(model: Any, batch: Batch) -> Tensor:
+    """``[c, vocabulary]``: what the model says at each place where a completion token is predicted."""
+    output = model(
         input_ids=batch.ids_1t,
         position_ids=batch.positions_1t,
         use_cache=False,
         logits_to_keep=batch.at_c,
         ragtune_blocks=batch.blocks,
-    ).logits
-    return _WeightedNLL.apply(logits_1cv[0], batch.targets_c, batch.weights_c)  # type: ignore[no-untyped-call,no-any-return]
+    )
+    logits_cv: Tensor = output.logits[0]
+    return logits_cv
 
 
 class _WeightedNLL(torch.autograd.Function):
@@ -33,8 +39,8 @@ class _WeightedNLL(torch.autograd.Function):
         needed = ctx.needs_input_grad[0]
         grad_cv = torch.empty_like(logits_cv) if needed else None
         total = torch.zeros((), device=logits_cv.device)
-        for start in range(0, len(targets_c), _ROWS):
-            rows = slice(start, start + _ROWS)
+        for start in range(0, len(targets_c), ROWS):
+            rows = slice(start, start + ROWS)
             log_p = torch.log_softmax(logits_cv[rows].float(), -1)
             targets, weights = targets_c[rows, None], weights_c[rows, None]
             total -= (log_p.gather(1, targets) * weights).sum()

@@ -18,6 +18,7 @@ import torch
 
 from ragtune.train.batches import Encoder, TokenSequence, cut, scores, text_bytes
 from ragtune.train.load import Method, load_shape
+from ragtune.train.loss import ROWS
 from ragtune.train.targets import find_targets
 from ragtune.types import ContextGroup, TrainForecast
 
@@ -25,7 +26,7 @@ KEPT_SCORES_BYTES = 3 * 2**30
 """Attention probabilities kept for the backward pass, at most; beyond, they are computed twice."""
 _LIBRARIES = 250 * 2**20
 """Bytes of code and workspaces that a CPU process takes on its way: kernels, the optimizer, TensorBoard."""
-_LOGIT_ROWS = 64 * 4 * 3
+_LOGIT_ROWS = ROWS * 4 * 3
 """Bytes for each word of the vocabulary while the loss is computed, see :mod:`ragtune.train.loss`."""
 _LARGEST, _SPREAD = 8, 48
 """Steps that are encoded to find the largest batch, and the number of tokens: all would take as long as a part of the run."""

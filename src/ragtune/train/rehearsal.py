@@ -19,7 +19,7 @@ from torch import Tensor
 from ragtune.prompts import Tokenizer, chat_opening, end_of_turn
 from ragtune.train.batches import ANSWER_TOKENS, Batch, BranchIds, TokenSequence
 from ragtune.train.lora import LoRALinear
-from ragtune.train.loss import batch_loss
+from ragtune.train.loss import ROWS, batch_loss, completion_logits
 from ragtune.workspace import write_json
 
 EVERY = 2
@@ -29,7 +29,6 @@ TEXTS = 48
 TOKENS = 128
 """Length of a text, the opening included."""
 _FILE = "rehearsal.json"
-_ROWS = 64
 
 
 def rehearsal_texts(
@@ -69,8 +68,8 @@ def straying(model: Any, layers: Mapping[str, LoRALinear], batch: Batch) -> Tens
     if not layers:
         return batch_loss(model, batch) * ANSWER_TOKENS / len(batch.targets_c)
     with torch.no_grad(), _without(layers.values()):
-        base_cv = _logits(model, batch)
-    return _Divergence.apply(_logits(model, batch), base_cv)  # type: ignore[no-untyped-call,no-any-return]
+        base_cv = completion_logits(model, batch)
+    return _Divergence.apply(completion_logits(model, batch), base_cv)  # type: ignore[no-untyped-call,no-any-return]
 
 
 @torch.inference_mode()
@@ -116,14 +115,6 @@ def _without(layers: Iterable[LoRALinear]) -> Iterator[None]:
             layer.active = True
 
 
-def _logits(model: Any, batch: Batch) -> Tensor:
-    output = model(
-        input_ids=batch.ids_1t, position_ids=batch.positions_1t, use_cache=False, logits_to_keep=batch.at_c, ragtune_blocks=batch.blocks
-    )
-    logits: Tensor = output.logits[0]
-    return logits
-
-
 class _Divergence(torch.autograd.Function):
     """``mean Σ p (log p - log q)``; the gradient ``q - p`` is made with the value, while a row's logits are at hand."""
 
@@ -131,8 +122,8 @@ class _Divergence(torch.autograd.Function):
     def forward(ctx: Any, logits_cv: Tensor, base_cv: Tensor) -> Tensor:
         grad_cv = torch.empty_like(logits_cv)
         total = torch.zeros((), device=logits_cv.device)
-        for start in range(0, len(logits_cv), _ROWS):
-            rows = slice(start, start + _ROWS)
+        for start in range(0, len(logits_cv), ROWS):
+            rows = slice(start, start + ROWS)
             log_q, log_p = (torch.log_softmax(each[rows].float(), -1) for each in (logits_cv, base_cv))
             p = log_p.exp()
             total += (p * (log_p - log_q)).sum()
