@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -24,6 +25,11 @@ class Progress(Protocol):
 def counted(number: int, what: str, several: str = "") -> str:
     """``1 file``, ``2 files``; ``several`` where that is not the word with an s."""
     return f"{number:,} {what if number == 1 else several or f'{what}s'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 class Silent:

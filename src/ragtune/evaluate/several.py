@@ -16,6 +16,7 @@ from ragtune.evaluate.intervals import holm, paired_difference
 from ragtune.evaluate.page_training import Step
 from ragtune.evaluate.report import Report
 from ragtune.evaluate.score import score
+from ragtune.progress import listed
 from ragtune.types import CONTEXTS, JSON, Context, Estimate, Evidence, Example, Passage, Prediction
 
 LEVEL = 0.05
@@ -211,18 +212,14 @@ def _sentence(results: Sequence[Result]) -> str:
     for kind, than in words.items():
         names = [each.name for each in results[1:] if verdict(each) == kind]
         if names:
-            told.append(f"{_and(names)} answer{'' if len(names) > 1 else 's'} {than}")
+            told.append(f"{listed(names)} answer{'' if len(names) > 1 else 's'} {than}")
     open_ = [each.name for each in results[1:] if verdict(each) == "undecided"]
     if open_:
         told.append(
-            f"{'whether ' if told else 'it is undecided whether '}{_and(open_)} and {first} differ{' is undecided' if told else ''}"
+            f"{'whether ' if told else 'it is undecided whether '}{listed(open_)} and {first} differ{' is undecided' if told else ''}"
         )
     text = "; ".join(told)
     return text[:1].upper() + text[1:] if text.startswith("it is") else text
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _differing(evaluated: Sequence[Evaluated]) -> dict[str, Sequence[JSON]]:
@@ -233,18 +230,18 @@ def _differing(evaluated: Sequence[Evaluated]) -> dict[str, Sequence[JSON]]:
 
 def _notes(evaluated: Sequence[Evaluated], results: Sequence[Result], common: frozenset[Key], groups: int) -> Iterator[str]:
     if any(result.asked != len(common) for result in results):
-        counts = _and([f"{result.name} {result.asked}" for result in results])
+        counts = listed([f"{result.name} {result.asked}" for result in results])
         yield f"The evaluations did not ask the same questions: asked were {counts}. Only the {len(common)} that all asked are compared."
     splits = {each.report.split for each in evaluated}
     if len(splits) > 1:
-        yield f"Some asked test and some validation questions: {_and([f'{e.name} {e.report.split}' for e in evaluated])}."
+        yield f"Some asked test and some validation questions: {listed([f'{e.name} {e.report.split}' for e in evaluated])}."
     if "test" in splits:
         yield "Whoever chooses among these models by test questions flatters the choice: choose on validation, confirm on new questions."
     if groups < FEW_GROUPS:
         yield f"The answerable questions come from only {groups} groups of documents; below {FEW_GROUPS}, intervals are unreliable."
     alike = [each.name for each in evaluated[1:] if _same(evaluated[0], each)]
     if alike:
-        yield f"{_and(alike)} answered every question as {evaluated[0].name} did."
+        yield f"{listed(alike)} answered every question as {evaluated[0].name} did."
 
 
 def _same(a: Evaluated, b: Evaluated) -> bool:

@@ -36,7 +36,7 @@ from ragtune.pipeline.parts import Part, by_fold, known_questions, shared_out, w
 from ragtune.pipeline.predict import bills, calibrate_arms, predict
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.robustness import changed_cells, changed_lines, predict_changed
-from ragtune.progress import Progress
+from ragtune.progress import Progress, listed
 from ragtune.prompts import PROMPT_VERSION
 from ragtune.types import Arm, Example, Message, Prediction
 from ragtune.workspace import (
@@ -344,9 +344,8 @@ def _notes(settings: Settings, source: Manifest, full: int, examples: Sequence[E
         )
     controls = [context for context in CONTROLS if context in settings.evaluate.contexts]
     if controls and len(examples) > settings.evaluate.control_questions:
-        named = " and ".join([*filter(None, [", ".join(controls[:-1])]), controls[-1]])
         context = "is a control" if len(controls) == 1 else "are controls"
-        yield f"{named} {context}, asked on a sample of {settings.evaluate.control_questions} questions."
+        yield f"{listed(controls)} {context}, asked on a sample of {settings.evaluate.control_questions} questions."
 
 
 def _unasked(source: Manifest) -> dict[str, int]:

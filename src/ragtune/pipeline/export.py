@@ -11,9 +11,10 @@ from ragtune.dataset.columns import write_columns
 from ragtune.dataset.export import export_openai, export_raft, export_trl, export_vertex, hub_rows
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import ProjectError
+from ragtune.pipeline.contexts import split_groups
 from ragtune.pipeline.records import ExportResult
-from ragtune.pipeline.train import sample_training, served_group, training_groups, validation_groups
-from ragtune.types import ContextGroup, Example
+from ragtune.pipeline.train import validation_groups
+from ragtune.types import ContextGroup
 from ragtune.workspace import Manifest, Workspace
 
 ExportFormat = Literal["trl", "openai", "vertex", "raft", "huggingface"]
@@ -52,7 +53,10 @@ def export_dataset(
     data = read_dataset(workspace.artifact("datasets", source.name))
     if format_ == "huggingface":
         return ExportResult(source.name, format_, str(output), _to_folder(data, settings, source, output, epoch))
-    groups = _groups(data, settings, source, split, epoch)
+    if split == "validation":
+        groups: Sequence[ContextGroup] = validation_groups(data, source, settings, without_context=False)
+    else:
+        groups = split_groups(data, source, settings, split, epoch)
     if not groups:
         raise ProjectError(f"the {split} split of {source.name} has no question to export: add questions, or change its share")
     if format_ == "raft":
@@ -62,22 +66,11 @@ def export_dataset(
     return ExportResult(source.name, format_, str(output), {split: written})
 
 
-def _groups(data: Dataset, settings: Settings, source: Manifest, split: str, epoch: int) -> Sequence[ContextGroup]:
-    if split == "validation":
-        return validation_groups(data, source, settings, without_context=False)
-    return training_groups(data, sample_training(data.train, settings), settings, source)(epoch)
-
-
 def _to_folder(data: Dataset, settings: Settings, source: Manifest, folder: Path, epoch: int) -> dict[str, int]:
     """``train.parquet`` and so on, which ``datasets.load_dataset`` knows by their names; an empty split has no file."""
-    k = int(source.settings["retrieve"]["k"])
-    splits: dict[str, tuple[Sequence[ContextGroup], Sequence[Example]]] = {
-        "train": (_groups(data, settings, source, "train", epoch), data.train),
-        "validation": ([served_group(data, example, k) for example in data.validation], data.validation),
-        "test": ([served_group(data, example, k) for example in data.test], data.test),
-    }
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
     return {
         split: write_columns(list(hub_rows(groups, examples)), folder / f"{split}.parquet")
-        for split, (groups, examples) in splits.items()
-        if groups
+        for split, examples in splits.items()
+        if (groups := split_groups(data, source, settings, split, epoch))
     }

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from ragtune import build
 from ragtune.config import Settings
 from ragtune.dataset.draws import draw
-from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.recipe import SERVED, Recipe
 from ragtune.dataset.shared import epoch_groups, served_contexts
 from ragtune.dataset.store import Dataset, read_dataset
@@ -289,13 +288,6 @@ def validation_groups(data: Dataset, source: Manifest, settings: Settings, witho
     if without_context:
         return _from_memory(chosen, seed=0, epoch=0)
     return served_contexts(chosen, data.passages, k=source.settings["retrieve"]["k"], recipe=recipe_of(settings))
-
-
-def served_group(data: Dataset, example: Example, k: int) -> ContextGroup:
-    """A question of any split alone with its top k as retrieved, and what would be learnt were the evidence there."""
-    shown = evaluation_context(example, "retrieved", k).passages or ()
-    branch = Branch(example.id, example.question, example.completion, example.history)
-    return ContextGroup(tuple(data.passages[id_] for id_ in shown), (branch,))
 
 
 def claim(workspace: Workspace, name: str, key: str, kind: Literal["models", "retrievers"] = "models") -> Path:

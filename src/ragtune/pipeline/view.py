@@ -14,8 +14,9 @@ from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.dataset.tokens import see
 from ragtune.errors import ProjectError
 from ragtune.hosted.providers import is_hosted
+from ragtune.pipeline.contexts import split_groups
 from ragtune.pipeline.records import ViewResult
-from ragtune.pipeline.train import recipe_of, sample_training, served_group, training_groups
+from ragtune.pipeline.train import recipe_of, sample_training
 from ragtune.prompts import build_messages, encode_completion, encode_prompt
 from ragtune.types import ContextGroup, Example
 from ragtune.workspace import Manifest, Workspace, now, write_bytes
@@ -35,7 +36,7 @@ def dataset_statistics(workspace: Workspace, settings: Settings, name: str | Non
     source = workspace.find("datasets", name)
     data = read_dataset(workspace.artifact("datasets", source.name))
     tokenizer = None if is_hosted(settings.model.base) else build.tokenizer(settings)
-    return _measure(data, source, settings, epoch, tokenizer)
+    return _measure(data, source, settings, epoch, split_groups(data, source, settings, "train", epoch), tokenizer)
 
 
 def view_dataset(
@@ -76,13 +77,14 @@ def view_dataset(
         split = examples[question].split
     if split not in SPLITS:
         raise ProjectError(f"there is no split {split!r}: use {', '.join(SPLITS)}")
-    groups = _groups(data, source, settings, split, epoch)
+    groups = split_groups(data, source, settings, split, epoch)
     chosen = [group for group in groups if question in (None, *(branch.id for branch in group.branches))][:limit]
     if not chosen:
         raise ProjectError(f"{_why_empty(data, settings, split, question, epoch)}: there is nothing to show")
     tokenizer = build.tokenizer(settings)
     viewed = [ViewedGroup(see(tokenizer, group), group, examples) for group in chosen]
-    statistics = _measure(data, source, settings, epoch, tokenizer)
+    trained = groups if split == "train" else split_groups(data, source, settings, "train", epoch)
+    statistics = _measure(data, source, settings, epoch, trained, tokenizer)
     created = now()[:16].replace("T", " ") + " UTC"
     page = render_view(statistics, viewed, created, split=split, total=len(groups), model=settings.model.base)
     path = output or folder / VIEW
@@ -101,17 +103,13 @@ def _why_empty(data: Dataset, settings: Settings, split: str, question: str | No
     return f"{question} is left out of epoch {epoch}, as train.absent is drop"
 
 
-def _groups(data: Dataset, source: Manifest, settings: Settings, split: str, epoch: int) -> Sequence[ContextGroup]:
-    if split == "train":
-        return training_groups(data, sample_training(data.train, settings), settings, source)(epoch)
-    k = int(source.settings["retrieve"]["k"])
-    return [served_group(data, example, k) for example in (data.validation if split == "validation" else data.test)]
-
-
-def _measure(data: Dataset, source: Manifest, settings: Settings, epoch: int, tokenizer: Any) -> Statistics:
-    trained = sample_training(data.train, settings)
-    groups = training_groups(data, trained, settings, source)(epoch)
-    splits: Mapping[str, Sequence[Example]] = {"train": trained, "validation": data.validation, "test": data.test}
+def _measure(data: Dataset, source: Manifest, settings: Settings, epoch: int, groups: Sequence[ContextGroup], tokenizer: Any) -> Statistics:
+    """Figures of a dataset whose training contexts are ``groups``."""
+    splits: Mapping[str, Sequence[Example]] = {
+        "train": sample_training(data.train, settings),
+        "validation": data.validation,
+        "test": data.test,
+    }
     return measure(
         source.name,
         splits,
