@@ -14,6 +14,7 @@ def main() -> int:
     for script in sorted(HERE.glob("*.py")):
         if script.name in (
             "run.py",
+            "backends.py",
             "index_vectors.py",
             "squadshifts.py",
             "tune_retriever.py",

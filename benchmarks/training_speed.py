@@ -38,9 +38,10 @@ from ragtune.dataset.shared import group_contexts, served_contexts
 from ragtune.dataset.store import read_dataset
 from ragtune.models.pull import resolve
 from ragtune.prompts import build_completion, build_messages
-from ragtune.train.batches import Batch, TokenSequence, pack, split_steps
+from ragtune.train.batches import Batch, pack
 from ragtune.train.lora import load_adapter
 from ragtune.train.loss import batch_loss
+from ragtune.train.sequences import TokenSequence, split_steps
 from ragtune.train.torch import TorchTrainer
 from ragtune.types import Branch, ContextGroup, Passage, Span
 from ragtune.workspace import library_versions, read_manifest
@@ -200,14 +201,21 @@ def _trainer(base: str, **options: Any) -> TorchTrainer:
 def _ragtune(base: str, groups: Sequence[ContextGroup], per_step: int) -> Callable[[Turns, Path], None]:
     def run(turns: Turns, folder: Path) -> None:
         trainer = _trainer(base, answers_per_step=per_step)
-        step = trainer._step
+        load = trainer.load
 
-        def first(*arguments: Any) -> Any:
-            if not turns.seconds and not turns.begun:
-                turns.start()  # the model is loaded by now
-            return step(*arguments)
+        def begin(*arguments: Any) -> Any:
+            learner = load(*arguments)
+            gradients = learner.gradients
 
-        trainer._step = first  # type: ignore[method-assign, assignment]
+            def first(*given: Any) -> Any:
+                if not turns.seconds and not turns.begun:
+                    turns.start()  # the model is loaded by now
+                return gradients(*given)
+
+            learner.gradients = first  # type: ignore[method-assign]
+            return learner
+
+        trainer.load = begin  # type: ignore[method-assign]
         trainer.train(lambda _: groups, [], folder, turns.step)
 
     return run
@@ -262,36 +270,36 @@ def _validation(base: str, adapters: dict[str, Path | None], groups: Sequence[Co
     trainer = _trainer(base)
     losses = {}
     for name, adapter in adapters.items():
-        loaded = trainer._load()
+        loaded = trainer.load()
         if adapter is not None:
             load_adapter(adapter, loaded.layers)
-        losses[name] = trainer._validate(loaded, [loaded.encode(group) for group in groups])
+        losses[name] = loaded.validate([loaded.encode(group) for group in groups])
     return losses
 
 
 def _ablation(base: str, separate: Sequence[ContextGroup], rounds: int) -> dict[str, Any]:
     """Seconds an answer with one trick taken away at a time, on separate contexts; what sharing them brings, the contest tells."""
     full = _trainer(base)
-    loaded = full._load()
+    loaded = full.load()
     sequences = [loaded.encode(group) for group in separate]
     float32 = _trainer(base, dtype="float32")
-    loaded32 = float32._load()
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=full._dtype, attn_implementation="ragtune_blocks")
+    loaded32 = float32.load()
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=full.how.dtype, attn_implementation="ragtune_blocks")
     lora = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
     theirs = get_peft_model(model, lora)
     ours = loaded.model
 
     def gradients(model: Any, batches: Iterator[Batch], trainer: TorchTrainer = full) -> None:
         for batch in batches:
-            batch_loss(model, batch.to(trainer._device, trainer._dtype)).backward()  # type: ignore[no-untyped-call]
+            batch_loss(model, batch.to(trainer.how.device, trainer.how.dtype)).backward()  # type: ignore[no-untyped-call]
 
     variants: dict[str, Callable[[], None]] = {
-        "all tricks": lambda: gradients(ours, full._batches(loaded, sequences)),
-        "logits at every position": lambda: gradients(ours, map(_all_positions, full._batches(loaded, sequences))),
-        "PEFT's adapter layers": lambda: gradients(theirs, full._batches(loaded, sequences)),
+        "all tricks": lambda: gradients(ours, loaded.batches(sequences)),
+        "logits at every position": lambda: gradients(ours, map(_all_positions, loaded.batches(sequences))),
+        "PEFT's adapter layers": lambda: gradients(theirs, loaded.batches(sequences)),
         "PyTorch's attention kernel": lambda: gradients(ours, (pack([each], fused=True) for each in sequences)),
-        "padded batches": lambda: gradients(ours, full._batches(loaded, _padded(sequences))),
-        "base in float32": lambda: gradients(loaded32.model, float32._batches(loaded32, sequences), float32),
+        "padded batches": lambda: gradients(ours, loaded.batches(_padded(sequences))),
+        "base in float32": lambda: gradients(loaded32.model, loaded32.batches(sequences), float32),
     }
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(rounds + 1):

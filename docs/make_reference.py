@@ -32,7 +32,7 @@ given several times are marked with `…`.
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | `ragtune doctor` found a problem, a `--fail-if` of `ragtune evaluate` holds, or ragtune has a bug (then with a traceback) |
+| 1 | `ragtune doctor` found a problem, a `--fail-if` holds, or ragtune has a bug (then with a traceback) |
 | 2 | something that you can mend: one line says what was found and what to do |
 | 130 | stopped by Ctrl-C: the same command goes on where it was |
 """

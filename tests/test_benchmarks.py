@@ -23,8 +23,10 @@ SKIPPED = [
     "lexical_common.py",
     "retrieval_fusion.py",
     "retrieval_public.py",
+    "serve_load.py",
     "squadshifts.py",
     "tune_retriever.py",
+    "serve_engine.py",
     "training_speed.py",
     "quality/ablations.py squadshifts",
     "quality/guards.py squadshifts",
@@ -59,3 +61,16 @@ def test_highlights_are_measured_and_written(project, tmp_path):
     rows = json.loads((tmp_path / "highlights.json").read_text(encoding="utf-8"))["rows"]
     assert [row["split"] for row in rows] == ["train", "validation"]
     assert all(row["questions"] and row["within_first"] == sorted(row["within_first"]) for row in rows)
+
+
+def test_goodput_is_measured_beside_the_bare_engine(project, tmp_path):
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    Project(project).ingest()
+    Project(project).dataset()
+    found = tmp_path / "serve.json"
+    done = start("serve_engine.py", "--project", str(project), "--streams", "1", "2", "--prompts", "3", "--output", str(found))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(found.read_text(encoding="utf-8"))["rows"]
+    assert [row["streams"] for row in rows] == [1, 1, 2, 2, 2, 2]
+    assert len({row["tokens"] for row in rows}) == 1
+    assert all(row["same_texts"] == 3 for row in rows)

@@ -24,6 +24,7 @@ from ragtune.prompts import (
     format_passages,
     parse_answer,
 )
+from ragtune.train.sequences import Encoder
 from ragtune.types import Branch, Chunk, ContextGroup, Hit, Message, Passage, Span
 
 anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -94,11 +95,10 @@ def test_prompt_and_completion_are_the_ids_of_the_whole_conversation(tokenizer, 
 
 
 def test_training_evaluation_and_serving_show_the_model_the_same_ids(tokenizer):
-    torch_batches = pytest.importorskip("ragtune.train.batches", reason="torch is not installed")
     from ragtune.rag import answer_question
 
     question = "How long is the crossing?\nQuestion: in winter"
-    trained = torch_batches.Encoder(tokenizer, 4096)(ContextGroup(PASSAGES, (Branch("q1", "Who?", "x"), Branch("q2", question, "x"))))
+    trained = Encoder(tokenizer, 4096)(ContextGroup(PASSAGES, (Branch("q1", "Who?", "x"), Branch("q2", question, "x"))))
     evaluated = encode_prompt(tokenizer, build_messages(question, list(PASSAGES)))
 
     class Retriever:
@@ -109,7 +109,7 @@ def test_training_evaluation_and_serving_show_the_model_the_same_ids(tokenizer):
         name = "recorder"
         served: Sequence[Message]
 
-        def stream(self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 256) -> Iterator[str]:
+        def stream(self, messages: Sequence[Message], **_: object) -> Iterator[str]:
             self.served = messages
             yield "Answer: forty minutes"
 
@@ -281,8 +281,7 @@ def test_history_is_shown_below_the_question_and_searched_with():
 
 
 def test_history_is_trained_evaluated_and_served_with_the_same_ids(tokenizer):
-    torch_batches = pytest.importorskip("ragtune.train.batches", reason="torch is not installed")
     branch = Branch("q", "And in winter?", "x", HISTORY)
-    trained = torch_batches.Encoder(tokenizer, 4096)(ContextGroup(PASSAGES, (branch,)))
+    trained = Encoder(tokenizer, 4096)(ContextGroup(PASSAGES, (branch,)))
     asked = encode_prompt(tokenizer, build_messages("And in winter?", PASSAGES, history=HISTORY))
     assert trained.context + trained.branches[0].question == asked.ids

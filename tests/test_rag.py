@@ -11,7 +11,7 @@ from ragtune.confidence import Confidence, probability
 from ragtune.highlights import coverage
 from ragtune.prompts import build_messages
 from ragtune.rag import NOT_SURE, Answer, Gate, answer_question, finish
-from ragtune.types import Chunk, Hit, Message, Passage, Reply, Span, Usage
+from ragtune.types import GREEDY, Chunk, Hit, Message, Passage, Reply, Sampling, Span, Usage
 
 TEXTS = ("The crossing takes **forty** minutes.", "The pier is old.", "The crossing takes forty minutes.")
 
@@ -37,9 +37,15 @@ class Chat:
         self.asked: list[tuple[list[Message], Sequence[Passage] | None, int]] = []
 
     def stream(
-        self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 256
+        self,
+        messages: Sequence[Message],
+        *,
+        quotable: Sequence[Passage] | None = None,
+        max_tokens: int = 256,
+        sampling: Sampling = GREEDY,
     ) -> Iterator[str | Reply]:
         self.asked.append((list(messages), quotable, max_tokens))
+        self.sampling = sampling
         yield from self.pieces
         yield Reply("".join(self.pieces), cost=0.25)
 
@@ -124,6 +130,12 @@ def test_nothing_found_asks_with_no_passages():
     assert chat.asked[0][0] == build_messages("q", [])
 
 
+def test_the_sampling_reaches_the_model():
+    chat = Chat(["Answer: old"])
+    list(answer_question("q", Retriever(), chat, to_passage=to_passage, k=1, sampling=Sampling(0.5, seed=3)))
+    assert chat.sampling == Sampling(0.5, seed=3)
+
+
 def test_an_answer_without_any_quote_says_so() -> None:
     assert "quotes no passage" in finish("q", "Answer: forty", PASSAGES, "m").markdown
     assert "quotes no passage" not in finish("q", "Answer: not in the passages", PASSAGES, "m").markdown
@@ -133,8 +145,8 @@ def test_an_answer_without_any_quote_says_so() -> None:
 class Sure(Chat):
     """Tells how likely its answer was."""
 
-    def stream(self, messages, *, quotable=None, max_tokens=256):
-        *pieces, reply = super().stream(messages, quotable=quotable, max_tokens=max_tokens)
+    def stream(self, messages, **options):
+        *pieces, reply = super().stream(messages, **options)
         yield from pieces
         yield replace(reply, usage=Usage(10, 4), abstain_logodds=-2.0, logprob=-1.0)
 

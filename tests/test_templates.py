@@ -13,6 +13,7 @@ from ragtune.errors import ModelError
 from ragtune.models import CATALOG, resolve
 from ragtune.prompts import build_completion, build_messages, encode_completion, encode_prompt, end_of_turn, render
 from ragtune.templates import check_template, load_tokenizer
+from ragtune.train.sequences import Encoder
 from ragtune.types import Branch, ContextGroup, Passage, Span
 
 pytest.importorskip("transformers", reason="transformers is not installed")
@@ -64,7 +65,7 @@ def test_the_loss_is_on_the_completion_and_its_end_of_turn_exactly(tokenizer, qu
     batches = pytest.importorskip("ragtune.train.batches", reason="torch is not installed")
     completion = build_completion(answer.strip() or "forty", [quote])
     group = ContextGroup((passage(1, body),), (Branch("a", question, completion), Branch("b", "Who?", build_completion(None))))
-    sequence = batches.Encoder(tokenizer, 100_000)(group)
+    sequence = Encoder(tokenizer, 100_000)(group)
     batch = batches.pack([sequence], fused=True)
     assert batch.ids_1t[0][batch.at_c + 1].tolist() == batch.targets_c.tolist(), "each is predicted from the token before it"
     learnt = tokenizer.decode(batch.targets_c.tolist(), clean_up_tokenization_spaces=False).replace("\u200b", "")

@@ -12,12 +12,13 @@ TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+_SAID = "Answer: not in the passages. Question: what is the capital of the country? the answer"
 UNKNOWN = "[UNK]"
 SPECIAL = dict(zip(("bos_token", "eos_token", "pad_token"), ("<|im_start|>", "<|im_end|>", "<|im_end|>"), strict=True))
 
 
-def make_tokenizer() -> Any:
-    """A byte-level BPE tokenizer with ChatML's template."""
+def make_tokenizer(texts: Iterable[str] = (_SAID,), size: int = 400) -> Any:
+    """A byte-level BPE tokenizer with ChatML's template; the better it knows what is written, the fewer tokens that is."""
     import transformers
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -26,28 +27,35 @@ def make_tokenizer() -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     special = [AddedToken(text, special=True) for text in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")]
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    tokenizer.train_from_iterator(["Answer: not in the passages. Question: what is the capital of the country? the answer"] * 4, trainer)
+    tokenizer.train_from_iterator([*texts] * 4, trainer)
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL, chat_template=TEMPLATE)
 
 
-def make_model(vocabulary: int, seed: int = 10, positions: int = 1024) -> Any:
-    """A Llama of three thin layers."""
+def make_model(vocabulary: int, seed: int = 10, positions: int = 1024, width: int = 32, spread: float = 0.4) -> Any:
+    """A Llama of three thin layers.
+
+    Args:
+        vocabulary: tokens.
+        seed: of the weights.
+        positions: longest text.
+        width: of the hidden states.
+        spread: standard deviation of the weights: large ones make the greedy path wander instead of repeating one token.
+    """
     import torch
     import transformers
 
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=positions,
-        # Large weights make the greedy path wander instead of repeating one token.
-        initializer_range=0.4,
+        initializer_range=spread,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=2,
@@ -61,6 +69,14 @@ def save_chat_model(folder: Path, positions: int = 1024) -> Path:
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)
     make_model(len(tokenizer), positions=positions).save_pretrained(folder)
+    return folder
+
+
+def save_learner(folder: Path, texts: Iterable[str]) -> Path:
+    """A chat model that learns a few answers by heart in a minute: it has room, and its tokenizer knows the texts' words."""
+    tokenizer = make_tokenizer(texts, size=2000)
+    tokenizer.save_pretrained(folder)
+    make_model(len(tokenizer), positions=2048, width=64, spread=0.2).save_pretrained(folder)
     return folder
 
 

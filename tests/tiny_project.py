@@ -7,6 +7,8 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragtune import Project
+
 PLACES = ("Ardmoor", "Brenholt", "Calder", "Dunmere", "Eskvale", "Farrow", "Glenhythe", "Harrock", "Inverlay", "Jarrow", "Kelby", "Lorne")
 THINGS = ("bridge", "mill", "tower", "well", "market", "chapel", "quarry", "lighthouse")
 FILLER = """
@@ -97,6 +99,16 @@ def write_project(folder: Path, sources: Sources, chat: Path, embedder: Path) ->
     paths = {"documents": sources.documents, "questions": sources.questions, "chat": chat, "embedder": embedder}
     text = TOML.format(**{name: json.dumps(str(path)) for name, path in paths.items()})
     (folder / "ragtune.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def write_project_with_dataset(root: Path, chat: Path, embedder: Path) -> Path:
+    """A project over generated documents whose dataset is made, ready to train."""
+    folder = write_project(root / "project", write_sources(root / "sources"), chat, embedder)
+    project = Project(folder)
+    project.ingest()
+    project.index()
+    project.dataset()
     return folder
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from cells import Experiment, Model
 from ordering import as_figure
 from projects import BENCHMARKS
+from side_by_side import side_by_side
 
 from ragtune.evaluate.decide import question_f1
 from ragtune.evaluate.intervals import bootstrap, paired_difference
@@ -72,10 +73,28 @@ VARIATIONS = {
 }
 
 
-def train_and_answer(name: str, folder: Path, data: Path, label: str, answers: int) -> tuple[Model, list[Prediction], list[Any]]:
+@dataclass(frozen=True, slots=True)
+class Ablations:
+    """The variations on one data set, each trained on so many answers, with settings that are the same for all."""
+
+    name: str
+    folder: Path
+    data: Path
+    answers: int
+    overrides: tuple[str, ...] = ()
+
+    def experiment(self, label: str, dataset: str | None = None) -> Experiment:
+        """A variation's dataset, which is made where it is not there yet."""
+        return Experiment(self.name, self.folder, self.data, (*VARIATIONS[label].dataset, *self.overrides), dataset)
+
+    def made(self, label: str, dataset: str | None = None) -> tuple[Model, list[Prediction], list[Any]]:
+        """A variation's model and its answers to the validation questions."""
+        return train_and_answer(self.experiment(label, dataset), label, self.answers)
+
+
+def train_and_answer(experiment: Experiment, label: str, answers: int) -> tuple[Model, list[Prediction], list[Any]]:
     """A variation's model and its answers to the validation questions."""
     variation = VARIATIONS[label]
-    experiment = Experiment(name, folder, data, variation.dataset)
     base = {"train.learning_rate": "1e-3", "train.epochs": "1", "train.seed": "0"}
     chosen = {**base, **dict(setting.split("=", 1) for setting in variation.train)}
     settings = [f"{key}={value}" for key, value in chosen.items()]
@@ -93,16 +112,25 @@ def main() -> int:
         "--answers", type=int, default=600, help="answers that a model is trained on, but where a variation has more epochs"
     )
     parser.add_argument("--only", action="append", choices=VARIATIONS, default=[], help="beside the defaults; repeat it for more")
+    parser.add_argument("--jobs", type=int, default=1, help="variations that are made at once, each by a process of its own")
+    parser.add_argument("--set", action="append", default=[], help="a setting of all variations, as in ragtune --set")
     options = parser.parse_args()
     data = os.environ.get("RAGTUNE_DATA")
     if not data:
         print("skipped: set RAGTUNE_DATA to the folder that holds the public data sets")
         return 0
+    ablations = Ablations(options.name, options.folder, Path(data), options.answers, tuple(options.set))
+    labels = ["defaults", *(options.only or [each for each in VARIATIONS if each != "defaults"])]
+    if options.jobs > 1:
+        datasets = {label: ablations.experiment(label).dataset_name for label in labels}  # one after the other: one index at a time
+        with side_by_side(options.jobs, Ablations, *astuple(ablations)) as submit:
+            for done in [submit("made", label, dataset) for label, dataset in datasets.items()]:
+                done.result()
     path = HERE / "results" / f"ablations-{options.name}.json"
     rows: dict[str, Any] = {}
     defaults: dict[str, float] = {}
-    for label in ["defaults", *(options.only or [each for each in VARIATIONS if each != "defaults"])]:
-        model, predictions, asked = train_and_answer(options.name, options.folder, Path(data), label, options.answers)
+    for label in labels:
+        model, predictions, asked = ablations.made(label)
         scores, group = question_f1(predictions), {p.id: p.group for p in predictions}
         defaults = defaults or scores
         ids = sorted(scores.keys() & defaults.keys())
@@ -118,7 +146,9 @@ def main() -> int:
             "abstained": round(sum(p.abstained for p in predictions) / len(predictions), 4),
             "training": {name: model.figures[name] for name in ("answers", "steps", "tokens", "seconds", "validation_loss")},
         }
-        write_json(path, {"settings": {"answers": options.answers}, "versions": library_versions(), "variations": rows})
+        write_json(
+            path, {"settings": {"answers": options.answers, "overrides": options.set}, "versions": library_versions(), "variations": rows}
+        )
         row = rows[label]
         print(
             f"{label:22} F1 {row['f1']['value']:.3f}  {row['difference']['value']:+.3f} [{row['difference']['low']}, "

@@ -60,7 +60,7 @@ class Beside:
         self.base = str(resolve(settings.model.base))
         held_out = validation_groups(experiment.data, experiment.source, settings, False)
         self.yardstick = self.trainer(0)
-        self.held_out = [self.yardstick._load().encode(group) for group in held_out]
+        self.held_out = [self.yardstick.load().encode(group) for group in held_out]
 
     def trainer(self, seed: int) -> TorchTrainer:
         """Ours, with the settings of the comparison."""
@@ -102,14 +102,14 @@ class Beside:
             output_dir=str(output / "trl"), num_train_epochs=1, completion_only_loss=True, max_length=None, seed=seed,
             learning_rate=train.learning_rate, lr_scheduler_type="cosine", warmup_steps=train.warmup, weight_decay=0.0, max_grad_norm=1.0,
             per_device_train_batch_size=1, gradient_accumulation_steps=train.answers_per_step, gradient_checkpointing=False, bf16=False,
-            train_sampling_strategy="sequential", use_cpu=self.yardstick._device.type == "cpu", save_strategy="no", report_to=[],
-            disable_tqdm=True, model_init_kwargs={"dtype": str(self.yardstick._dtype).removeprefix("torch.")},
+            train_sampling_strategy="sequential", use_cpu=self.yardstick.how.device.type == "cpu", save_strategy="no", report_to=[],
+            disable_tqdm=True, model_init_kwargs={"dtype": str(self.yardstick.how.dtype).removeprefix("torch.")},
         )  # fmt: skip
         set_seed(seed)
         lora = LoraConfig(r=train.rank, lora_alpha=train.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
         lines = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
         trainer = SFTTrainer(model=self.base, args=config, train_dataset=Dataset.from_list(lines), peft_config=lora)
-        encode = self.yardstick._load().encode
+        encode = self.yardstick.load().encode
         ours = [(*s.context, *branch.question, *branch.completion) for s in map(encode, groups) for branch in s.branches]
         theirs = [tuple(row["input_ids"]) for row in trainer.train_dataset]
         equal = sum(row[: len(ids)] == ids for row, ids in zip(theirs, ours, strict=True))
@@ -121,10 +121,10 @@ class Beside:
 
     def loss(self, adapter: Path | None) -> float:
         """The one yardstick: the mean over validation answers, in nats for 32 completion tokens."""
-        loaded = self.yardstick._load()
+        loaded = self.yardstick.load()
         if adapter is not None:
             load_adapter(adapter, loaded.layers)
-        return self.yardstick._validate(loaded, self.held_out)
+        return loaded.validate(self.held_out)
 
 
 def keep(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Any]) -> Any:

@@ -40,20 +40,24 @@ class Experiment:
         folder: where the project and the cells lie.
         data: folder of the public data.
         overrides: settings beside the data set's own.
+        dataset: name of the one that another process has made and asks for cells of; ``None`` makes it where it is not there yet.
     """
 
-    def __init__(self, name: str, folder: Path, data: Path, overrides: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, folder: Path, data: Path, overrides: Sequence[str] = (), dataset: str | None = None) -> None:
+        self.benchmark_name = name
         self.benchmark: Benchmark = BENCHMARKS[name]
         self.folder = folder / name
         self.overrides = ['documents=["documents"]', *self.benchmark.settings, *overrides]
         self.progress = LiveProgress()
-        if not (self.folder / "questions" / "questions.jsonl").is_file():
+        if dataset is None and not (self.folder / "questions" / "questions.jsonl").is_file():
             self.benchmark.write(self.folder, data)
         project = Project(self.folder, overrides=self.overrides, progress=self.progress, create=True)
-        project.ingest()
-        project.index()
+        if dataset is None:
+            project.ingest()
+            project.index()
+            dataset = project.dataset().name
         self.workspace = project.workspace
-        self.dataset_name = project.dataset().name
+        self.dataset_name = dataset
         self.source: Manifest = self.workspace.find("datasets", self.dataset_name)
         self.data: Dataset = read_dataset(self.workspace.artifact("datasets", self.dataset_name))
 

@@ -13,62 +13,96 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cells import Experiment, Model
 from projects import BENCHMARKS
+from side_by_side import side_by_side
 
+from ragtune import build
 from ragtune.evaluate.decide import question_f1
 from ragtune.evaluate.intervals import bootstrap, paired_difference
 from ragtune.pipeline.cells import choose_shots
+from ragtune.pipeline.train import sample_training, training_groups
 from ragtune.prompts import Shot
+from ragtune.train.sequences import Encoder
 from ragtune.types import Context, Example, Prediction
 from ragtune.workspace import library_versions, write_json
 
+T = TypeVar("T")
 HERE = Path(__file__).parent
 RATES = (1e-3, 3e-4, 1e-4)
 TUNED = ("raft", "dsf", "dsf-tokens")
+WAYS = ("quoting", "quoting freely", "plain")
 ORDER = (("raft", "dsf"), ("raft", "dsf-tokens"), ("dsf", "base-fewshot"), ("base-fewshot", "closed-book"))
 
 
 class Ordering:
     """The arms on one data set."""
 
-    def __init__(self, experiment: Experiment, answers: int, context: Context) -> None:
-        self.experiment, self.answers, self.context = experiment, answers, context
+    def __init__(self, experiment: Experiment, answers: int) -> None:
+        self.experiment, self.answers = experiment, answers
+        self.context: Context = experiment.benchmark.contexts[0]
         self.validation: list[Example] = [e for e in experiment.data.validation if e.answers]
         self.test: list[Example] = [e for e in experiment.data.test if e.answers]
         self.shots = choose_shots(experiment.data, 0)
 
+    @cached_property
+    def epochs(self) -> int:
+        """Passes in which the arm without context reads as many tokens as RAFT does in one."""
+        settings = self.experiment.settings(f"train.max_answers={self.answers}", "train.epochs=1")
+        data, source = self.experiment.data, self.experiment.source
+        chosen = sample_training(data.train, settings)
+        encode = Encoder(build.tokenizer(settings), sys.maxsize)
+
+        def tokens(*, without_context: bool) -> int:
+            groups = training_groups(data, chosen, settings, source, without_context=without_context)
+            return sum(len(encode(group)) for group in groups(0))
+
+        return max(1, round(tokens(without_context=False) / tokens(without_context=True)))
+
     def model(self, arm: str, rate: float, seed: int) -> Model:
         """A tuned arm's model."""
-        epochs = 1
-        if arm == "dsf-tokens":
-            raft, dsf = self.model("raft", rate, seed), self.model("dsf", rate, seed)
-            epochs = max(1, round(raft.figures["tokens"] / dsf.figures["tokens"]))
+        epochs = self.epochs if arm == "dsf-tokens" else 1
         settings = (f"train.max_answers={self.answers}", f"train.epochs={epochs}", f"train.learning_rate={rate}", f"train.seed={seed}")
         return self.experiment.train(f"{arm}-{rate:g}-{seed}", *settings, without_context=arm != "raft")
 
-    def choose_rate(self, arm: str) -> tuple[float, dict[str, float]]:
-        """The rate with the best F1 on validation, and all of them."""
-        found: dict[float, float] = {}
-        for rate in RATES:
-            model = self.model(arm, rate, 0)
-            found[rate] = mean_f1(self.experiment.answer("tuned", self.context, self.validation, model=model))
-            print(f"{arm} at {rate:g}: validation F1 {found[rate]:.3f}", flush=True)
-        return max(found, key=found.__getitem__), {f"{rate:g}": round(value, 4) for rate, value in found.items()}
+    def on_validation(self, arm: str, rate: float) -> float:
+        """F1 of a tuned arm in the context that decides."""
+        model = self.model(arm, rate, 0)
+        found = mean_f1(self.experiment.answer("tuned", self.context, self.validation, model=model))
+        print(f"{arm} at {rate:g}: validation F1 {found:.3f}", flush=True)
+        return found
 
-    def choose_base(self) -> tuple[str, dict[str, float]]:
-        """How the base answers best on validation: with or without quotes, held to the passages or not."""
-        found = {name: mean_f1(self.base(name, self.context, self.validation)) for name in ("quoting", "quoting freely", "plain")}
-        print(f"base-fewshot: validation F1 {found}", flush=True)
-        return max(found, key=found.__getitem__), {name: round(value, 4) for name, value in found.items()}
+    def base_on_validation(self, way: str) -> float:
+        """F1 of a way of the few-shot base's to answer."""
+        found = mean_f1(self.base(way, self.context, self.validation))
+        print(f"base-fewshot, {way}: validation F1 {found:.3f}", flush=True)
+        return found
+
+    def tested(self, arm: str, rate: float, seed: int) -> dict[Context, list[Prediction]]:
+        """A tuned arm's answers to the test questions, in each context."""
+        model = self.model(arm, rate, seed)
+        return {
+            context: self.experiment.answer("tuned", context, self.test, model=model, seed=seed)
+            for context in self.experiment.benchmark.contexts
+        }
+
+    def base_tested(self, way: str) -> dict[Context, list[Prediction]]:
+        """The few-shot base's."""
+        return {context: self.base(way, context, self.test) for context in self.experiment.benchmark.contexts}
+
+    def closed_book(self) -> list[Prediction]:
+        """The base's without passages."""
+        return self.experiment.answer("base", "closed-book", self.test, label="closed-book")
 
     def base(self, way: str, context: Context, examples: Sequence[Example]) -> list[Prediction]:
-        """The few-shot base's answers."""
+        """The few-shot base's answers: with or without quotes, held to the passages or not."""
         shots: Sequence[Shot] = self.shots
         if way == "plain":
             shots = [replace(shot, completion=shot.completion.splitlines()[-1]) for shot in shots]
@@ -76,28 +110,53 @@ class Ordering:
             "base-fewshot", context, examples, shots=shots, constrained=way == "quoting", label=f"base-fewshot {way}"
         )
 
+    def make(self, jobs: int, seeds: int, overrides: Sequence[str], data: Path) -> None:
+        """Make every cell that :meth:`run` asks for, so many at once."""
+        experiment = self.experiment
+        arguments = (experiment.benchmark_name, experiment.folder.parent, data, list(overrides), experiment.dataset_name, self.answers)
+        with side_by_side(jobs, _open, *arguments) as submit:
+            ways = {submit("base_on_validation", way): way for way in WAYS}
+            running = {submit("on_validation", arm, rate): (arm, rate) for arm in reversed(TUNED) for rate in RATES}
+            rest = [submit("closed_book")]
+            found: dict[str, dict[float, float]] = {arm: {} for arm in TUNED}
+            for done in as_completed(running):
+                arm, rate = running[done]
+                found[arm][rate] = done.result()
+                if len(found[arm]) == len(RATES):
+                    rest += [submit("tested", arm, best(found[arm]), seed) for seed in range(seeds)]
+            rest.append(submit("base_tested", best({way: each.result() for each, way in ways.items()})))
+            for each in rest:
+                each.result()
+
     def run(self, seeds: int) -> dict[str, Any]:
         """Everything, as it goes into the results."""
-        rates = {arm: self.choose_rate(arm) for arm in TUNED}
-        way, ways = self.choose_base()
-        models = {arm: [self.model(arm, rates[arm][0], seed) for seed in range(seeds)] for arm in TUNED}
+        found = {arm: {rate: self.on_validation(arm, rate) for rate in RATES} for arm in TUNED}
+        ways = {way: self.base_on_validation(way) for way in WAYS}
+        tested = {arm: [self.tested(arm, best(found[arm]), seed) for seed in range(seeds)] for arm in TUNED}
+        base, closed_book = self.base_tested(best(ways)), self.closed_book()
         contexts: dict[str, Any] = {}
         for context in self.experiment.benchmark.contexts:
-            arms = {
-                arm: [
-                    prediction
-                    for seed, model in enumerate(own)
-                    for prediction in self.experiment.answer("tuned", context, self.test, model=model, seed=seed)
-                ]
-                for arm, own in models.items()
-            }
-            arms["base-fewshot"] = self.base(way, context, self.test)
-            arms["closed-book"] = self.experiment.answer("base", "closed-book", self.test, label="closed-book")
+            arms = {arm: [prediction for own in seeded for prediction in own[context]] for arm, seeded in tested.items()}
+            arms |= {"base-fewshot": base[context], "closed-book": closed_book}
             contexts[context] = compare(arms)
             contexts[context]["answer_seconds"] = {arm: round(sum(each.seconds for each in own), 1) for arm, own in arms.items()}
-        figures = {model.name: {k: model.figures[k] for k in ("answers", "steps", "tokens", "seconds", "validation_loss")}
-                   for own in models.values() for model in own}  # fmt: skip
-        return {"rates": rates, "few_shot": {"chosen": way, "validation_f1": ways}, "models": figures, "contexts": contexts}
+        models = [self.model(arm, best(found[arm]), seed) for arm in TUNED for seed in range(seeds)]
+        figures = ("answers", "steps", "tokens", "seconds", "predicted_seconds", "validation_loss", "peak_memory", "predicted_memory")
+        return {
+            "rates": {arm: [best(own), {f"{rate:g}": round(f1, 4) for rate, f1 in own.items()}] for arm, own in found.items()},
+            "few_shot": {"chosen": best(ways), "validation_f1": {way: round(f1, 4) for way, f1 in ways.items()}},
+            "models": {model.name: {name: model.figures[name] for name in figures} for model in models},
+            "contexts": contexts,
+        }
+
+
+def _open(name: str, folder: Path, data: Path, overrides: Sequence[str], dataset: str, answers: int) -> Ordering:
+    return Ordering(Experiment(name, folder, data, overrides, dataset), answers)
+
+
+def best(found: Mapping[T, float]) -> T:
+    """What has the best figure; the first of equals."""
+    return max(found, key=found.__getitem__)
 
 
 def compare(arms: dict[str, list[Prediction]]) -> dict[str, Any]:
@@ -140,6 +199,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("build/quality"))
     parser.add_argument("--answers", type=int, default=600, help="answers that each arm is trained on, but for dsf-tokens")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="models that are trained or asked at once, each by a process of its own")
     parser.add_argument("--set", action="append", default=[], help="a setting, as in ragtune --set")
     options = parser.parse_args()
     data = os.environ.get("RAGTUNE_DATA")
@@ -147,7 +207,10 @@ def main() -> int:
         print("skipped: set RAGTUNE_DATA to the folder that holds the public data sets")
         return 0
     experiment = Experiment(options.name, options.folder, Path(data), options.set)
-    results = Ordering(experiment, options.answers, experiment.benchmark.contexts[0]).run(options.seeds)
+    ordering = Ordering(experiment, options.answers)
+    if options.jobs > 1:
+        ordering.make(options.jobs, options.seeds, options.set, Path(data))
+    results = ordering.run(options.seeds)
     settings = {"answers": options.answers, "seeds": options.seeds, "overrides": experiment.overrides}
     write_json(HERE / "results" / f"ordering-{options.name}.json", {"settings": settings, "versions": library_versions(), **results})
     print_tables(results)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import ragtune.sqlite  # noqa: F401 - before anything else opens SQLite: beside TensorFlow it takes care
+
 __version__ = "0.1.0"
 __all__ = ["Project", "RagtuneError", "Settings", "__version__"]
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names when they are first used, so that ``import ragtune`` costs nothing."""
+    """Import the public names when they are first used, so that ``import ragtune`` costs next to nothing."""
     if name == "Project":
         from ragtune.project import Project
 

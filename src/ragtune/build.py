@@ -5,6 +5,7 @@ from ragtune.backends.embedding import chunk_tokenizer, embedder, token_counter
 from ragtune.backends.hosted import chat_model, find_key, list_price, metered, price, price_of, server_address, tuned_from, vertex_place
 from ragtune.backends.index import load_store, new_store, open_corpus, train_store
 from ragtune.backends.local import (
+    continuous_engine,
     engine,
     engine_over,
     extra,
@@ -16,6 +17,7 @@ from ragtune.backends.local import (
     trainer,
     with_base,
     with_base_of,
+    write_model,
 )
 from ragtune.backends.ready import what_is_missing
 from ragtune.backends.reranking import reranker, reranker_fingerprint
@@ -27,6 +29,7 @@ __all__ = [
     "adopted",
     "chat_model",
     "chunk_tokenizer",
+    "continuous_engine",
     "embedder",
     "engine",
     "engine_over",
@@ -58,4 +61,5 @@ __all__ = [
     "what_is_missing",
     "with_base",
     "with_base_of",
+    "write_model",
 ]

@@ -6,6 +6,7 @@
     ├── ConfigError              ragtune.toml, environment or a flag is wrong
     ├── ProjectError             no project here, a name taken, an artifact missing
     ├── LockedError              another command is writing to this project
+    ├── JobError                 a job of the server is not in the state for that
     ├── CorpusError              corpus.db is missing, damaged or of another version
     ├── ReadError                one document cannot be read (listed, does not stop an ingest)
     │   └── ReadLimitError       its parser passed the time or memory limit
@@ -16,13 +17,17 @@
     │   ├── KeyRefusedError      there is no key, or the server refuses it
     │   ├── QuotaError           the account has no money or quota left
     │   ├── RateLimitError       too many requests: worth another try, after a pause
+    │   ├── BusyError            as many questions wait for the local model as may
+    │   ├── AbandonedError       whoever asked does not wait for the answer any more
     │   ├── UnreachableError     no connection, no answer in time, or the server failed: worth another try
-    │   │   └── CutStreamError   the connection ended in the middle of an answer
+    │   │   ├── CutStreamError   the connection ended in the middle of an answer
+    │   │   └── LateError        the local model's answer was not whole in time
     │   ├── NoSuchModelError     the model is unknown or retired
     │   ├── RefusalError         the model or a filter of its vendor declines to answer
     │   ├── ContextOverflowError the prompt does not fit the model
     │   ├── SpendingCapError     the next call could cost more than chat.max_cost leaves
-    │   └── StructureError       the answer is not the JSON that was asked for, repair included
+    │   ├── StructureError       the answer is not the JSON that was asked for, repair included
+    │   └── SchemaError          no answer can be held to the JSON schema that was given
     ├── TrainError               training cannot start or go on
     │   └── TuningJobError       a hosted tuning job cannot be started, followed or used
     ├── EvaluationError          an evaluation cannot start or go on
@@ -47,6 +52,10 @@ class ProjectError(RagtuneError):
 
 class LockedError(ProjectError):
     """Another command is writing to this project."""
+
+
+class JobError(ProjectError):
+    """A job of the server is not in the state for what is asked, or there are too many."""
 
 
 class CorpusError(RagtuneError):
@@ -98,6 +107,23 @@ class RateLimitError(ChatError):
         self.retry_after = retry_after
 
 
+class BusyError(ChatError):
+    """As many questions wait for the local model as may.
+
+    Args:
+        message: what happened.
+        retry_after: seconds after which there should be room.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class AbandonedError(ChatError):
+    """Whoever asked does not wait for the answer any more."""
+
+
 class UnreachableError(ChatError):
     """No connection, no answer in time, or the server failed.
 
@@ -115,6 +141,10 @@ class UnreachableError(ChatError):
 
 class CutStreamError(UnreachableError):
     """The connection ended in the middle of an answer."""
+
+
+class LateError(UnreachableError):
+    """The local model's answer was not whole in the time that one may take."""
 
 
 class NoSuchModelError(ChatError):
@@ -148,6 +178,10 @@ class SpendingCapError(ChatError):
 
 class StructureError(ChatError):
     """The answer is not the JSON that was asked for, repair included."""
+
+
+class SchemaError(ChatError):
+    """No answer can be held to the JSON schema that was given."""
 
 
 class TrainError(RagtuneError):

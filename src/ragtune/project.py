@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +32,13 @@ from ragtune.pipeline.records import (
     IndexExplanation,
     IndexResult,
     IngestResult,
+    ModelExport,
     ModelResult,
+    Promotion,
     PurgeResult,
     RetrievalResult,
     RetrieverResult,
+    ReviewResult,
     RunResult,
     SearchHit,
     SynthesisResult,
@@ -51,11 +56,17 @@ from ragtune.types import JSON, Message, TuningCheckpoint, Usage, Where
 from ragtune.workspace import FOLDER, Workspace, write_bytes
 
 if TYPE_CHECKING:
+    from ragtune.access import AccessStore, Key, NewKey
     from ragtune.dataset.statistics import Statistics
     from ragtune.evaluate.gate import GateResult
     from ragtune.pipeline.consent import Confirm
+    from ragtune.pipeline.promote import AuditEntry
+    from ragtune.pipeline.review import Decision
+    from ragtune.pipeline.traces import Monitoring
     from ragtune.prepare.preview import Preview
     from ragtune.prepare.report import IngestReport
+    from ragtune.traces.records import ItemState, ReviewItem, ReviewPage
+    from ragtune.traces.store import TraceStore
 
 Paths = Sequence[str | Path]
 
@@ -417,6 +428,20 @@ class Project:
         made = self.evaluate(split=split, **asked)
         return compare_with(self.workspace, made.name, earlier, conditions, self.settings.evaluate.seed)
 
+    def compare_evaluated(self, against: str, fail_if: Sequence[str] = (), *, model: str, split: str = "test") -> GateResult:
+        """What :meth:`evaluate_against` does, of a model's newest evaluation: nothing is asked anew.
+
+        Raises:
+            ConfigError: a condition is malformed.
+            EvaluationError: one of the two was not evaluated, or they did not ask the same questions.
+        """
+        from ragtune.evaluate.gate import parse_condition
+        from ragtune.pipeline.gate import compare_with, find_against, find_evaluated
+
+        conditions = [parse_condition(text) for text in fail_if]
+        made, earlier = find_evaluated(self.workspace, model, split), find_against(self.workspace, against, split)
+        return compare_with(self.workspace, made.name, earlier, conditions, self.settings.evaluate.seed)
+
     def evaluate_retrieval(
         self, *, dataset: str | None = None, split: str = "validation", precision: float | None = None
     ) -> RetrievalResult:
@@ -472,6 +497,159 @@ class Project:
 
         return ask(self.workspace, self.settings, question, model, k, _where(access, source, media_type), history)
 
+    @cached_property
+    def traces(self) -> TraceStore:
+        """What a server was asked and answered, what people thought of it, and what a person should look at."""
+        from ragtune.pipeline.traces import open_traces
+
+        return open_traces(self.workspace, self.settings)
+
+    def monitor(self, days: float = 7) -> Monitoring:
+        """How the server fared in the last ``days``, by hour, and how far its questions have moved from the newest evaluation's."""
+        from ragtune.pipeline.traces import monitor
+
+        return monitor(self.workspace, self.settings, self.traces, days)
+
+    def review(self, state: ItemState | None = "open", *, offset: int = 0, limit: int = 50) -> ReviewPage:
+        """Questions whose answers a person should look at, each with why, what was asked last first."""
+        from ragtune.traces import queue
+
+        return queue.items(self.traces, state, offset=offset, limit=limit)
+
+    def review_item(self, item: str) -> ReviewItem:
+        """One of them."""
+        from ragtune.traces import queue
+
+        return queue.find(self.traces, item)
+
+    def decide(
+        self,
+        item: str,
+        decision: Decision,
+        answers: Sequence[str] = (),
+        evidence: Sequence[Mapping[str, JSON]] = (),
+        *,
+        question: str | None = None,
+        note: str = "",
+        by: str | None = None,
+    ) -> ReviewResult:
+        """Make a question to train on of one that was answered badly, or dismiss it.
+
+        Args:
+            item: its id.
+            decision: ``accept`` or ``dismiss``.
+            answers: what is right, the best first; none where the documents do not answer it.
+            evidence: where that stands: each a ``document`` with ``start`` and ``end``, or a verbatim ``text`` in it or anywhere.
+            question: in other words, where it should not be kept as it was asked.
+            note: for whoever looks later.
+            by: who decides; default: the user of this machine.
+        """
+        from ragtune.pipeline.review import Correction, decide
+
+        correction = Correction(tuple(answers), tuple(evidence), question)
+        return decide(self.workspace, self.settings, self.traces, item, decision, correction, by=by or _user(), note=note)
+
+    def promote(
+        self,
+        model: str,
+        *,
+        note: str = "",
+        against: str | None = None,
+        fail_if: Sequence[str] = (),
+        by: str | None = None,
+        evaluate: bool = True,
+        **asked: Any,
+    ) -> Promotion:
+        """Let a model serve from now on, for whoever names none.
+
+        Args:
+            model: a tuned model's name, ``base``, or ``provider:model``.
+            note: for the log.
+            against: an evaluation, or a model, that the tuned model is evaluated against first.
+            fail_if: conditions on the difference, as in :meth:`evaluate_against`; where one holds, nothing changes.
+            by: who does it; default: the user of this machine.
+            evaluate: whether the model is evaluated for it; else its newest evaluation is compared.
+            asked: what else :meth:`evaluate` takes.
+
+        Raises:
+            EvaluationError: there is nothing to compare.
+        """
+        from ragtune.pipeline.promote import check_name, promote
+
+        if fail_if and against is None:
+            raise ConfigError("fail_if is about the difference from another evaluation: say against which")
+        check_name(self.workspace, model)
+        compare = self.evaluate_against if evaluate else self.compare_evaluated
+        gate = None if against is None else compare(against, fail_if, model=model, **asked)
+        return promote(self.workspace, model, who=by or _user(), note=note, gate=gate)
+
+    def rollback(self, *, note: str = "", by: str | None = None) -> Promotion:
+        """Let the model serve again that served before the last promotion."""
+        from ragtune.pipeline.promote import rollback
+
+        return rollback(self.workspace, who=by or _user(), note=note)
+
+    def audit(self) -> list[AuditEntry]:
+        """Who promoted which model, and when, the oldest first."""
+        from ragtune.pipeline.promote import audit
+
+        return audit(self.workspace)
+
+    def add_key(
+        self,
+        name: str,
+        *,
+        scopes: Sequence[str] = ("ask",),
+        access: Sequence[str] | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        expires: datetime | None = None,
+    ) -> NewKey:
+        """Make a key for a client of ``ragtune serve``; its secret is given this once.
+
+        Args:
+            name: whose it is; unique.
+            scopes: ``ask``, ``read``, ``write``, ``admin``.
+            access: tags of documents that it may find, beside those without tags; ``None`` is all documents.
+            requests_per_minute: at most.
+            tokens_per_minute: of prompts and answers, at most.
+            expires: from when on it is refused.
+        """
+        with self._keys() as store:
+            return store.add(
+                name,
+                scopes=scopes,
+                access=access,
+                requests_per_minute=requests_per_minute,
+                tokens_per_minute=tokens_per_minute,
+                expires=expires,
+            )
+
+    def keys(self) -> list[Key]:
+        """The keys of clients, oldest first, without their secrets."""
+        with self._keys() as store:
+            return store.keys()
+
+    def keys_required(self) -> bool:
+        """Whether every caller of a server needs a key: once one was made, until :meth:`revoke_keys`."""
+        with self._keys() as store:
+            return store.required
+
+    def revoke_keys(self) -> list[Key]:
+        """Revoke every key, and let everybody on this machine in without one again; gives those that were revoked."""
+        with self._keys() as store:
+            return store.open_again()
+
+    def revoke_key(self, name: str) -> Key:
+        """Revoke a key; a running server refuses it from its next request on, and asks for one though it was the last."""
+        with self._keys() as store:
+            return store.revoke(name)
+
+    def _keys(self) -> contextlib.closing[AccessStore]:
+        from ragtune.access import AccessStore
+
+        return contextlib.closing(AccessStore(self.workspace.keys))
+
     def choose_models(
         self,
         task: Task = "answer",
@@ -520,6 +698,12 @@ class Project:
 
         return try_models(self.workspace, self.settings, names, questions, dataset, self._progress, yes=yes, confirm=confirm)
 
+    def export_model(self, output: str | Path, format_: str = "safetensors", *, name: str | None = None) -> ModelExport:
+        """Write a tuned model whole, for other programs: safetensors, or tensorflow (a SavedModel)."""
+        from ragtune.pipeline.export_model import export_model
+
+        return export_model(self.workspace, self.settings, name, Path(output).resolve(), format_)
+
     def run(
         self,
         documents: Paths = (),
@@ -548,6 +732,14 @@ def _roots(items: Paths) -> list[Path | str]:
     if not all(str(item) for item in items):
         raise ConfigError("one of the sources is an empty text, which would be the folder that you are in: write . for that")
     return [item if isinstance(item, str) and is_address(item) else Path(item).resolve() for item in items]
+
+
+def _user() -> str:
+    """For logs; of a container whose user has no name, that it was the command line."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "command line"
 
 
 def _where(access: Sequence[str] | None, source: str | None, media_type: str | None) -> Where | None:

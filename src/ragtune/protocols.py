@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from ragtune.types import (
+    GREEDY,
     ContextGroup,
     Generation,
     Hit,
     Message,
     Passage,
     Reply,
+    Sampling,
     TrainForecast,
     TrainResult,
     TuningCheckpoint,
@@ -132,8 +134,12 @@ class Engine(Protocol):
         quotable: Sequence[Passage] | None = None,
         adapter: Path | None = None,
         max_new_tokens: int = 96,
+        sampling: Sampling = GREEDY,
     ) -> Iterator[str | Generation]:
-        """Pieces of one greedy answer as they are written, then all of it, as :meth:`generate` gives it."""
+        """Pieces of one answer as they are written, then all of it; a greedy one is what :meth:`generate` gives.
+
+        Who stops listening early closes the iterator.
+        """
 
     def nll(
         self, pairs: Sequence[tuple[Sequence[Message], str]], *, adapter: Path | None = None, batch_size: int = 8
@@ -163,11 +169,17 @@ class ChatModel(Protocol):
         """A whole answer; a model that can holds it to a JSON schema. Temperature and seed are kept to where the model knows them."""
 
     def stream(
-        self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 512
+        self,
+        messages: Sequence[Message],
+        *,
+        quotable: Sequence[Passage] | None = None,
+        max_tokens: int = 512,
+        sampling: Sampling = GREEDY,
     ) -> Iterator[str | Reply]:
         """Pieces of an answer as they are written, then the whole reply.
 
-        A model that can holds its quotes to the passages that are ``quotable``.
+        A model that can holds its quotes to the passages that are ``quotable``. Stop texts always end the answer; the rest of
+        ``sampling`` is kept to where the model knows it.
         """
 
 

@@ -10,7 +10,7 @@ from ragtune.conversation import search_text
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
 from ragtune.quotes import check_quote
-from ragtune.types import Chunk, Message, Passage, Quote, Reply
+from ragtune.types import GREEDY, Chunk, Message, Passage, Quote, Reply, Sampling
 
 NOTHING_FOUND = "Nothing was found in the documents that answers this question."
 NOT_SURE = "The documents found for this question do not seem to hold the answer, so none is given."
@@ -68,11 +68,13 @@ def answer_question(
     least_score: float | None = None,
     gate: Gate | None = None,
     history: Sequence[Message] = (),
+    sampling: Sampling = GREEDY,
 ) -> Iterator[str | Answer]:
     """Answer a question from what the retriever finds.
 
     Where no hit reaches ``least_score`` nothing counts as found, and no model is asked. Where a gate may withhold the answer, none of its
     pieces is given before it is whole. ``history`` is what was said before: it is searched with and shown to the model.
+    ``sampling`` is how the model chooses its words.
 
     Yields:
         Pieces of what the model writes, then one :class:`Answer`.
@@ -86,7 +88,8 @@ def answer_question(
     quotable = passages if constrained_quotes else None
     held_back = gate is not None and gate.least is not None
     reply = Reply("")
-    for piece in chat.stream(build_messages(question, passages, history=history), quotable=quotable, max_tokens=max_tokens):
+    messages = build_messages(question, passages, history=history)
+    for piece in chat.stream(messages, quotable=quotable, max_tokens=max_tokens, sampling=sampling):
         if isinstance(piece, Reply):
             reply = piece
         else:

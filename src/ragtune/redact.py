@@ -28,6 +28,11 @@ _REFERENCES = frozenset(
 )
 _FIGURES = frozenset({"manifest.json", "report.json", "job.json", "plan.json", "ingest.json"})  # little but figures: long runs only
 _CACHES = {"generations": "generation", "replies": "reply"}  # rows that are made again where they are missed
+_SPOKEN = {  # of traces, what was said: an answer is often but a name
+    "traces": {"question", "answer", "content", "error"},
+    "feedback": {"reason", "correction"},
+    "review": {"note"},
+}
 _RETRIEVAL = "retrieval-"  # folders of reports that show what was found, headings and first words
 _WORDS = re.compile(r"(<style.*?</style>|<script.*?</script>)|(?<=>)([^<>]+)(?=<)", re.DOTALL)
 _DATA = re.compile(r'(<script type="application/json"[^>]*>)(.*?)(</script>)', re.DOTALL)
@@ -177,7 +182,7 @@ class Forgotten:
                 for column in [cached] if cached in columns else columns:
                     found = []
                     for key, text in db.execute(f'SELECT {_key(db, table)}, "{column}" FROM "{table}" WHERE typeof("{column}") = \'text\''):  # noqa: S608
-                        new, n = self._blank_json(text, short=cached is not None)
+                        new, n = self._blank_json(text, short=cached is not None or column in _SPOKEN.get(table, ()))
                         count += n
                         if n:
                             found.append((new, key))

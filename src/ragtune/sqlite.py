@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
+import os
+import sys
 import time
+
+if "tensorflow" in sys.modules and "_sqlite3" not in sys.modules and hasattr(os, "RTLD_DEEPBIND"):
+    # TensorFlow shows the whole process an SQLite of its own, which has no full-text search: Python's is to bind to the system's.
+    _flags = sys.getdlopenflags()
+    sys.setdlopenflags(_flags | os.RTLD_DEEPBIND)
+    try:
+        import sqlite3
+    finally:
+        sys.setdlopenflags(_flags)
+import sqlite3
 
 BUSY_SECONDS = 30
 """How long a connection waits for another one's writing."""

@@ -148,6 +148,7 @@ class Question:
         documents: sources of what the question names where no evidence is known: its document, or the rows of its table.
         reasoning: how the evidence gives the answer, in a sentence or two.
         history: what was said before it was asked, oldest first: turns of ``user`` and ``assistant``.
+        reviewed: it came from the review of answers that were served, and is never tested on.
     """
 
     id: str
@@ -160,6 +161,7 @@ class Question:
     documents: tuple[str, ...] = ()
     reasoning: str | None = None
     history: tuple[Message, ...] = ()
+    reviewed: bool = False
 
     @property
     def answerable(self) -> bool:
@@ -256,6 +258,28 @@ class Message:
 
     role: Role
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen, and what they must come to. The default is the greedy answer that evaluations measure.
+
+    Args:
+        temperature: of the distribution that is drawn from; 0, and less than 0.00001, always takes the likeliest token.
+        top_p: share of the probability that is drawn from, the likeliest tokens first.
+        seed: of the draws; ``None`` draws anew each time.
+        stop: texts before which the answer ends.
+        schema: JSON schema that the whole answer fulfils; ``{}`` is any JSON object. Quotes are then not held to passages.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    schema: Mapping[str, JSON] | None = None
+
+
+GREEDY = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,7 +445,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a training run gives back; memory in bytes, seconds over all sittings, ``None`` where it was not predicted or measured."""
+    """What a training run gives back; memory in bytes, seconds over all sittings, ``None`` where it was not predicted or measured.
+
+    ``best_step`` is the step whose weights these are where the validation loss may stop a run, else ``None``.
+    """
 
     steps: int
     answers: int
@@ -434,6 +461,7 @@ class TrainResult:
     predicted_seconds: float | None = None
     predicted_memory: float | None = None
     peak_memory: float | None = None
+    best_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from ragtune.errors import LockedError, ProjectError
 FOLDER = ".ragtune"
 Kind = Literal["datasets", "models", "evaluations", "retrievers"]
 _NAME = re.compile(r"\w[\w.-]{0,99}")
-RECORDED_PACKAGES = ("ragtune", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
+RECORDED_PACKAGES = ("ragtune", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy", "keras", "keras-hub", "tensorflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,16 @@ class Workspace:
         return self.folder / "loaded"
 
     @property
+    def uploads(self) -> Path:
+        """Files that came over the web page or the API; always among the sources of the corpus, and named ``uploads/…`` there."""
+        return self.project / "uploads"
+
+    @property
+    def jobs(self) -> Path:
+        """What the server was asked to do: a folder for each job."""
+        return self.folder / "jobs"
+
+    @property
     def web(self) -> Path:
         """Copies of web pages as they were last fetched."""
         return self.folder / "web"
@@ -128,9 +138,29 @@ class Workspace:
         return self.folder / "retriever.json"
 
     @property
+    def keys(self) -> Path:
+        """Hashes of the keys that clients of the served project have."""
+        return self.folder / "keys.db"
+
+    @property
     def generations(self) -> Path:
         """What models wrote for which prompt, so that no answer is generated twice."""
         return self.folder / "generations.db"
+
+    @property
+    def traces(self) -> Path:
+        """What a server was asked, what it answered, and what people made of it."""
+        return self.folder / "traces.db"
+
+    @property
+    def served(self) -> Path:
+        """Which model was promoted, while one is."""
+        return self.folder / "served.json"
+
+    @property
+    def audit(self) -> Path:
+        """Who promoted which model, and when."""
+        return self.folder / "audit.jsonl"
 
     def artifact(self, kind: Kind, name: str) -> Path:
         """The folder of a named artifact.

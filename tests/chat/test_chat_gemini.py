@@ -10,7 +10,7 @@ from vendor_words import ASKED, GEMINI, KEY
 
 from faults import Answer, gemini_error, gemini_reply, gemini_stream
 from ragtune.errors import ChatError, ContextOverflowError, CutStreamError, RateLimitError, RefusalError, UnreachableError
-from ragtune.types import Message, Usage
+from ragtune.types import Message, Sampling, Usage
 
 pytest.importorskip("google.genai")
 
@@ -51,6 +51,17 @@ def test_each_refusal_is_its_own_error(case, streamed, faults, gemini_chat):
     assert type(caught.value) is kind
     assert words in str(caught.value)
     assert len(faults.requests) == 1
+
+
+def test_a_stream_says_how_tokens_are_chosen_and_ends_before_a_stop_text(faults, gemini_chat):
+    faults.script(gemini_stream())
+    stop = ("one", "two", "three", "four", "five", "ris")
+    *pieces, reply = gemini_chat().stream(ASKED, sampling=Sampling(0.5, top_p=0.9, seed=3, stop=stop, schema={"type": "object"}))
+    assert "".join(pieces) == reply.text == "Pa"
+    assert reply.finished
+    sent = faults.requests[0].body["generationConfig"]
+    assert (sent["temperature"], sent["topP"], sent["seed"], sent["stopSequences"]) == (0.5, 0.9, 3, list(stop[:5]))
+    assert sent["responseJsonSchema"] == {"type": "object"}
 
 
 def test_how_long_to_wait_is_read_from_the_body(faults, gemini_chat):

@@ -15,7 +15,7 @@ from ragtune.errors import (
     RefusalError,
     UnreachableError,
 )
-from ragtune.types import Message, Usage
+from ragtune.types import Message, Sampling, Usage
 
 pytest.importorskip("langchain_openai")
 
@@ -39,6 +39,15 @@ def test_room_to_think_comes_on_top_of_what_is_asked_for(faults, monkeypatch):
     LangChainChat("langchain:openai:m", model, headroom=4000).complete(ASKED, max_tokens=16)
     sent = faults.requests[0].body
     assert sent.get("max_completion_tokens", sent.get("max_tokens")) == 4016
+
+
+def test_a_stream_says_how_tokens_are_chosen_and_ends_before_a_stop_text(faults, chat):
+    faults.script(openai_stream())
+    *pieces, reply = chat().stream(ASKED, sampling=Sampling(0.5, top_p=0.9, seed=0, stop=("ris",)))
+    assert "".join(pieces) == reply.text == "Pa"
+    assert reply.finished
+    sent = faults.requests[0].body
+    assert (sent["temperature"], sent["top_p"], sent["seed"], sent["stop"]) == (0.5, 0.9, 0, ["ris"])
 
 
 def test_no_server_costs_nothing(faults, chat):

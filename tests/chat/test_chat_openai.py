@@ -12,7 +12,7 @@ from vendor_words import ASKED, KEY, OPENAI
 import servers
 from faults import Answer, openai_error, openai_reply, openai_stream
 from ragtune.errors import ChatError, ContextOverflowError, CutStreamError, KeyRefusedError, RefusalError, UnreachableError
-from ragtune.types import Message, Reply, Usage
+from ragtune.types import Message, Reply, Sampling, Usage
 
 pytest.importorskip("openai")
 
@@ -128,6 +128,31 @@ def test_threads_that_meet_a_refusal_together_all_get_their_answer(faults, opena
         replies = list(pool.map(lambda _: chat.complete(ASKED, schema=SCHEMA), range(16)))
     assert {reply.text for reply in replies} == {"{}"}
     assert "max_completion_tokens" in faults.requests[-1].body
+
+
+def test_a_stream_says_how_tokens_are_chosen(faults, openai_chat):
+    faults.script(openai_stream(("{", "}")))
+    list(openai_chat().stream(ASKED, sampling=Sampling(0.5, top_p=0.9, seed=3, stop=("END",), schema=SCHEMA)))
+    list(openai_chat().stream(ASKED, sampling=Sampling(0.5, schema={})))
+    list(openai_chat().stream(ASKED))
+    full, drawn, plain = (request.body for request in faults.requests)
+    assert (full["temperature"], full["top_p"], full["seed"], full["stop"]) == (0.5, 0.9, 3, ["END"])
+    assert full["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert drawn["response_format"] == {"type": "json_object"}
+    assert "seed" not in drawn
+    assert (plain["temperature"], plain["seed"]) == (0.0, 0)
+    assert not {"top_p", "stop", "response_format"} & set(plain)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_stop_text_ends_an_answer_whether_or_not_the_server_knows_it(knows, faults, openai_chat):
+    faults.script(
+        *([] if knows else [openai_error(400, "Unsupported parameter: 'stop' is not supported with this model.")]), openai_stream()
+    )
+    *pieces, reply = openai_chat().stream(ASKED, sampling=Sampling(stop=("ris",)))
+    assert "".join(pieces) == reply.text == "Pa"
+    assert (reply.finished, reply.usage) == (True, Usage(20, 5))
+    assert ("stop" in faults.requests[-1].body) is knows
 
 
 def test_words_about_temperature_in_another_error_drop_nothing(faults, openai_chat):

@@ -25,7 +25,7 @@ from ragtune.errors import (
     UnreachableError,
 )
 from ragtune.hosted.ledger import Ledger
-from ragtune.types import Message, Reply
+from ragtune.types import Message, Reply, Sampling
 
 pytest.importorskip("tenacity")
 
@@ -81,6 +81,18 @@ def test_a_stream_is_paid_for_once_and_shares_its_answer_with_a_whole_one(faults
     assert list(metered_chat(cache=False).stream(ASKED))[:-1] == ["Par", "is."]
     assert ledger.spent == pytest.approx(2 * 25 * CENT)
     assert len(faults.requests) == 2
+
+
+def test_a_seeded_answer_is_kept_and_one_to_be_drawn_anew_is_not(faults, metered_chat):
+    faults.script(openai_stream())
+    for ways, asked in (
+        ({}, 1), ({"temperature": 0.5, "seed": 1}, 1), ({"temperature": 0.5, "seed": 2}, 1), ({"temperature": 0.5}, 2),
+        ({"top_p": 0.5}, 1), ({"stop": ("x",)}, 1), ({"schema": {}}, 1),
+    ):  # fmt: skip
+        before = len(faults.requests)
+        replies = [list(metered_chat().stream(ASKED, sampling=Sampling(**ways)))[-1] for _ in range(2)]
+        assert len(faults.requests) - before == asked, ways
+        assert [reply.cached for reply in replies] == [False, asked == 1]
 
 
 @pytest.mark.usefixtures("_no_patience")

@@ -185,3 +185,53 @@ def test_one_document_or_no_question_is_no_error() -> None:
     assert {assignment.stratum for assignment in splits.assignments.values()} == {None, "new_questions"}
     assert not splits.held_out
     assert assign_splits([]).groups == 0
+
+
+def reviewed(question: Question, id_: str, **changes: object) -> Question:
+    """A question of the same evidence that came from a review."""
+    return replace(question, id=id_, question=f"{question.question} ({id_})", reviewed=True, **changes)  # type: ignore[arg-type]
+
+
+def test_reviewed_questions_move_nothing_and_are_never_tested_on() -> None:
+    """However many, about whatever documents: splits, strata, groups and what is held out are as they were, to the last question."""
+    for corpus, sections in ((CORPUS, None), (make_corpus(documents=5), "sections")):
+        cut = sections_of(corpus.chunks) if sections else None
+        for seed in (0, 1, 2):
+            before = assign_splits(corpus.questions, sections=cut, seed=seed)
+            added = [reviewed(each, f"r{at}") for at, each in enumerate(corpus.questions)]
+            # Evidence in two groups at once, which would join them to one.
+            pairs = [pair for pair in zip(corpus.questions, corpus.questions[::-1], strict=True) if all(each.evidence for each in pair)]
+            added += [
+                reviewed(a, f"both{at}", evidence=(*a.evidence, *b.evidence))
+                for at, (a, b) in enumerate(pairs)
+                if a.evidence and b.evidence
+            ]
+            after = assign_splits([*added, *corpus.questions], sections=cut, seed=seed)
+            assert {each.id: after.assignments[each.id] for each in corpus.questions} == dict(before.assignments)
+            assert (after.held_out, after.unit, after.groups) == (before.held_out, before.unit, before.groups)
+            placed = Counter(after.assignments[each.id].split for each in added)
+            assert placed["test"] == 0
+            assert min(placed["train"], placed["validation"]) > 10
+
+
+def test_a_reviewed_question_is_trained_on_unless_its_document_is_held_out() -> None:
+    before = assign_splits(CORPUS.questions, seed=3)
+    added = [reviewed(each, f"r-{each.id}") for each in CORPUS.questions if each.evidence]
+    after = assign_splits([*CORPUS.questions, *added], seed=3)
+    for question in added:
+        placed, original = after.assignments[question.id], before.assignments[question.id.removeprefix("r-")]
+        held = question.evidence[0].document in before.held_out
+        assert placed == Assignment("validation" if held else "train", "new_documents" if held else None, original.group)
+    chosen = next(each for each in added if each.evidence[0].document not in before.held_out)
+    asked = assign_splits([*CORPUS.questions, replace(chosen, split="validation")], seed=3).assignments[chosen.id]
+    assert (asked.split, asked.stratum) == ("validation", "new_questions")
+    nothing = replace(chosen, id="nothing", answers=(), evidence=())
+    bare = replace(chosen, id="bare", evidence=())
+    others = assign_splits([*CORPUS.questions, nothing, bare], seed=3).assignments
+    assert others["nothing"] == Assignment("train", None, "question:nothing"), "that the documents do not answer it can be learnt"
+    assert others["bare"] == Assignment("validation", None, "question:bare"), "without evidence nothing can"
+
+
+def test_a_project_of_reviewed_questions_alone_trains_on_them() -> None:
+    only = [reviewed(each, f"r-{each.id}") for each in CORPUS.questions if each.evidence]
+    assert {each.split for each in assign_splits(only).assignments.values()} == {"train"}

@@ -23,7 +23,7 @@ from typing import Any
 
 STAGES = ("ingest", "index", "train", "evaluate")
 _PRELOAD = ["ragtune.cli", "ragtune.screen", "ragtune.pipeline.run", "ragtune.embed.sentence_transformers", "ragtune.index.faiss"]
-_PRELOAD += ["ragtune.engine.huggingface", "ragtune.train.torch", "torch.utils.tensorboard"]
+_PRELOAD += ["ragtune.engine.huggingface", "ragtune.train.torch"]
 _PATIENCE_S = 120.0
 
 
@@ -208,7 +208,7 @@ def _command(stage: str, project: str) -> None:
 
     from ragtune import cli
     from ragtune.pipeline import index, ingest
-    from ragtune.train import torch as training
+    from ragtune.train import loop as training
 
     torch.set_num_threads(1)
     index._BATCH = 32

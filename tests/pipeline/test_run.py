@@ -353,7 +353,7 @@ def test_a_kill_behind_the_last_step_costs_no_training_and_its_seconds_count_all
     folder = finished / ".ragtune" / "models" / "few"
     trained = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     with monkeypatch.context() as patch:
-        patch.setattr("ragtune.train.torch.TorchTrainer._step", stop)
+        patch.setattr("ragtune.train.loop._Run._step", stop)
         assert few.train(name="few").figures["steps"] == trained["step"]
     assert Workspace(finished).find("models", "few").seconds == pytest.approx(trained["seconds"], abs=0.001)
     assert not (folder / CHECKPOINT).exists()

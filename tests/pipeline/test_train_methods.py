@@ -11,7 +11,7 @@ import pytest
 from ragtune import Project, cli
 from ragtune.pipeline.records import TrainingPlan
 from ragtune.rag import Answer
-from tiny_project import write_project, write_sources
+from tiny_project import write_project_with_dataset
 
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
@@ -35,13 +35,7 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def with_dataset(tmp_path_factory, tiny_chat, tiny_embedder) -> Path:
-    root = tmp_path_factory.mktemp("methods")
-    folder = write_project(root / "project", write_sources(root / "sources"), tiny_chat, tiny_embedder)
-    project = Project(folder)
-    project.ingest()
-    project.index()
-    project.dataset()
-    return folder
+    return write_project_with_dataset(tmp_path_factory.mktemp("methods"), tiny_chat, tiny_embedder)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from made_groups import epoch_groups, group
-
 from ragtune.dataset.export import export_openai, export_vertex
 from ragtune.protocols import TuningService
 from ragtune.train import jobs

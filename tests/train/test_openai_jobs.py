@@ -10,9 +10,9 @@ import pytest
 openai = pytest.importorskip("openai", reason="openai is not installed")
 pytest.importorskip("google.genai", reason="google-genai is not installed")
 
-from made_groups import group  # noqa: E402
 from made_jobs import Notes, examples, follow, submit  # noqa: E402
 
+from made_groups import group  # noqa: E402
 from ragtune.dataset.export import export_openai  # noqa: E402
 from ragtune.errors import ChatError, KeyRefusedError, TuningJobError, UnreachableError  # noqa: E402
 from ragtune.prompts import build_messages  # noqa: E402

@@ -10,13 +10,13 @@ import pytest
 pytest.importorskip("peft", reason="peft is not installed")
 torch = pytest.importorskip("torch", reason="torch is not installed")
 import transformers  # noqa: E402
-from made_groups import epoch_groups, group  # noqa: E402
 
+from made_groups import epoch_groups, group  # noqa: E402
 from ragtune.errors import TrainError  # noqa: E402
 from ragtune.train import predict as predicting  # noqa: E402
-from ragtune.train.batches import Encoder  # noqa: E402
 from ragtune.train.loss import batch_loss  # noqa: E402
 from ragtune.train.predict import PeakMemory, available_memory, predict_memory, shape_of, survey  # noqa: E402
+from ragtune.train.sequences import Encoder  # noqa: E402
 from ragtune.train.torch import TorchTrainer  # noqa: E402
 from tiny_models import make_tokenizer  # noqa: E402
 
@@ -40,9 +40,9 @@ def middling(tmp_path_factory):
 
 def kept_bytes(trainer: TorchTrainer) -> tuple[int, float]:
     """Bytes that autograd keeps of one pass, weights aside, and what was predicted of them."""
-    loaded = trainer._load()
+    loaded = trainer.load()
     sequences = [loaded.encode(each) for each in epoch_groups(0)]
-    (batch,) = trainer._batches(loaded, sequences)
+    (batch,) = loaded.batches(sequences)
     own = {parameter.untyped_storage().data_ptr() for parameter in loaded.model.parameters()}
     kept: dict[int, int] = {}
 
@@ -58,7 +58,7 @@ def kept_bytes(trainer: TorchTrainer) -> tuple[int, float]:
         loss = batch_loss(loaded.model, batch)
     held = sum(kept.values())
     assert loss.isfinite()
-    how = trainer._how
+    how = trainer.how
     predicted = predicting._batch_memory(_shape(trainer._base), sequences, how)
     passing = batch.tokens * (4 * how.bytes * 256 + 16 * 96)
     logits = 400 * how.bytes * len(batch.targets_c)  # the gradient alone: the logits themselves are not kept
@@ -90,8 +90,8 @@ def test_layers_that_are_computed_twice_keep_little(middling):
 @pytest.mark.parametrize("options", [{}, {"method": "dora"}, {"method": "full"}, {"targets": ("attention",)}], ids=str)
 def test_trained_parameters_are_counted(middling, options):
     trainer = TorchTrainer(middling, rank=8, device="cpu", dtype="float32", **options)
-    made = predicting.predict(str(middling), [epoch_groups(0)], trainer._how, recompute_where_needed=False)
-    loaded = trainer._load()
+    made = predicting.predict(str(middling), [epoch_groups(0)], trainer.how, recompute_where_needed=False)
+    loaded = trainer.load()
     assert made.trained == sum(parameter.numel() for parameter in loaded.parameters)
     assert made.parameters == sum(p.numel() for name, p in loaded.model.named_parameters() if "lora_" not in name)
 
@@ -111,7 +111,7 @@ def test_a_forecast_counts_what_a_run_then_does(middling, tmp_path):
 
 def test_the_largest_batch_is_found_among_many_steps(middling):
     trainer = TorchTrainer(middling, device="cpu", dtype="float32")
-    encode = trainer._load().encode
+    encode = trainer.load().encode
     steps = [[group(number)] for number in range(200)]
     steps[137] = [group(1, passages=tuple(range(20)))]
     work = survey(steps, encode)
@@ -131,7 +131,7 @@ def exact(monkeypatch):
 
 def test_a_run_that_does_not_fit_is_refused_with_what_would(middling, tmp_path, exact):
     trainer = TorchTrainer(middling, rank=8, device="cpu", dtype="float32", gradient_checkpointing=False, tokens_per_batch=1500)
-    memory = predicting.predict(str(middling), [epoch_groups(0)], trainer._how, recompute_where_needed=False).memory
+    memory = predicting.predict(str(middling), [epoch_groups(0)], trainer.how, recompute_where_needed=False).memory
     exact(sum(memory.values()) - 0.5 * memory["activations"])
     with pytest.raises(TrainError, match=r"would take about .* \(weights .*, activations .*and cpu has .*: set train\.\w+ = ") as refused:
         trainer.train(epoch_groups, [], tmp_path, lambda _: None)
@@ -145,13 +145,13 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would(middling, tmp_path, 
 def test_fewer_tokens_at_once_may_suffice(middling, exact):
     trainer = TorchTrainer(middling, rank=8, device="cpu", dtype="float32", gradient_checkpointing=True, tokens_per_batch=10**5)
     steps = [[group(number) for number in range(8)]]
-    memory = predicting.predict(str(middling), steps, trainer._how, recompute_where_needed=False).memory
+    memory = predicting.predict(str(middling), steps, trainer.how, recompute_where_needed=False).memory
     exact(sum(memory.values()) - 0.5 * memory["activations"])
-    made = predicting.predict(str(middling), steps, trainer._how, recompute_where_needed=False)
+    made = predicting.predict(str(middling), steps, trainer.how, recompute_where_needed=False)
     (remedy,) = [words for words in made.remedies if "half" not in words]
     longest = int(remedy.removeprefix("train.tokens_per_batch = "))
     again = TorchTrainer(middling, rank=8, device="cpu", dtype="float32", gradient_checkpointing=True, tokens_per_batch=longest)
-    assert predicting.predict(str(middling), steps, again._how, recompute_where_needed=False).fits
+    assert predicting.predict(str(middling), steps, again.how, recompute_where_needed=False).fits
 
 
 def test_a_model_that_cannot_fit_at_all_is_told_so(middling, tmp_path, exact):
@@ -161,7 +161,7 @@ def test_a_model_that_cannot_fit_at_all_is_told_so(middling, tmp_path, exact):
 
 
 def test_a_whole_model_that_does_not_fit_may_as_lora(middling):
-    how = TorchTrainer(middling, method="full", device="cpu")._how
+    how = TorchTrainer(middling, method="full", device="cpu").how
     shape = replace(_shape(middling), parameters=10**10)
     encode = Encoder(predicting.load_shape(str(middling))[1], 4096)
     steps = [[encode(each) for each in epoch_groups(0)]]
@@ -175,7 +175,7 @@ def test_layers_are_computed_twice_where_memory_would_not_suffice(middling, tmp_
     options = {"rank": 8, "epochs": 1, "device": "cpu", "dtype": "float32"}
     trainer = TorchTrainer(middling, **options)
     trainer.train(epoch_groups, [], tmp_path / "plain", lambda _: None)
-    memory = predicting.predict(str(middling), [epoch_groups(0)], trainer._how, recompute_where_needed=False).memory
+    memory = predicting.predict(str(middling), [epoch_groups(0)], trainer.how, recompute_where_needed=False).memory
     exact(sum(memory.values()) - 0.5 * memory["activations"])
     assert trainer.forecast(epoch_groups, []).gradient_checkpointing
     trainer.train(epoch_groups, [], tmp_path / "twice", lambda _: None)

@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("peft", reason="peft is not installed")
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from made_groups import epoch_groups  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
+from made_groups import epoch_groups  # noqa: E402
 from ragtune.prompts import chat_opening  # noqa: E402
 from ragtune.train import attention  # noqa: E402
 from ragtune.train.batches import pack  # noqa: E402

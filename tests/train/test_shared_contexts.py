@@ -8,9 +8,10 @@ pytest.importorskip("peft", reason="peft is not installed")
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from ragtune.train import attention  # noqa: E402
-from ragtune.train.batches import ANSWER_TOKENS, BranchIds, TokenSequence, pack, split_batches  # noqa: E402
+from ragtune.train.batches import pack, split_batches  # noqa: E402
 from ragtune.train.lora import add_lora  # noqa: E402
 from ragtune.train.loss import batch_loss  # noqa: E402
+from ragtune.train.sequences import ANSWER_TOKENS, BranchIds, TokenSequence  # noqa: E402
 from tiny_models import make_model  # noqa: E402
 
 VOCABULARY = 300

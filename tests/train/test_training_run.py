@@ -17,23 +17,24 @@ import pytest
 pytest.importorskip("peft", reason="peft is not installed")
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from made_groups import epoch_groups, group  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
+from made_checkpoints import make_checkpoint  # noqa: E402
+from made_groups import epoch_groups, group  # noqa: E402
 from ragtune.dtype import best_dtype  # noqa: E402
 from ragtune.engine.huggingface import HuggingFaceEngine  # noqa: E402
 from ragtune.errors import ModelError, TrainError  # noqa: E402
 from ragtune.prompts import build_messages  # noqa: E402
-from ragtune.train import torch as training  # noqa: E402
-from ragtune.train.batches import ANSWER_TOKENS, split_steps  # noqa: E402
+from ragtune.train import loop as training  # noqa: E402
 from ragtune.train.schedule import is_averaged, learning_rate  # noqa: E402
+from ragtune.train.sequences import ANSWER_TOKENS, split_steps  # noqa: E402
 from ragtune.train.torch import TorchTrainer  # noqa: E402
 from ragtune.types import TrainResult  # noqa: E402
 
 # A server that has imported torch once, and forks a child in milliseconds.
 _CHILDREN = multiprocessing.get_context("forkserver")
-_CHILDREN.set_forkserver_preload(["ragtune.train.torch", "torch.utils.tensorboard"])
+_CHILDREN.set_forkserver_preload(["ragtune.train.torch"])
 HELD_OUT = [group(20, passages=(9, 1)), group(21, passages=(10,))]
 
 
@@ -110,6 +111,7 @@ METHODS = {
     "rslora": {"rslora": True, "targets": ("attention",), "dropout": 0.1},
     "full": {"method": "full", "learning_rate": 1e-3},
     "averaged": {"average_checkpoints": 6},
+    "stopped early": {"early_stopping": 2, "learning_rate": 0.3, "warmup": 0.0},
     "checkpointing": {"gradient_checkpointing": True, "dropout": 0.2, "dtype": "bfloat16"},
 }
 
@@ -188,7 +190,7 @@ def test_settings_of_adapters_are_refused_for_a_whole_model(tiny_chat):
 
 def test_a_whole_model_is_trained_in_float32_with_the_kernels_of_a_gpu(tiny_chat, tmp_path, monkeypatch):
     """Its masks are float32 too, whatever format it is written in."""
-    monkeypatch.setattr("ragtune.train.torch.KEPT_SCORES_BYTES", 0)  # what would be kept is computed by PyTorch's own kernels then
+    monkeypatch.setattr("ragtune.train.learner.KEPT_SCORES_BYTES", 0)  # what would be kept is computed by PyTorch's own kernels then
     result, _ = run(tiny_chat, tmp_path, method="full", dtype="bfloat16", learning_rate=1e-3)
     assert result.dtype == "bfloat16"
     assert torch.isfinite(torch.tensor(result.train_loss))
@@ -199,8 +201,8 @@ def test_gradients_are_equal_where_layers_are_computed_twice(options, tiny_chat)
     gradients, losses = [], []
     for checkpointing in (False, True):
         made = trainer(tiny_chat, dtype="float32", gradient_checkpointing=checkpointing, **options)
-        loaded = made._load()
-        losses.append(made._gradients(loaded, [loaded.encode(each) for each in epoch_groups(0)], 0))
+        loaded = made.load()
+        losses.append(loaded.gradients([loaded.encode(each) for each in epoch_groups(0)], 0))
         gradients.append([parameter.grad for parameter in loaded.parameters])
     assert losses[0] == losses[1]
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
@@ -249,25 +251,58 @@ def test_a_run_that_learns_is_not_taken_for_one_that_diverges(tiny_chat, tmp_pat
     assert result.predicted_seconds > 0
 
 
-def test_weights_of_the_end_are_averaged(tiny_chat, tmp_path):
+def train_and_look(made: TorchTrainer, output: Path):
+    """The result, the lines and the weights after each step."""
     at: dict[int, dict[str, Any]] = {}
-    made = trainer(tiny_chat, average_checkpoints=3, dtype="float32")
-    load = made._load
+    lines: list[dict[str, float]] = []
+    load = made.load
 
     def loaded(*arguments: Any) -> Any:
         made.now = load(*arguments)
         return made.now
 
-    made._load = loaded
-    result = made.train(epoch_groups, HELD_OUT, tmp_path, lambda line: at.update(
-        {int(line["step"]): {name: parameter.detach().clone() for name, parameter in made.now.trained.items()}}
-    ))  # fmt: skip
+    def look(line: dict[str, float]) -> None:
+        lines.append(line)
+        at[int(line["step"])] = {name: parameter.detach().clone() for name, parameter in made.now.trained.items()}
+
+    made.load = loaded
+    return made.train(epoch_groups, HELD_OUT, output, look), lines, at
+
+
+def trained_name(name: str) -> str:
+    return name.removeprefix("base_model.model.").removesuffix(".weight")
+
+
+def test_weights_of_the_end_are_averaged(tiny_chat, tmp_path):
+    result, lines, at = train_and_look(trainer(tiny_chat, average_checkpoints=3, dtype="float32"), tmp_path)
     last = [at[step] for step in range(result.steps - 2, result.steps + 1)]
     for name, tensor in weights(tmp_path).items():
-        ours = name.removeprefix("base_model.model.").removesuffix(".weight")
-        assert torch.allclose(tensor, sum(each[ours] for each in last) / 3, atol=1e-7)
-        assert not torch.equal(tensor, at[result.steps][ours])
-    assert result.validation_loss != metrics(tmp_path)[-1]["validation_loss"]
+        assert torch.allclose(tensor, sum(each[trained_name(name)] for each in last) / 3, atol=1e-7)
+        assert not torch.equal(tensor, at[result.steps][trained_name(name)])
+    assert result.validation_loss != lines[-1]["validation_loss"]
+
+
+def test_a_run_stops_when_the_validation_loss_no_longer_falls_and_gives_the_weights_of_the_lowest(tiny_chat, tmp_path):
+    made = trainer(tiny_chat, early_stopping=2, learning_rate=0.3, warmup=0.0, dtype="float32")
+    result, lines, at = train_and_look(made, tmp_path)
+    measured = {int(line["step"]): line["validation_loss"] for line in lines if "validation_loss" in line}
+    best = min(measured, key=measured.__getitem__)
+    assert result.steps == lines[-1]["step"] == [step for step in measured if step > best][1] < lines[-1]["steps"]
+    assert (result.best_step, result.validation_loss) == (best, measured[best])
+    assert all(torch.equal(tensor, at[best][trained_name(name)]) for name, tensor in weights(tmp_path).items())
+
+
+def test_a_run_whose_validation_loss_falls_goes_to_its_end(tiny_chat, tmp_path):
+    result, lines = run(tiny_chat, tmp_path, early_stopping=1)
+    assert result.best_step == result.steps == lines[-1]["steps"]
+    assert len([line for line in lines if "validation_loss" in line]) == min(10, result.steps)
+
+
+def test_stopping_early_needs_something_to_validate_and_no_mean(tiny_chat, tmp_path):
+    with pytest.raises(TrainError, match="needs validation questions"):
+        trainer(tiny_chat, early_stopping=1).train(epoch_groups, [], tmp_path, lambda _: None)
+    with pytest.raises(TrainError, match="set one to 0"):
+        trainer(tiny_chat, early_stopping=1, average_checkpoints=2).train(epoch_groups, HELD_OUT, tmp_path, lambda _: None)
 
 
 def test_which_weights_are_averaged():
@@ -298,9 +333,17 @@ def test_questions_are_answered_on_the_way_as_the_engine_will_answer_them(tiny_c
     assert _files(tmp_path / "watched") == _files(tmp_path / "alone")
 
 
+def test_a_text_longer_than_the_window_of_all_layers_is_refused(tmp_path):
+    base = make_checkpoint(tmp_path / "base", "mistral", max_position_embeddings=4096, sliding_window=2048)
+    assert run(base, tmp_path / "fits", max_steps=1)[0].steps == 1
+    narrow = make_checkpoint(tmp_path / "narrow", "mistral", max_position_embeddings=4096, sliding_window=64)
+    with pytest.raises(TrainError, match="the model sees 64 at once"):
+        run(narrow, tmp_path / "model")
+
+
 def test_what_does_not_fit_the_model_is_named(tiny, tmp_path):
     long = group(1, passages=tuple(range(100)))
-    with pytest.raises(TrainError, match=r"question q1 needs \d+ tokens .* the model has 1024 positions: lower retrieve.k"):
+    with pytest.raises(TrainError, match=r"question q1 needs \d+ tokens .* the model sees 1024 at once: lower retrieve.k"):
         trainer(tiny).train(lambda _: [long], [], tmp_path, lambda _: None)
 
 

@@ -10,10 +10,10 @@ genai = pytest.importorskip("google.genai", reason="google-genai is not installe
 pytest.importorskip("openai", reason="openai is not installed")
 
 from google.auth.transport.requests import AuthorizedSession  # noqa: E402
-from made_groups import group  # noqa: E402
 from made_jobs import Notes, export_vertex, follow, submit  # noqa: E402
 
 from google_account import write_account  # noqa: E402
+from made_groups import group  # noqa: E402
 from ragtune.chat.gemini import GeminiChat  # noqa: E402
 from ragtune.errors import KeyRefusedError, QuotaError, TuningJobError  # noqa: E402
 from ragtune.hosted.gemini import connect_vertex, find_credentials  # noqa: E402

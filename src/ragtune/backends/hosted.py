@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ragtune.chat.langchain import LangChainChat
     from ragtune.chat.openai import OpenAIChat
     from ragtune.hosted.meter import RateLimit
-    from ragtune.protocols import ChatModel
+    from ragtune.protocols import ChatModel, Engine
 
 
 @lru_cache(maxsize=8)
@@ -31,8 +31,14 @@ def rate_limit(provider: str, per_minute: float | None) -> RateLimit:  # noqa: A
     return RateLimit(per_minute)
 
 
-def chat_model(workspace: Workspace, settings: Settings, name: str) -> ChatModel:
+def chat_model(workspace: Workspace, settings: Settings, name: str, over: Callable[[Settings], Engine] = engine) -> ChatModel:
     """The chat model that ``provider:model`` names; a hosted one with the project's ledger, cap, limits and patience around it.
+
+    Args:
+        workspace: of the project.
+        settings: its settings.
+        name: ``provider:model``; without a provider a local model.
+        over: what gives the engine of a local one.
 
     Raises:
         ConfigError: the name is not one, or the server's address is missing.
@@ -43,7 +49,7 @@ def chat_model(workspace: Workspace, settings: Settings, name: str) -> ChatModel
     if provider.protocol == "local":
         from ragtune.chat.local import LocalChat
 
-        return LocalChat(engine(with_base(settings, model)), f"local:{model}")
+        return LocalChat(over(with_base(settings, model)), f"local:{model}")
     key, variable = find_key(workspace, provider)
     address = server_address(workspace, settings, provider, model)
     chat = settings.chat

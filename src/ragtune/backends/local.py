@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -71,6 +73,15 @@ def engine(settings: Settings) -> Engine:
         return _engine(settings.model.base, settings.model.device, settings.model.dtype, settings.model.chat_template)
 
 
+def continuous_engine(settings: Settings) -> Engine:
+    """The engine of the base model for many callers at once, as ``serve`` sets it."""
+    with extra("torch"):
+        from ragtune.engine.continuous import ContinuousEngine
+    serve = settings.serve
+    made: Any = engine(settings)
+    return ContinuousEngine(made, rows=serve.rows, waiting=serve.waiting, timeout=serve.timeout)
+
+
 def engine_over(model: Any, tokenizer: Any) -> Engine:
     """An engine over a model that is being trained."""
     with extra("torch"):
@@ -90,32 +101,86 @@ def release_engine() -> None:
 
 
 def trainer(settings: Settings) -> Trainer:
-    """The trainer."""
+    """The trainer of ``train.backend``.
+
+    Raises:
+        TrainError: a setting is another backend's.
+        MissingExtraError: the backend is not installed.
+    """
+    train = settings.train
+    shared: dict[str, Any] = {
+        "rank": train.rank,
+        "alpha": train.alpha,
+        "rslora": train.rslora,
+        "targets": train.targets,
+        "dropout": train.dropout,
+        "learning_rate": train.learning_rate,
+        "warmup": train.warmup,
+        "epochs": train.epochs,
+        "rehearsal": train.rehearsal,
+        "answers_per_step": train.answers_per_step,
+        "seed": train.seed,
+        "dtype": settings.model.dtype,
+        "device": settings.model.device,
+        "tokens_per_batch": train.tokens_per_batch,
+        "average_checkpoints": train.average_checkpoints,
+        "early_stopping": train.early_stopping,
+        "template": settings.model.chat_template,
+    }
+    if train.backend == "keras":
+        return _keras_trainer(settings, shared)
     with extra("torch"):
         from ragtune.train.torch import TorchTrainer
     release_engine()
+    return TorchTrainer(resolve(settings.model.base), method=train.method, gradient_checkpointing=train.gradient_checkpointing, **shared)
+
+
+def _keras_trainer(settings: Settings, shared: dict[str, Any]) -> Trainer:
+    from ragtune.train.keras.limits import check_supported
+
     train = settings.train
-    return TorchTrainer(
-        resolve(settings.model.base),
-        method=train.method,
-        rank=train.rank,
-        alpha=train.alpha,
-        rslora=train.rslora,
-        targets=train.targets,
-        dropout=train.dropout,
-        learning_rate=train.learning_rate,
-        warmup=train.warmup,
-        epochs=train.epochs,
-        rehearsal=train.rehearsal,
-        answers_per_step=train.answers_per_step,
-        seed=train.seed,
-        dtype=settings.model.dtype,
-        device=settings.model.device,
-        tokens_per_batch=train.tokens_per_batch,
-        gradient_checkpointing=train.gradient_checkpointing,
-        average_checkpoints=train.average_checkpoints,
-        template=settings.model.chat_template,
-    )
+    check_supported(method=train.method, gradient_checkpointing=train.gradient_checkpointing, device=settings.model.device)
+    with extra("tensorflow"):
+        from ragtune.train.keras.trainer import KerasTrainer
+    release_engine()
+    return KerasTrainer(resolve(settings.model.base), **shared)
+
+
+def write_model(settings: Settings, weights: Path, output: Path, *, tensorflow: bool) -> None:
+    """Write a tuned model whole, as a checkpoint or as a SavedModel of TensorFlow.
+
+    Args:
+        settings: those of its base.
+        weights: folder of its adapter, or of the whole model.
+        output: a new folder.
+        tensorflow: as a SavedModel.
+    """
+    with extra("torch"):
+        from ragtune.train.merge import merge_adapter
+    if tensorflow:
+        with extra("tensorflow"):
+            from ragtune.train.keras.saved_model import save_tensorflow
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        whole = Path(folder) / "whole"
+        if (weights / "adapter_config.json").is_file():
+            merge_adapter(_local_folder(settings.model.base), weights, whole, settings.model.chat_template)
+        elif tensorflow:
+            whole = weights
+        else:
+            shutil.copytree(weights, whole, ignore=shutil.ignore_patterns(".*"))  # notes of what was computed from these files
+        if tensorflow:
+            save_tensorflow(whole, output)
+        else:
+            whole.rename(output)
+
+
+def _local_folder(base: str) -> Path:
+    found = resolve(base)
+    if isinstance(found, Path):
+        return found
+    from huggingface_hub import snapshot_download  # which looks into its cache first
+
+    return Path(snapshot_download(found, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]))
 
 
 def model_fingerprint(settings: Settings) -> str:

@@ -17,9 +17,12 @@ from ragtune.errors import ChatError, CutStreamError, RefusalError
 from ragtune.hosted.failures import not_a_chat_api, redact
 from ragtune.hosted.gemini import translate
 from ragtune.hosted.meter import THINKING_TOKENS
-from ragtune.types import Message, Passage, Reply, Usage
+from ragtune.stop import Until
+from ragtune.types import GREEDY, Message, Passage, Reply, Sampling, Usage
 
 _REFUSALS = {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "IMAGE_SAFETY", "LANGUAGE"}
+_STOPS = 5
+"""So many stop texts the API takes; what it writes after another is cut off here."""
 
 
 class GeminiChat:
@@ -87,7 +90,7 @@ class GeminiChat:
                 answer = self._client.models.generate_content(
                     model=self._model,
                     contents=_contents(messages),
-                    config=self._config(ways, messages, max_tokens, schema, temperature, seed),
+                    config=self._config(ways, messages, max_tokens, Sampling(temperature, seed=seed, schema=schema)),
                 )
                 break
             except Exception as error:
@@ -105,9 +108,11 @@ class GeminiChat:
         *,
         quotable: Sequence[Passage] | None = None,  # noqa: ARG002 - a hosted model's quotes are checked, not held
         max_tokens: int = 512,
+        sampling: Sampling = GREEDY,
     ) -> Iterator[str | Reply]:
         """Pieces as they come, then the reply with what the server counted."""
         began = time.monotonic()
+        until = Until(sampling.stop)
         pieces: list[str] = []
         finish = ""
         usage, model = Usage(), self._model
@@ -115,14 +120,13 @@ class GeminiChat:
             ways = dict(self._refused)
             try:
                 for chunk in self._client.models.generate_content_stream(
-                    model=self._model, contents=_contents(messages), config=self._config(ways, messages, max_tokens, None, 0.0, 0)
+                    model=self._model, contents=_contents(messages), config=self._config(ways, messages, max_tokens, sampling)
                 ):
                     self._answered = True
                     finish = self._check(chunk) or finish
                     usage = _usage(chunk) if chunk.usage_metadata else usage
                     model = chunk.model_version or model
-                    piece = _text(chunk)
-                    if piece:
+                    if piece := until.take(_text(chunk)):
                         pieces.append(piece)
                         yield piece
                 break
@@ -136,25 +140,28 @@ class GeminiChat:
             raise not_a_chat_api(self.name, "it has no candidates")
         if not finish:
             raise self._cut("it sent no end")
-        yield Reply("".join(pieces), usage, finish != "MAX_TOKENS", model, time.monotonic() - began)
+        if rest := until.rest():
+            pieces.append(rest)
+            yield rest
+        yield Reply("".join(pieces), usage, until.stopped or finish != "MAX_TOKENS", model, time.monotonic() - began)
 
     def _config(
         self,
         ways: Mapping[str, int],
         messages: Sequence[Message],
         max_tokens: int,
-        schema: Mapping[str, Any] | None,
-        temperature: float,
-        seed: int,
+        sampling: Sampling,
     ) -> types.GenerateContentConfig:
         system = "\n\n".join(message.content for message in messages if message.role == "system")
         return types.GenerateContentConfig(
             system_instruction=system or None,
             max_output_tokens=max_tokens + self._thinking_tokens(ways),
-            temperature=temperature,
-            seed=seed,
-            response_mime_type="application/json" if schema is not None else None,
-            response_json_schema=dict(schema) if schema is not None and not ways["schema"] else None,
+            temperature=sampling.temperature,
+            seed=sampling.seed if sampling.temperature else sampling.seed or 0,
+            top_p=sampling.top_p if sampling.top_p != 1 else None,
+            stop_sequences=list(sampling.stop)[:_STOPS] or None,
+            response_mime_type="application/json" if sampling.schema is not None else None,
+            response_json_schema=dict(sampling.schema) if sampling.schema and not ways["schema"] else None,
             thinking_config=self._thinking[ways["thinking"]],
         )
 

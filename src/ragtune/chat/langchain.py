@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain.chat_models import init_chat_model
@@ -14,7 +15,8 @@ from pydantic import SecretStr
 
 from ragtune.errors import ChatError, CutStreamError, KeyRefusedError, NoSuchModelError, RefusalError
 from ragtune.hosted.failures import classify, is_lost_connection, is_never_sent, redact
-from ragtune.types import Message, Passage, Reply, Usage
+from ragtune.stop import Until
+from ragtune.types import GREEDY, Message, Passage, Reply, Sampling, Usage
 
 _CUT = {"length", "max_tokens", "MAX_TOKENS"}
 _REFUSED = {"content_filter", "refusal", "SAFETY", "PROHIBITED_CONTENT"}
@@ -60,15 +62,19 @@ class LangChainChat:
         *,
         quotable: Sequence[Passage] | None = None,  # noqa: ARG002 - a hosted model's quotes are checked, not held
         max_tokens: int = 512,
+        sampling: Sampling = GREEDY,
     ) -> Iterator[str | Reply]:
         """Pieces as they come, then the reply with what the server counted."""
         began = time.monotonic()
         whole: AIMessageChunk | None = None
+        until = Until(sampling.stop)  # not every integration knows them
+        pieces: list[str] = []
         try:
-            for chunk in self._model.stream(_turns(messages), max_tokens=max_tokens + self.headroom):
+            for chunk in self._model.stream(_turns(messages), max_tokens=max_tokens + self.headroom, **_options(sampling)):
                 whole = chunk if whole is None else whole + chunk
-                if chunk.text:
-                    yield str(chunk.text)
+                if piece := until.take(str(chunk.text)):
+                    pieces.append(piece)
+                    yield piece
         except Exception as error:
             translated = self._translate(error)
             if whole is not None and not isinstance(translated, RefusalError):
@@ -77,7 +83,11 @@ class LangChainChat:
             raise translated from None
         if whole is None:
             raise CutStreamError(f"{self.name}: the stream ended before it began: try again")
-        yield self._reply(whole, time.monotonic() - began)
+        if rest := until.rest():
+            pieces.append(rest)
+            yield rest
+        reply = self._reply(whole, time.monotonic() - began)
+        yield replace(reply, text="".join(pieces), finished=until.stopped or reply.finished)
 
     def _reply(self, answer: AIMessage, seconds: float) -> Reply:
         about = answer.response_metadata
@@ -156,6 +166,17 @@ def load(name: str, model: str, *, timeout: float = 120.0, base_url: str | None 
         if not isinstance(made, BaseChatModel):
             raise NoSuchModelError(f"{name}: LangChain gives no chat model for it")
         return made
+
+
+def _options(sampling: Sampling) -> dict[str, Any]:
+    """What a call says of it; most integrations pass on what their vendor calls so. A form is asked for in the prompt and checked."""
+    given = {
+        "temperature": sampling.temperature or None,  # 0 was set when the model was made
+        "top_p": sampling.top_p if sampling.top_p != 1 else None,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop) or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _turns(messages: Sequence[Message]) -> list[tuple[str, str]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ragtune.protocols import Engine
-from ragtune.types import Generation, Message, Passage, Reply, Usage
+from ragtune.types import GREEDY, Generation, Message, Passage, Reply, Sampling, Usage
 
 
 class LocalChat:
-    """A base model with one adapter, or none. It is greedy, so temperature and seed change nothing, and costs nothing.
+    """A base model with one adapter, or none. It costs nothing.
 
     Args:
         engine: shared by every chat over the same base.
@@ -29,20 +29,34 @@ class LocalChat:
         messages: Sequence[Message],
         *,
         max_tokens: int = 512,
-        schema: Mapping[str, Any] | None = None,  # noqa: ARG002 - the engine writes freely
-        temperature: float = 0.0,  # noqa: ARG002
-        seed: int = 0,  # noqa: ARG002
+        schema: Mapping[str, Any] | None = None,  # noqa: ARG002 - holding it to one takes an extra: the prompt asks for it, and it is checked
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> Reply:
-        """A whole greedy answer."""
+        """A whole answer."""
+        if temperature:
+            *_, reply = self.stream(messages, max_tokens=max_tokens, sampling=Sampling(temperature, seed=seed))
+            assert isinstance(reply, Reply)  # noqa: S101 - for the type checker: the last of a stream is its reply
+            return reply
         ((_, written),) = self._engine.generate([messages], adapter=self._adapter, max_new_tokens=max_tokens)
         return self._reply(written)
 
     def stream(
-        self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 512
+        self,
+        messages: Sequence[Message],
+        *,
+        quotable: Sequence[Passage] | None = None,
+        max_tokens: int = 512,
+        sampling: Sampling = GREEDY,
     ) -> Iterator[str | Reply]:
-        """Pieces of a greedy answer as they are written."""
-        for piece in self._engine.stream(messages, quotable=quotable, adapter=self._adapter, max_new_tokens=max_tokens):
-            yield piece if isinstance(piece, str) else self._reply(piece)
+        """Pieces of an answer as they are written."""
+        pieces = self._engine.stream(messages, quotable=quotable, adapter=self._adapter, max_new_tokens=max_tokens, sampling=sampling)
+        try:
+            for piece in pieces:
+                yield piece if isinstance(piece, str) else self._reply(piece)
+        finally:
+            if isinstance(pieces, Generator):
+                pieces.close()  # who stops listening frees the engine's row
 
     def _reply(self, written: Generation) -> Reply:
         usage = Usage(written.prompt_tokens, written.completion_tokens)

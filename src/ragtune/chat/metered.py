@@ -12,7 +12,7 @@ from ragtune.errors import ChatError, RefusalError
 from ragtune.hosted.ledger import Ledger
 from ragtune.hosted.meter import Meter, RateLimit, worth_another_try
 from ragtune.protocols import ChatModel
-from ragtune.types import Message, Passage, Price, Reply, Usage
+from ragtune.types import GREEDY, Message, Passage, Price, Reply, Sampling, Usage
 
 _TEMPLATE_TOKENS = 256
 """What a server may put around a prompt: a system message of its own, the frame of a schema."""
@@ -89,11 +89,21 @@ class MeteredChat:
         return reply
 
     def stream(
-        self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 512
+        self,
+        messages: Sequence[Message],
+        *,
+        quotable: Sequence[Passage] | None = None,
+        max_tokens: int = 512,
+        sampling: Sampling = GREEDY,
     ) -> Iterator[str | Reply]:
-        """Pieces, then the reply; from the ledger in one piece. Tried again only while nothing was written: words cannot be taken back."""
-        key = self._key(messages, max_tokens, None, 0.0, 0)
-        known = self._ledger.find(key) if self._cache else None
+        """Pieces, then the reply; from the ledger in one piece. Tried again only while nothing was written: words cannot be taken back.
+
+        An answer that is to be drawn anew each time, with a temperature and without a seed, is neither looked up nor kept.
+        """
+        anew = sampling.temperature > 0 and sampling.seed is None
+        ways = (sampling.top_p, sampling.stop) if sampling.top_p != 1 or sampling.stop else ()
+        key = self._key(messages, max_tokens, sampling.schema, sampling.temperature, sampling.seed or 0, *ways)
+        known = self._ledger.find(key) if self._cache and not anew else None
         if known is not None:
             yield from filter(None, (known.text, known))
             return
@@ -104,16 +114,17 @@ class MeteredChat:
 
         for attempt in self._meter.retrying(again):
             with attempt:
-                reservation = self._begin(messages, max_tokens)
+                reservation = self._begin(messages, max_tokens, sampling.schema)
                 settled = False
-                pieces = self._chat.stream(messages, quotable=quotable, max_tokens=max_tokens)
+                pieces = self._chat.stream(messages, quotable=quotable, max_tokens=max_tokens, sampling=sampling)
                 try:
                     for piece in pieces:
                         began = True
                         if isinstance(piece, Reply):
                             settled = True
                             reply = self._end(reservation, piece)
-                            self._ledger.keep(key, reply)
+                            if not anew:
+                                self._ledger.keep(key, reply)
                             yield reply
                         else:
                             yield piece
@@ -139,6 +150,8 @@ class MeteredChat:
         if isinstance(error, RefusalError) and error.charged:
             self._ledger.keep(key, error)
 
-    def _key(self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int) -> str:
-        asked = [*self._asked_of, [[m.role, m.content] for m in messages], max_tokens, schema, temperature, seed]
+    def _key(
+        self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int, *ways: Any
+    ) -> str:
+        asked = [*self._asked_of, [[m.role, m.content] for m in messages], max_tokens, schema, temperature, seed, *ways]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

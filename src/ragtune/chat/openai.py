@@ -17,7 +17,8 @@ from ragtune.errors import ChatError, CutStreamError, RefusalError
 from ragtune.hosted.failures import classify, not_a_chat_api, redact
 from ragtune.hosted.meter import THINKING_TOKENS
 from ragtune.hosted.openai import said_by, status_of, translate
-from ragtune.types import Message, Passage, Reply, Usage
+from ragtune.stop import Until
+from ragtune.types import GREEDY, Message, Passage, Reply, Sampling, Usage
 
 _THINKS = re.compile(r"^(gpt-[5-9]|o\d)")
 _UNKNOWN = re.compile(
@@ -68,6 +69,8 @@ class OpenAIChat:
             "thinking": ({"type": "disabled"}, None) if not thinking and name.startswith("deepseek:") else (None,),
             "temperature": (True, None),
             "seed": (True, None),
+            "top_p": (True, None),
+            "stop": (True, None),
             "stream_options": ({"include_usage": True}, None),
         }
         self._may_think = thinking or name.startswith("deepseek:") or _THINKS.match(model) is not None
@@ -98,7 +101,7 @@ class OpenAIChat:
     ) -> Reply:
         """A whole answer; see :class:`~ragtune.protocols.ChatModel`."""
         began = time.monotonic()
-        answer: ChatCompletion = self._create(messages, max_tokens, schema, temperature, seed, stream=False)
+        answer: ChatCompletion = self._create(messages, max_tokens, Sampling(temperature, seed=seed, schema=schema), stream=False)
         if not getattr(answer, "choices", None):
             raise self._without_choices(answer)
         try:
@@ -115,10 +118,12 @@ class OpenAIChat:
         *,
         quotable: Sequence[Passage] | None = None,  # noqa: ARG002 - a hosted model's quotes are checked, not held
         max_tokens: int = 512,
+        sampling: Sampling = GREEDY,
     ) -> Iterator[str | Reply]:
         """Pieces as they come, then the reply with what the server counted."""
         began = time.monotonic()
-        chunks = self._create(messages, max_tokens, None, 0.0, 0, stream=True)
+        chunks = self._create(messages, max_tokens, sampling, stream=True)
+        until = Until(sampling.stop)  # not every server knows them
         pieces: list[str] = []
         finish: str | None = None
         usage, model = Usage(), self._model
@@ -130,9 +135,9 @@ class OpenAIChat:
                 for choice in chunk.choices or ():
                     finish = choice.finish_reason or finish
                     self._check(choice.finish_reason, getattr(choice.delta, "refusal", None), chunk.usage)
-                    if choice.delta.content:
-                        pieces.append(choice.delta.content)
-                        yield choice.delta.content
+                    if piece := until.take(choice.delta.content or ""):
+                        pieces.append(piece)
+                        yield piece
         except openai.APIError as error:
             raise (self._cut(said_by(error)) if pieces else self._translate(error)) from None
         except (ValueError, AttributeError) as error:
@@ -143,26 +148,20 @@ class OpenAIChat:
             raise not_a_chat_api(self.name, "it has no pieces")
         if finish is None:
             raise self._cut("it sent no end")
-        yield Reply("".join(pieces), usage, finish != "length", model, time.monotonic() - began)
+        if rest := until.rest():
+            pieces.append(rest)
+            yield rest
+        yield Reply("".join(pieces), usage, until.stopped or finish != "length", model, time.monotonic() - began)
 
-    def _create(
-        self,
-        messages: Sequence[Message],
-        max_tokens: int,
-        schema: Mapping[str, Any] | None,
-        temperature: float,
-        seed: int,
-        *,
-        stream: bool,
-    ) -> Any:
+    def _create(self, messages: Sequence[Message], max_tokens: int, sampling: Sampling, *, stream: bool) -> Any:
         while True:
-            ways = self._sent(schema is not None, stream)
+            ways = self._sent(sampling, stream)
             try:
                 made = self._client.chat.completions.create(
                     model=self._model,
                     messages=[{"role": message.role, "content": message.content} for message in messages],  # type: ignore[misc]
                     stream=stream,
-                    **self._options(ways, max_tokens, schema, temperature, seed),
+                    **self._options(ways, max_tokens, sampling),
                 )
                 self._answered = True
                 return made
@@ -174,25 +173,30 @@ class OpenAIChat:
             except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
                 raise not_a_chat_api(self.name, type(error).__name__) from None
 
-    def _sent(self, formed: bool, stream: bool) -> dict[str, int]:
+    def _sent(self, sampling: Sampling, stream: bool) -> dict[str, int]:
         """Which way each thing is written that a call sends."""
-        idle = {*(() if formed else ("response_format",)), *(() if stream else ("stream_options",))}
-        return {name: index for name, index in self._refused.items() if name not in idle}
+        sent = {
+            "response_format": sampling.schema is not None,
+            "stream_options": stream,
+            "top_p": sampling.top_p != 1,
+            "stop": bool(sampling.stop),
+            "seed": sampling.seed is not None or not sampling.temperature,
+        }
+        return {name: index for name, index in self._refused.items() if sent.get(name, True)}
 
-    def _options(
-        self, ways: Mapping[str, int], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int
-    ) -> dict[str, Any]:
+    def _options(self, ways: Mapping[str, int], max_tokens: int, sampling: Sampling) -> dict[str, Any]:
         way = {name: self._ways[name][index] for name, index in ways.items()}
         options: dict[str, Any] = {way.pop("limit"): max_tokens + self._thinking_tokens(ways)}
         if thinking := way.pop("thinking"):
             options["extra_body"] = {"thinking": thinking}
         if form := way.pop("response_format", None):
-            named = {"json_schema": {"name": "answer", "schema": dict(schema or {}), "strict": True}} if form == "json_schema" else {}
+            form = form if sampling.schema else "json_object"
+            named = (
+                {"json_schema": {"name": "answer", "schema": dict(sampling.schema or {}), "strict": True}} if form == "json_schema" else {}
+            )
             options["response_format"] = {"type": form, **named}
-        if way.pop("temperature"):
-            options["temperature"] = temperature
-        if way.pop("seed"):
-            options["seed"] = seed
+        values = {"temperature": sampling.temperature, "seed": sampling.seed or 0, "top_p": sampling.top_p, "stop": list(sampling.stop)}
+        options |= {name: value for name, value in values.items() if way.pop(name, None)}
         return {**options, **{name: value for name, value in way.items() if value is not None}}
 
     def _give_way(self, error: openai.APIStatusError, ways: Mapping[str, int]) -> bool:

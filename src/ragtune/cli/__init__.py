@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ragtune.cli import start, documents, datasets, models, answers  # noqa: F401 - in the order that --help lists them; isort: skip
+from ragtune.cli import start, documents, datasets, models, answers, serving, review  # noqa: F401 - in the order of --help; isort: skip
 from ragtune.cli.app import app
 from ragtune.errors import RagtuneError
 

@@ -170,7 +170,10 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", help="A tuned model, `base`, or `provider:model`; default: the newest tuned model, else the base."),
+        typer.Option(
+            "--model",
+            help="A tuned model, `base`, or `provider:model`; default: what was promoted, else the newest tuned model, else the base.",
+        ),
     ] = None,
     k: Annotated[
         int | None, typer.Option("-k", min=1, help="Passages to show; default: what a tuned model was tuned with, else retrieve.k.")

@@ -29,6 +29,8 @@ jobs_app = typer.Typer(help="See and steer hosted tuning jobs.", no_args_is_help
 app.add_typer(jobs_app, name="jobs")
 dataset_app = typer.Typer(invoke_without_command=True)
 app.add_typer(dataset_app, name="dataset")
+review_app = typer.Typer(help="See which answers a person should look at, and correct them.", no_args_is_help=True)
+app.add_typer(review_app, name="review")
 ProjectOption = Annotated[
     Path | None,
     typer.Option(

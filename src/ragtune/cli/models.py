@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -104,6 +105,25 @@ def models_choose(
         raise typer.Exit(2)
 
 
+@models_app.command("export")
+def models_export(
+    output: Annotated[Path, typer.Argument(help="The folder to write, which must not be there yet.")],
+    format_: Annotated[
+        str, typer.Option("--format", help="safetensors, for transformers, vLLM and converters; or tensorflow, a SavedModel.")
+    ] = "safetensors",
+    name: Annotated[str | None, typer.Option("--name", help="The tuned model; default: the newest.")] = None,
+    project: ProjectOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a tuned model whole, its adapter merged into its base.
+
+    Example: ragtune models export merged
+    """
+    opened = open_project(project, settings, quiet=True)
+    show(opened.export_model(output, format_, name=name), as_json, "show_model_export")
+
+
 @app.command()
 def train(
     dataset: Annotated[str | None, typer.Option("--dataset", help="The dataset; default: the newest.")] = None,
@@ -114,6 +134,10 @@ def train(
     retriever: Annotated[
         bool, typer.Option("--retriever", help="Tune embedder and cross-encoder instead, and adopt what proves better.")
     ] = False,
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", help="torch, or keras: Keras on TensorFlow. Short for --set train.backend=…", show_default=False),
+    ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="With --retriever: let the untuned one serve again.")] = False,
     yes: SpendAllOption = False,
     dry_run: Annotated[
@@ -132,15 +156,18 @@ def train(
 
     Example: ragtune train --set train.epochs=2
 
+    Example: ragtune train --backend keras
+
     Example: ragtune train --dry-run
 
     Example: ragtune train --retriever
     """
-    opened = open_project(project, settings, quiet=quiet or as_json)
+    own = [*(settings or ()), *([f"train.backend={backend}"] if backend else ())]
+    opened = open_project(project, own, quiet=quiet or as_json)
     if undo and not retriever:
         raise ConfigError("--undo is about a tuned retriever: say --retriever too")
     if retriever:
-        if without_context or dry_run or (undo and (dataset or name)):
+        if without_context or dry_run or backend or (undo and (dataset or name)):
             raise ConfigError("--retriever takes --dataset and --name, or --undo alone")
         tuned = opened.undo_retriever() if undo else opened.train_retriever(dataset=dataset, name=name)
         show(tuned, as_json, "show_retriever")

@@ -26,7 +26,7 @@ from ragtune.config.sections import (
     is_address,
 )
 from ragtune.config.settings import SETTINGS_FILE, Settings, changed_settings, load_settings, setting_names
-from ragtune.config.toml import BESIDE, ENV_EXAMPLE, render_toml
+from ragtune.config.toml import BESIDE, ENV_EXAMPLE, render_toml, toml_value
 
 __all__ = [
     "BESIDE",
@@ -61,4 +61,5 @@ __all__ = [
     "read_variable",
     "render_toml",
     "setting_names",
+    "toml_value",
 ]

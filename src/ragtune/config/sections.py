@@ -245,6 +245,8 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     """Tuning on this machine."""
 
+    backend: Literal["torch", "keras"] = "torch"
+    """What trains: torch (PyTorch), or keras (Keras on TensorFlow; needs ragtune[tensorflow]). Both write the same kind of adapter."""
     method: Literal["lora", "dora", "full"] = "lora"
     """lora, dora (adapters that train the length of each row too), or full: the whole model, at a rate of 1e-5 to 1e-4."""
     rslora: bool = False
@@ -272,9 +274,11 @@ class TrainSettings(Section):
     shared_contexts: bool = True
     """Train questions with overlapping contexts in one sequence."""
     tokens_per_batch: int | None = Field(None, ge=1)
-    """Tokens in one pass; an update may take several. Unset: 2048 on a CPU, 16384 on a GPU. A longer context is a pass of its own."""
+    """Tokens in one pass; an update may take several. Unset: 2048 on a CPU (Keras: 1024), 16384 on a GPU. A longer context stands alone."""
     average_checkpoints: int = Field(0, ge=0)
     """Give the mean of so many weights of the run's end, a twentieth of the run apart; 0: the last."""
+    early_stopping: int = Field(0, ge=0)
+    """Stop when so many of ten measurements in a row find no lower validation loss, with the weights of the lowest; 0: train to the end."""
     watch_questions: int = Field(0, ge=0)
     """Validation questions that are answered three times in a run, to see their F1 rise; each takes about as long as training an answer."""
     seed: int = 0
@@ -394,3 +398,59 @@ class JudgeSettings(Section):
     """provider:model that grades answers, or local:MODEL; unset: exact metrics alone."""
     questions: int = Field(100, ge=1)
     """Questions of the retrieved context whose answers are graded, a seeded sample."""
+
+
+class ServeSettings(Section):
+    """Answering over HTTP, with ragtune serve."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; one that others can reach needs keys ("ragtune keys add")."""
+    port: int = Field(8321, ge=0, le=65535)
+    """Port; 0 takes a free one."""
+    rows: int = Field(16, ge=1)
+    """Answers that the local model writes at once."""
+    waiting: int = Field(64, ge=0)
+    """Questions that may wait for their turn; beyond, a client is told to come back (429)."""
+    timeout: float = Field(120.0, gt=0)
+    """Seconds that one answer may take, waiting included."""
+    longest_answer: int = Field(1024, ge=1)
+    """Tokens that one answer may have, however many are asked for: each takes memory of the local model in every row."""
+    drain: float = Field(30.0, ge=0)
+    """Seconds that answers on their way have to end when the server is stopped."""
+    origins: tuple[str, ...] = ()
+    """Web pages' origins that may call the API from a browser, as "https://chat.example.org", and the address of a proxy before it."""
+    hosted: tuple[str, ...] = ()
+    """Hosted models, as provider:model, that every client may ask by name; others than the project's own only a key that may write."""
+    largest_request: int = Field(1_000_000, ge=1000)
+    """Bytes of one request; uploads have serve.largest_upload."""
+    largest_upload: int = Field(100_000_000, ge=1000)
+    """Bytes of the files of one upload."""
+
+
+class TraceSettings(Section):
+    """What the server keeps of what was asked and answered, in .ragtune/traces.db."""
+
+    keep: bool = True
+    """Keep questions, passages and answers; without, only counts and times are kept."""
+    days: float = Field(90.0, gt=0)
+    """Days after which a trace is forgotten."""
+    redact: tuple[str, ...] = ()
+    """Regular expressions; what fits one in a question, an answer or what was said of it is kept as ▮▮▮."""
+    checked: float = Field(0.0, ge=0, le=1)
+    """Share of the answers whose groundedness is judged by judge.model, in the background."""
+
+    @field_validator("redact")
+    @classmethod
+    def _patterns_can_be_searched_for(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                fits_nothing = re.compile(pattern).search("") is None
+            except re.error as error:
+                raise PydanticCustomError(
+                    "pattern", "{pattern} is no regular expression: {why}", {"pattern": pattern, "why": str(error)}
+                ) from None
+            if not fits_nothing:
+                raise PydanticCustomError(
+                    "pattern", "{pattern} fits everywhere, even where nothing stands: write what it must hold", {"pattern": pattern}
+                )
+        return patterns

@@ -26,7 +26,9 @@ from ragtune.config.sections import (
     RetrieverSettings,
     RetrieveSettings,
     Section,
+    ServeSettings,
     TeacherSettings,
+    TraceSettings,
     TrainSettings,
     TuningSettings,
     WebSettings,
@@ -67,6 +69,8 @@ class Settings(BaseSettings):
     tuning: TuningSettings = TuningSettings()
     teacher: TeacherSettings = TeacherSettings()
     judge: JudgeSettings = JudgeSettings()
+    serve: ServeSettings = ServeSettings()
+    traces: TraceSettings = TraceSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -21,11 +21,11 @@ def render_toml(values: Mapping[str, Any] | None = None) -> str:
             lines += [f"[{head}]"]
         lines += [f"# {line}" for line in description.splitlines()]
         if name in values:
-            lines.append(f"{leaf} = {_toml(values[name])}")
+            lines.append(f"{leaf} = {toml_value(values[name])}")
         elif default is None:
             lines.append(f"# {leaf} =")
         else:
-            lines.append(f"# {leaf} = {_toml(default)}")
+            lines.append(f"# {leaf} = {toml_value(default)}")
         lines.append("")
     return "\n".join(lines)
 
@@ -43,9 +43,10 @@ BESIDE = {".env.example": ENV_EXAMPLE, ".gitignore": ".ragtune/\n.env\n"}
 """What a new project gets beside its settings."""
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as it stands in TOML, on one line."""
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml(name)} = {_toml(item)}" for name, item in value.items()) + "}"
+        return "{" + ", ".join(f"{toml_value(name)} = {toml_value(item)}" for name, item in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON lets stand and TOML does not

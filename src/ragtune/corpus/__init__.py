@@ -3,7 +3,7 @@
 :mod:`~ragtune.corpus.store` opens it and has its transactions; the other modules work inside those.
 """
 
-from ragtune.corpus.records import FileState, Overview, Stats, TextEntry, embedding_text
+from ragtune.corpus.records import FileState, Listed, Overview, Stats, TextEntry, embedding_text
 from ragtune.corpus.store import Corpus
 
-__all__ = ["Corpus", "FileState", "Overview", "Stats", "TextEntry", "embedding_text"]
+__all__ = ["Corpus", "FileState", "Listed", "Overview", "Stats", "TextEntry", "embedding_text"]

@@ -67,6 +67,33 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """A document as a list shows it: without its text.
+
+    Args:
+        source: of the document.
+        file: that it came from.
+        title: of the document.
+        media_type: of its file.
+        characters: of its text.
+        chunks: how many are in the index.
+        language: as its metadata have it.
+        access: tags of who may see it; none where it is open to all.
+        kept: source of the document that is kept in its place, where it is a duplicate.
+    """
+
+    source: str
+    file: str
+    title: str
+    media_type: str
+    characters: int
+    chunks: int
+    language: str | None
+    access: frozenset[str]
+    kept: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Counts of the corpus."""
 

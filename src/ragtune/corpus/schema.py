@@ -98,6 +98,8 @@ def sqlite_errors(path: Path) -> Iterator[None]:
     except _BUGS:
         raise
     except sqlite3.OperationalError as error:
+        if "no such module: fts5" in str(error):
+            raise CorpusError("this process has an SQLite without full-text search: import ragtune before tensorflow") from error
         raise CorpusError(f"{path} cannot be used ({error}): see that the disk has room and no other program holds the file") from error
     except sqlite3.DatabaseError as error:
         raise CorpusError(f"{path} is not a corpus or is damaged ({error}): remove it and run 'ragtune ingest' again") from error

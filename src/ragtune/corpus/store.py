@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ragtune.corpus import fulltext, vectors
+from ragtune.corpus import fulltext, listing, vectors
 from ragtune.corpus.documents import drop_document, embedding_key, put_chunks, put_document
 from ragtune.corpus.filter import IN_DOCUMENTS, decides, documents_where, effective, tags_of
-from ragtune.corpus.records import FileState, Overview, Stats, TextEntry, embedding_text
+from ragtune.corpus.records import FileState, Listed, Overview, Stats, TextEntry, embedding_text
 from ragtune.corpus.schema import open_database, sqlite_errors
 from ragtune.corpus.vectors import batches, marks
 from ragtune.errors import CorpusError
@@ -176,6 +176,16 @@ class Corpus:
             raise CorpusError(f"there is no document {source!r} in the corpus")
         return found[0]
 
+    def page_starts(self, sources: Iterable[str]) -> dict[str, list[int]]:
+        """Where each page of some documents starts in its text, of those that have pages."""
+        wanted = sorted(set(sources))
+        with self._snapshot() as db:
+            found = db.execute(
+                f"SELECT source, json_extract(metadata, '$.page_starts') FROM documents WHERE source IN ({','.join('?' * len(wanted))})",  # noqa: S608
+                wanted,
+            ).fetchall()
+        return {source: json.loads(starts) for source, starts in found if starts}
+
     def duplicates(self) -> list[Reason]:
         """Documents left out because another is kept in their place, with the reason."""
         return self._reasons("SELECT source, duplicate FROM documents WHERE kept IS NOT NULL ORDER BY source")
@@ -228,6 +238,17 @@ class Corpus:
                 pages = len(empty) if isinstance(empty, list) else 0
                 found.append(Overview(source, file, media_type, language, characters, chunks, bool(duplicate), pages))
         return found
+
+    def listed(self, query: str = "", offset: int = 0, limit: int = 50, access: tuple[str, ...] | None = None) -> tuple[list[Listed], int]:
+        """Documents that source or title fit, a page of them by source, and how many there are; see :mod:`ragtune.corpus.listing`."""
+        with self._snapshot() as db:
+            return listing.read(db, query, offset, limit, access)
+
+    def file_of(self, source: str) -> str | None:
+        """The file that a document came from."""
+        with self._snapshot() as db:
+            found = db.execute("SELECT file FROM documents WHERE source = ?", (source,)).fetchone()
+        return found[0] if found else None
 
     def file_repairs(self) -> dict[str, dict[str, int]]:
         """What cleaning did to each file's texts, of files in which it did something."""

@@ -95,6 +95,7 @@ def anchor(raw: Sequence[RawQuestion], documents: Mapping[str, Document], copies
                     documents=named,
                     reasoning=question.reasoning,
                     history=question.history,
+                    reviewed=question.reviewed is not None,
                 )
             )
     return report

@@ -97,6 +97,12 @@ def trained_evidence(train: Sequence[Example], asked: Sequence[Example]) -> dict
 
 def nearest_questions(train: Sequence[Example], test: Sequence[Example]) -> list[Nearest]:
     """For each test question that resembles any training question the one most like it, the most alike first."""
+    known, asked = ([(each.id, search_text(each.question, each.history)) for each in own] for own in (train, test))
+    return nearest_texts(known, asked)
+
+
+def nearest_texts(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]]) -> list[Nearest]:
+    """The same of questions as ids and texts, what was said before each included (:func:`ragtune.conversation.search_text`)."""
     return sorted(_nearest(train, test), key=lambda each: (-each.similarity, each.test))
 
 
@@ -104,17 +110,17 @@ def _runs(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
     return [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
 
 
-def _nearest(train: Sequence[Example], test: Sequence[Example]) -> list[Nearest]:
-    tokens = [frozenset(_TOKEN.findall(search_text(example.question, example.history).lower())) for example in train]
+def _nearest(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]]) -> list[Nearest]:
+    tokens = [frozenset(_TOKEN.findall(text.lower())) for _, text in train]
     having: dict[str, list[int]] = defaultdict(list)
     for at, own in enumerate(tokens):
         for token in own:
             having[token].append(at)
     nearest = []
-    for example in test:
-        asked = frozenset(_TOKEN.findall(search_text(example.question, example.history).lower()))
+    for id_, text in test:
+        asked = frozenset(_TOKEN.findall(text.lower()))
         common = Counter(at for token in asked for at in having.get(token, ()))
         if common:
             similarity, at = max((both / (len(asked) + len(tokens[at]) - both), -at) for at, both in common.items())
-            nearest.append(Nearest(example.id, train[-at].id, round(similarity, 4)))
+            nearest.append(Nearest(id_, train[-at][0], round(similarity, 4)))
     return nearest

@@ -16,7 +16,7 @@ from ragtune.errors import QuestionError
 from ragtune.types import JSON, Document, Message, Split
 
 _FIELDS = frozenset(
-    {"id", "question", "answers", "document", "evidence", "split", "kind", "needs", "reasoning", "synthesised_by", "history"}
+    {"id", "question", "answers", "document", "evidence", "split", "kind", "needs", "reasoning", "synthesised_by", "history", "reviewed"}
 )
 _SPLITS: tuple[str, ...] = get_args(Split)
 SUFFIXES = frozenset({".jsonl", ".json", ".parquet", ".arrow"})
@@ -44,6 +44,7 @@ class RawQuestion:
     """A question as its file states it.
 
     Args:
+        reviewed: when a person made it of an answer that was served, ISO 8601; such a question is never tested on.
         where: ``file:line``, for messages.
         extra: fields that ragtune does not know, kept as they are.
 
@@ -61,6 +62,7 @@ class RawQuestion:
     reasoning: str | None = None
     synthesised_by: str | None = None
     history: tuple[Message, ...] = ()
+    reviewed: str | None = None
     where: str = ""
     extra: Mapping[str, JSON] = field(default_factory=dict)
 
@@ -229,7 +231,7 @@ def _question(entry: Any, where: str) -> RawQuestion:
     for name in ("id", "question"):
         if not _is_text(entry.get(name)):
             raise QuestionError(f'{where}: "{name}" must be a non-empty string, found {_shown(entry.get(name))}')
-    for name in ("document", "kind", "needs", "reasoning", "synthesised_by"):
+    for name in ("document", "kind", "needs", "reasoning", "synthesised_by", "reviewed"):
         if entry.get(name) is not None and not _is_text(entry[name]):
             raise QuestionError(f'{where}: "{name}" must be a non-empty string or null, found {_shown(entry[name])}')
     answers = entry.get("answers")
@@ -240,6 +242,8 @@ def _question(entry: Any, where: str) -> RawQuestion:
         )
     if entry.get("split") not in (None, *_SPLITS):
         raise QuestionError(f'{where}: "split" must be one of {", ".join(_SPLITS)} or null, found {_shown(entry["split"])}')
+    if entry.get("split") == "test" and entry.get("reviewed"):
+        raise QuestionError(f'{where}: "reviewed" questions come from answers that were served and are never tested on: leave out "split"')
     evidence = _evidence(entry.get("evidence"), where)
     if evidence and not answers:
         raise QuestionError(f'{where}: it has evidence but "answers" is []: write its answers, or null for "evidence"')
@@ -255,6 +259,7 @@ def _question(entry: Any, where: str) -> RawQuestion:
         reasoning=entry.get("reasoning"),
         synthesised_by=entry.get("synthesised_by"),
         history=_history(entry.get("history"), where),
+        reviewed=entry.get("reviewed"),
         where=where,
         extra={name: value for name, value in entry.items() if name not in _FIELDS},
     )

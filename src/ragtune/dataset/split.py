@@ -3,6 +3,9 @@
 Deployment asks new questions, mostly about known documents, so test and validation hold two strata: ``new_documents`` (whole document
 groups that never occur in training) and ``new_questions`` (their documents occur in training with other questions). Every choice is the
 order of a hash of the seed and the name, so that questions added later move few of those that were there.
+
+Reviewed questions, which come from answers that were served, move none: the others are drawn as if they were not there. Each is then
+trained on, unless it is about documents that are held out: those stay so, and it validates.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -81,7 +84,8 @@ def assign_splits(
 ) -> Splits:
     """Assign each question to a split, and to a stratum where it is tested or validated on.
 
-    A question whose ``split`` is set stays there; where any is set to test (or validation), no others are drawn for it.
+    A question whose ``split`` is set stays there; where any is set to test (or validation), no others are drawn for it. A reviewed one
+    takes no part in the draw.
 
     Args:
         questions: anchored questions.
@@ -95,6 +99,7 @@ def assign_splits(
         max_validation: likewise.
         min_groups: fewer groups of documents than this, and sections stand for documents.
     """
+    every, questions = questions, [question for question in questions if not question.reviewed]
     evident = [question for question in questions if question.answerable and question.evidence]
     pairs = list(near_duplicates)
     unit: Unit = "document"
@@ -117,7 +122,11 @@ def assign_splits(
     if not evident:
         share = {"test": test_fraction * ("test" not in closed), "validation": validation_fraction * ("validation" not in closed)}
     _spread_others(questions, split, share, closed, max_test, seed)
-    return _splits(questions, split, groups, unit)
+    made = _splits(questions, split, groups, unit)
+    units_of = _Units((sections or {}) if unit == "section" else {}, pairs)
+    owner = {stretch: name for name, own in groups.units.items() for stretch in own}
+    reviewed = {each.id: _place_reviewed(each, units_of(each), owner, made.held_out) for each in every if each.reviewed}
+    return replace(made, assignments={**made.assignments, **reviewed})
 
 
 def planned_sizes(
@@ -176,18 +185,12 @@ def _group(questions: Sequence[Question], sections: Mapping[str, Sequence[Span]]
             first, second = sorted((find(units[0]), find(unit)), key=_name)
             parent[second] = first
 
-    whole = {document for pair in near_duplicates for document in pair}
+    find_units = _Units(sections, near_duplicates)
     for pair in near_duplicates:
         join([_document(document) for document in pair])
-    units_of: dict[str, list[Span]] = {}
-    for question in questions:
-        units: dict[Span, None] = {}
-        for evidence in question.evidence:
-            own = [] if evidence.document in whole else sections.get(evidence.document, [])
-            touched = [section for section in own if section.start < evidence.end and evidence.start < section.end]
-            units.update(dict.fromkeys(touched or [_document(evidence.document)]))
-        units_of[question.id] = list(units)
-        join(list(units))
+    units_of = {question.id: find_units(question) for question in questions}
+    for units in units_of.values():
+        join(units)
     members: dict[str, list[Question]] = defaultdict(list)
     stretches: dict[str, set[Span]] = defaultdict(set)
     group_of = {}
@@ -198,6 +201,38 @@ def _group(questions: Sequence[Question], sections: Mapping[str, Sequence[Span]]
     for unit in list(parent):
         stretches[_name(find(unit))].add(unit)
     return _Groups(members, group_of, stretches)
+
+
+class _Units:
+    """The units that hold a question's evidence; a document without sections, or with a near-duplicate, is one unit."""
+
+    def __init__(self, sections: Mapping[str, Sequence[Span]], near_duplicates: Sequence[tuple[str, str]]) -> None:
+        self._sections = sections
+        self._whole = {document for pair in near_duplicates for document in pair}
+
+    def __call__(self, question: Question) -> list[Span]:
+        units: dict[Span, None] = {}
+        for evidence in question.evidence:
+            own = [] if evidence.document in self._whole else self._sections.get(evidence.document, [])
+            touched = [section for section in own if section.start < evidence.end and evidence.start < section.end]
+            units.update(dict.fromkeys(touched or [_document(evidence.document)]))
+        return list(units)
+
+
+def _place_reviewed(
+    question: Question, units: Sequence[Span], owner: Mapping[Span, str], held_out: Mapping[str, Sequence[Span]]
+) -> Assignment:
+    """Training; validation where the documents are held out, nothing could be learnt, or the user set it."""
+    group = next((owner[unit] for unit in units if unit in owner), _name(units[0]) if units else f"question:{question.id}")
+    held = any(
+        stretch.start < evidence.end and evidence.start < stretch.end
+        for evidence in question.evidence
+        for stretch in held_out.get(evidence.document, ())
+    )
+    bare = question.answerable and not units
+    if not (held or bare or question.split == "validation"):
+        return Assignment("train", None, group)
+    return Assignment("validation", None if bare else "new_documents" if held else "new_questions", group)
 
 
 def _document(source: str) -> Span:

@@ -30,6 +30,9 @@ _ADAPTER, _MODEL = "adapter_model.safetensors", "model.safetensors"
 
 _Weights: TypeAlias = dict[str, Tensor]
 
+Tuned: TypeAlias = tuple[Path, int] | None
+"""Which weights a model has: those of an adapter's folder as it was at a time, in nanoseconds; ``None`` is the plain base."""
+
 
 class Adapters:
     """The weights of one base model, with one adapter or none.
@@ -42,20 +45,14 @@ class Adapters:
         self._model = model
         self._base: _Weights = {}
         self._merged: OrderedDict[tuple[Path, int], _Weights] = OrderedDict()
-        self._active: tuple[Path, int] | None = None
+        self._active: Tuned = None
 
-    @property
-    def active(self) -> tuple[Path, int] | None:
-        """Which adapter's weights the model has now; ``None`` is the plain base."""
-        return self._active
-
-    def use(self, adapter: Path | None) -> None:
-        """Make the model that of ``adapter``; ``None`` is the plain base.
+    def use(self, wanted: Tuned) -> None:
+        """Make the model that of an adapter, see :func:`tuned_by`.
 
         Raises:
-            ModelError: the folder is neither an adapter nor a whole model, or not one of this base.
+            ModelError: it is not one of this base.
         """
-        wanted = None if adapter is None else _key(adapter)
         if wanted == self._active:
             return
         self._point_to(self._base)
@@ -121,7 +118,14 @@ def _layers(model: Any) -> list[tuple[str, Any]]:
     return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
 
 
-def _key(adapter: Path) -> tuple[Path, int]:
+def tuned_by(adapter: Path | None) -> Tuned:
+    """The weights that a folder has now.
+
+    Raises:
+        ModelError: the folder is neither an adapter nor a whole model.
+    """
+    if adapter is None:
+        return None
     folder = adapter.resolve()
     for config, name in (("adapter_config.json", _ADAPTER), ("config.json", _MODEL)):
         if (folder / config).is_file() and (folder / name).is_file():

@@ -18,7 +18,7 @@ from typing import Any
 from ragtune.prompts import encode_prompt
 from ragtune.protocols import Engine
 from ragtune.sqlite import BUSY_SECONDS, use_wal
-from ragtune.types import Generation, Message, Passage
+from ragtune.types import GREEDY, Generation, Message, Passage, Sampling
 
 _VERSION = 2
 
@@ -94,9 +94,10 @@ class CachedEngine:
         quotable: Sequence[Passage] | None = None,
         adapter: Path | None = None,
         max_new_tokens: int = 96,
+        sampling: Sampling = GREEDY,
     ) -> Iterator[str | Generation]:
         """Pieces of one answer, then all of it, always written anew."""
-        return self._engine.stream(prompt, quotable=quotable, adapter=adapter, max_new_tokens=max_new_tokens)
+        return self._engine.stream(prompt, quotable=quotable, adapter=adapter, max_new_tokens=max_new_tokens, sampling=sampling)
 
     def nll(
         self, pairs: Sequence[tuple[Sequence[Message], str]], *, adapter: Path | None = None, batch_size: int = 8

@@ -1,4 +1,4 @@
-"""Greedy decoding of a batch: prompts are read one by one, answers are written together.
+"""Decoding of a batch: prompts are read one by one, answers are written together.
 
 Shapes: ``b`` rows of the batch, ``h`` key-value heads, ``s`` cached positions, ``d`` size of a head.
 
@@ -10,7 +10,7 @@ the keys and values are put side by side, right-aligned, in buffers that have ro
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from ragtune.engine.choose import Writing, choose
 from ragtune.prompts import PromptIds
 
 KEPT_PREFIXES = 4
@@ -26,9 +27,6 @@ KEPT_PREFIXES = 4
 
 Prefixes: TypeAlias = dict[tuple[int, ...], Cache]
 """What was read of prompts' common beginnings, for one set of weights."""
-
-Constraint = Callable[[Sequence[int]], Collection[int] | None]
-"""Ids written so far to the ids that may come next; ``None`` where all may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,9 @@ class Decoding:
         prompts: one for each row; rows with equal contexts share the reading of it.
         stop: ids that end an answer.
         max_new_tokens: at most so many tokens are written in a row.
-        probe: the id whose log-odds of coming first are kept in ``probe_logodds``; ``logprobs`` has the sum of each row's tokens, in nats.
+        probe: the id whose log-odds of coming first are kept in ``probe_logodds``.
         prefixes: what these weights have read of common beginnings; filled here.
-        constraints: one for each row, or none.
+        writings: what is to be written in each row; free and greedy by itself.
     """
 
     def __init__(
@@ -61,13 +59,12 @@ class Decoding:
         max_new_tokens: int,
         probe: int,
         prefixes: Prefixes | None = None,
-        constraints: Sequence[Constraint | None] | None = None,
+        writings: Sequence[Writing] | None = None,
     ) -> None:
         self._model = model
         self._stop = frozenset(stop)
         self._limit = max_new_tokens
-        self._constraints = constraints or [None] * len(prompts)
-        self._ids: list[list[int]] = [[] for _ in prompts]
+        self.writings = writings or [Writing() for _ in prompts]
         self._rows = list(range(len(prompts)))
         self._cache, self._lengths, logits = _read_prompts(model, prompts, max_new_tokens, {} if prefixes is None else prefixes)
         width = int(self._lengths.max())
@@ -75,8 +72,7 @@ class Decoding:
         self._mask = columns[None, :] >= (width - self._lengths)[:, None]
         self._logits = logits
         self._probe = probe
-        self.probe_logodds = _logodds(logits, probe)
-        self.logprobs = [0.0] * len(prompts)
+        self.probe_logodds = logodds(logits, probe)
 
     @property
     def done(self) -> bool:
@@ -85,16 +81,17 @@ class Decoding:
 
     def step(self) -> list[Step]:
         """Write one token in each row that goes on."""
-        tokens = self._choose()
+        rows = [self.writings[row] for row in self._rows]
+        tokens = choose(self._logits, rows, [row.allowed(self._logits.device) for row in rows])
         steps = []
         going = []
         for place, (row, token) in enumerate(zip(self._rows, tokens, strict=True)):
             if token in self._stop:
                 steps.append(Step(row, None))
                 continue
-            self._ids[row].append(token)
+            self.writings[row].ids.append(token)
             steps.append(Step(row, token))
-            if len(self._ids[row]) < self._limit:
+            if len(self.writings[row].ids) < self._limit:
                 going.append(place)
         self._keep(going)
         if self._rows:
@@ -102,27 +99,9 @@ class Decoding:
         return steps
 
     @torch.inference_mode()
-    def _choose(self) -> list[int]:
-        logits = self._logits.float()
-        normalisers: list[float] = logits.logsumexp(-1).tolist()  # of all tokens, the forbidden ones too: what it wanted to write counts
-        for place, row in enumerate(self._rows):
-            constraint = self._constraints[row]
-            allowed = None if constraint is None else constraint(self._ids[row])
-            if allowed is not None:
-                keep = torch.tensor(sorted(allowed), device=logits.device)
-                kept = logits[place, keep]
-                logits[place] = float("-inf")
-                logits[place, keep] = kept
-        best = logits.max(-1)
-        for row, value, normaliser in zip(self._rows, best.values.tolist(), normalisers, strict=True):
-            self.logprobs[row] += value - normaliser
-        chosen: list[int] = best.indices.tolist()
-        return chosen
-
-    @torch.inference_mode()
     def _advance(self) -> None:
         used = self._cache.get_seq_length()
-        tokens = torch.tensor([[self._ids[row][-1]] for row in self._rows], device=self._mask.device)
+        tokens = torch.tensor([[self.writings[row].ids[-1]] for row in self._rows], device=self._mask.device)
         output = self._model(
             input_ids=tokens,
             attention_mask=self._mask[:, : used + 1],
@@ -199,7 +178,7 @@ def _read_prompts(model: Any, prompts: Sequence[PromptIds], room: int, prefixes:
     logits: list[Tensor] = [torch.empty(0)] * len(prompts)
     for rows in _by_context(prompts):
         first = prompts[rows[0]]
-        past = _read_prefix(model, first, prefixes)
+        past = read_prefix(model, first, prefixes)
         start = first.prefix
         if len(rows) > 1 and len(first.context) > start:
             past, start = read(model, first.context[start:], copy_cache(past))[0], len(first.context)
@@ -214,16 +193,31 @@ def _read_prompts(model: Any, prompts: Sequence[PromptIds], room: int, prefixes:
     return Cache(layers=layers), torch.tensor(lengths, device=stacked.device), stacked
 
 
-def _read_prefix(model: Any, prompt: PromptIds, prefixes: Prefixes) -> Cache | None:
+def read_prefix(model: Any, prompt: PromptIds, prefixes: Prefixes) -> Cache | None:
     """What many prompts begin with is read once and kept. Always apart, so that what is read does not depend on neighbours."""
     if not prompt.prefix:
         return None
+    known = kept_prefix(prompt, prefixes)
+    if known is None:
+        known = read(model, prompt.context[: prompt.prefix], None)[0]
+        keep_prefix(prompt, prefixes, known)
+    return known
+
+
+def kept_prefix(prompt: PromptIds, prefixes: Prefixes) -> Cache | None:
+    """What is known of a prompt's prefix, which is now the last to be forgotten."""
     ids = prompt.context[: prompt.prefix]
     if ids not in prefixes:
-        prefixes[ids] = read(model, ids, None)[0]
-        if len(prefixes) > KEPT_PREFIXES:
-            del prefixes[next(iter(prefixes))]
+        return None
+    prefixes[ids] = prefixes.pop(ids)
     return prefixes[ids]
+
+
+def keep_prefix(prompt: PromptIds, prefixes: Prefixes, cache: Cache) -> None:
+    """Know a prompt's prefix from now on; the one that was not asked for for longest is forgotten where there are too many."""
+    prefixes[prompt.context[: prompt.prefix]] = cache
+    if len(prefixes) > KEPT_PREFIXES:
+        del prefixes[next(iter(prefixes))]
 
 
 def _by_context(prompts: Sequence[PromptIds]) -> list[list[int]]:
@@ -234,10 +228,22 @@ def _by_context(prompts: Sequence[PromptIds]) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def read(model: Any, ids: Sequence[int], past: Cache | None) -> tuple[Cache, Tensor]:
-    """Feed ids after what ``past`` holds; gives the longer cache and the logits ``[vocabulary]`` of what comes next."""
+def read(model: Any, ids: Sequence[int], past: Cache | None, length: int = 0) -> tuple[Cache, Tensor]:
+    """Feed ids after what ``past`` holds; gives the longer cache and the logits ``[vocabulary]`` of what comes next.
+
+    Args:
+        model: a causal language model of transformers.
+        ids: at least one.
+        past: of what stands before them.
+        length: fill them up to so many meanwhile, with what no id before sees, and what is forgotten.
+    """
     cache = past if past is not None else DynamicCache()
-    output = model(input_ids=torch.tensor([list(ids)], device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    filled = [*ids, *[ids[-1]] * (length - len(ids))]
+    last = torch.tensor([len(ids) - 1], device=model.device)
+    output = model(input_ids=torch.tensor([filled], device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=last)
+    if more := len(filled) - len(ids):
+        for layer in cache.layers:
+            layer.keys, layer.values = layer.keys[:, :, :-more], layer.values[:, :, :-more]
     return cache, output.logits[0, -1]
 
 
@@ -250,7 +256,7 @@ def copy_cache(cache: Cache | None) -> Cache | None:
     return copied
 
 
-def _logodds(logits_bv: Tensor, token: int) -> list[float]:
+def logodds(logits_bv: Tensor, token: int) -> list[float]:
     """``log p - log(1 - p)`` of a token, which is its logit less the log-sum-exp of the others: exact where p is near 1, too."""
     scores = logits_bv.float().clone()
     own = scores[:, token].clone()

@@ -1,10 +1,11 @@
-"""The local engine: a base model of transformers with any of its adapters, greedy, batched, on a CPU or a GPU."""
+"""The local engine: a base model of transformers with any of its adapters, batched, on a CPU or a GPU."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +14,19 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from ragtune.dtype import best_dtype
-from ragtune.engine.adapters import Adapters
-from ragtune.engine.decode import Constraint, Decoding, Prefixes
+from ragtune.engine.adapters import Adapters, Tuned, tuned_by
+from ragtune.engine.choose import Constraint, Writing, sampler
+from ragtune.engine.decode import Decoding, Prefixes
+from ragtune.engine.json_schema import JsonConstraint
+from ragtune.engine.running import RunningBatch
 from ragtune.engine.spans import SpanConstraint
+from ragtune.engine.words import Words
 from ragtune.errors import ContextOverflowError, ModelError
 from ragtune.prompts import PromptIds, build_completion, encode_completion, encode_prompt, end_of_turn
 from ragtune.templates import load_tokenizer
-from ragtune.types import Generation, Message, Passage
+from ragtune.types import GREEDY, Generation, Message, Passage, Sampling
 
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
-_INCOMPLETE = "\ufffd"
 
 
 class HuggingFaceEngine:
@@ -69,10 +73,10 @@ class HuggingFaceEngine:
         self._tokenizer, self._model = tokenizer, model
         config = self._model.config.get_text_config()
         self._max_positions = int(config.max_position_embeddings)
-        self._stop = _stop_ids(self._model, self._tokenizer)
+        self.stop = _stop_ids(self._model, self._tokenizer)
         self._probe = encode_completion(self._tokenizer, build_completion(None))[0]
         self._adapters = Adapters(self._model)
-        self._prefixes: dict[tuple[Path, int] | None, Prefixes] = {}
+        self._prefixes: dict[Tuned, Prefixes] = {}
         self._lock = threading.Lock()
 
     @property
@@ -103,9 +107,9 @@ class HuggingFaceEngine:
         Raises:
             ModelError: a prompt with its answer does not fit the model.
         """
-        encoded = [self._encode(prompt, max_new_tokens) for prompt in prompts]
+        encoded = [self.encode(prompt, max_new_tokens) for prompt in prompts]
         if quotable is not None:
-            constraints = [SpanConstraint(self._tokenizer, passages) if passages else None for passages in quotable]
+            constraints = [self._constraint(passages, GREEDY) for passages in quotable]
         places: dict[PromptIds, list[int]] = {}
         for index, prompt_ids in enumerate(encoded):
             places.setdefault(prompt_ids, []).append(index)
@@ -125,42 +129,48 @@ class HuggingFaceEngine:
         quotable: Sequence[Passage] | None = None,
         adapter: Path | None = None,
         max_new_tokens: int = 96,
+        sampling: Sampling = GREEDY,
         constraint: Constraint | None = None,
     ) -> Iterator[str | Generation]:
-        """Pieces of one greedy answer, then all of it; a character of several tokens is given when it is whole."""
+        """Pieces of one answer, then all of it; a character of several tokens is given when it is whole."""
         begun = time.perf_counter()
-        encoded = self._encode(prompt, max_new_tokens)
-        if quotable:
-            constraint = SpanConstraint(self._tokenizer, quotable)
-        with self._lock:
-            self._adapters.use(adapter)
-            decoding = self._start([encoded], max_new_tokens, [constraint])
-        ids: list[int] = []
-        given = ""
-        finished = False
-        while not decoding.done:
-            with self._lock:
-                self._adapters.use(adapter)
-                steps = decoding.step()
-            ids += [step.token for step in steps if step.token is not None]
-            finished = any(step.token is None for step in steps)
-            text = self._decode(ids)
-            if text.startswith(given) and not text.endswith(_INCOMPLETE):
-                if len(text) > len(given):
-                    yield text[len(given) :]
-                given = text
-        text = self._decode(ids)
-        if text[len(given) :]:
-            yield text[len(given) :]
+        encoded = self.encode(prompt, max_new_tokens)
+        writing = self.writing(quotable, sampling)
+        writing.constraint = constraint or writing.constraint
+        tuned = tuned_by(adapter)
+        with self.using(tuned) as prefixes:
+            decoding = self._start([encoded], max_new_tokens, [writing], prefixes)
+        words = Words(self.decode, sampling.stop)
+        while not decoding.done and not words.stopped:
+            with self.using(tuned):
+                (step,) = decoding.step()
+            if piece := words.take(step.token):
+                yield piece
+        if piece := words.rest():
+            yield piece
         yield Generation(
-            text=text,
+            text=words.text,
             prompt_tokens=len(encoded.ids),
-            completion_tokens=len(ids),
+            completion_tokens=len(writing.ids),
             seconds=time.perf_counter() - begun,
-            finished=finished,
+            finished=words.ended,
             abstain_logodds=decoding.probe_logodds[0],
-            logprob=decoding.logprobs[0],
+            logprob=writing.logprob,
         )
+
+    def writing(self, quotable: Sequence[Passage] | None, sampling: Sampling) -> Writing:
+        """How one answer's tokens are chosen.
+
+        Raises:
+            SchemaError: no JSON can be held to the schema.
+            MissingExtraError: a schema is given, and what holds JSON to it is not installed.
+        """
+        return Writing(self._constraint(quotable, sampling), sampler(sampling))
+
+    def _constraint(self, quotable: Sequence[Passage] | None, sampling: Sampling) -> Constraint | None:
+        if sampling.schema is not None:
+            return JsonConstraint(self._tokenizer, sampling.schema, self.stop)
+        return SpanConstraint(self._tokenizer, quotable) if quotable else None
 
     def nll(
         self, pairs: Sequence[tuple[Sequence[Message], str]], *, adapter: Path | None = None, batch_size: int = 8
@@ -169,19 +179,23 @@ class HuggingFaceEngine:
         sequences = []
         for prompt, completion in pairs:
             tail = encode_completion(self._tokenizer, completion)
-            sequences.append((self._encode(prompt, len(tail)).ids, tail))
+            sequences.append((self.encode(prompt, len(tail)).ids, tail))
         order = sorted(range(len(pairs)), key=lambda index: len(sequences[index][0]) + len(sequences[index][1]), reverse=True)
         result = [(0.0, 0)] * len(pairs)
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            with self._lock:
-                self._adapters.use(adapter)
+            with self.using(tuned_by(adapter)):
                 sums = self._score([sequences[index] for index in batch])
             for index, value in zip(batch, sums, strict=True):
                 result[index] = (value, len(sequences[index][1]))
         return result
 
-    def _encode(self, prompt: Sequence[Message], room: int) -> PromptIds:
+    def encode(self, prompt: Sequence[Message], room: int) -> PromptIds:
+        """Token ids of a chat to be answered in at most ``room`` tokens.
+
+        Raises:
+            ContextOverflowError: they do not fit the model.
+        """
         encoded = encode_prompt(self._tokenizer, prompt)
         length = len(encoded.ids)
         if length + room > self._max_positions:
@@ -191,45 +205,43 @@ class HuggingFaceEngine:
             )
         return encoded
 
-    def _start(self, batch: Sequence[PromptIds], limit: int, constraints: Sequence[Constraint | None] | None) -> Decoding:
-        weights = self._adapters.active
-        if weights not in self._prefixes:
-            self._prefixes = {weights: {}}  # only the weights in use keep what they read: adapters come and go
-        return Decoding(
-            self._model,
-            batch,
-            stop=self._stop,
-            max_new_tokens=limit,
-            probe=self._probe,
-            prefixes=self._prefixes[weights],
-            constraints=constraints,
-        )
+    @contextmanager
+    def using(self, tuned: Tuned) -> Iterator[Prefixes]:
+        """The model has these weights meanwhile, and to itself who asks; gives what they have read of common beginnings."""
+        with self._lock:
+            self._adapters.use(tuned)
+            if tuned not in self._prefixes:
+                self._prefixes = {tuned: {}}  # only the weights in use keep what they read: adapters come and go
+            yield self._prefixes[tuned]
+
+    def running(self, rows: int) -> RunningBatch:
+        """An empty batch of at most so many rows, to be used with the model to oneself."""
+        return RunningBatch(self._model, rows, self._probe)
+
+    def _start(self, batch: Sequence[PromptIds], limit: int, writings: Sequence[Writing], prefixes: Prefixes) -> Decoding:
+        return Decoding(self._model, batch, stop=self.stop, max_new_tokens=limit, probe=self._probe, prefixes=prefixes, writings=writings)
 
     def _answer(
         self, batch: Sequence[PromptIds], adapter: Path | None, limit: int, constraints: Sequence[Constraint | None] | None
     ) -> list[Generation]:
         begun = time.perf_counter()
-        ids: list[list[int]] = [[] for _ in batch]
+        writings = [Writing(constraint) for constraint in constraints or [None] * len(batch)]
         finished = [False] * len(batch)
-        with self._lock:
-            self._adapters.use(adapter)
-            decoding = self._start(batch, limit, constraints)
+        with self.using(tuned_by(adapter)) as prefixes:
+            decoding = self._start(batch, limit, writings, prefixes)
             while not decoding.done:
                 for step in decoding.step():
-                    if step.token is None:
-                        finished[step.row] = True
-                    else:
-                        ids[step.row].append(step.token)
+                    finished[step.row] = step.token is None
         seconds = (time.perf_counter() - begun) / len(batch)
         return [
             Generation(
-                text=self._decode(ids[row]),
+                text=self.decode(writings[row].ids),
                 prompt_tokens=len(prompt.ids),
-                completion_tokens=len(ids[row]),
+                completion_tokens=len(writings[row].ids),
                 seconds=seconds,
                 finished=finished[row],
                 abstain_logodds=decoding.probe_logodds[row],
-                logprob=decoding.logprobs[row],
+                logprob=writings[row].logprob,
             )
             for row, prompt in enumerate(batch)
         ]
@@ -253,7 +265,8 @@ class HuggingFaceEngine:
             sums.append(float(torch.nn.functional.cross_entropy(scores, targets, reduction="sum")))
         return sums
 
-    def _decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of an answer's ids."""
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ from ragtune.config import Settings
 from ragtune.engine.cached import CachedEngine
 from ragtune.errors import EvaluationError
 from ragtune.hosted.providers import is_hosted
-from ragtune.protocols import ChatModel
+from ragtune.protocols import ChatModel, Engine
 from ragtune.types import Arm, Generation, Message, Passage
 from ragtune.workspace import Manifest, Workspace
 
@@ -44,13 +44,13 @@ def adapter_of(workspace: Workspace, model: Manifest) -> Path:
     return Path(elsewhere) if elsewhere else workspace.weights(model.name)
 
 
-def tuned_chat(workspace: Workspace, settings: Settings, tuned: Manifest) -> ChatModel:
-    """The chat model over a tuned model, wherever it was tuned."""
+def tuned_chat(workspace: Workspace, settings: Settings, tuned: Manifest, engine: Callable[[Settings], Engine] = build.engine) -> ChatModel:
+    """The chat model over a tuned model, wherever it was tuned; ``engine`` gives that of a local one's base."""
     hosted = tuned.settings.get("hosted")
     if hosted:
         return build.chat_model(workspace, settings, str(hosted))
     own = build.with_base_of(settings, tuned.settings["model"])
-    return LocalChat(build.engine(own), f"{own.model.base} + {tuned.name}", adapter_of(workspace, tuned))
+    return LocalChat(engine(own), f"{own.model.base} + {tuned.name}", adapter_of(workspace, tuned))
 
 
 def answerers(workspace: Workspace, settings: Settings, models: Mapping[Arm, Manifest]) -> dict[Arm, Answerer]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ragtune import build
 from ragtune.confidence import Gate
 from ragtune.config import Settings
 from ragtune.errors import ProjectError
-from ragtune.hosted.providers import is_gone
-from ragtune.models.hosted import HOSTED
 from ragtune.pipeline.answerers import tuned_chat
 from ragtune.pipeline.confidence import load_calibration, make_gate
 from ragtune.pipeline.index import open_retriever
+from ragtune.pipeline.promote import check_name, is_named_by_provider, promoted
 from ragtune.pipeline.threshold import load_threshold
 from ragtune.pipeline.train import find_tuned, has_tuned
-from ragtune.protocols import ChatModel
+from ragtune.protocols import ChatModel, Engine
 from ragtune.rag import Answer, answer_question
 from ragtune.types import Message, Where
 from ragtune.workspace import Manifest, Workspace
@@ -45,8 +44,8 @@ def ask(
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
     if any(turn.role not in ("user", "assistant") for turn in history):
         raise ProjectError("a history has turns of user and assistant alone: leave out others, such as the system's")
-    if model not in (None, "base") and not _is_named_by_provider(model):
-        _check_name(workspace, model)  # what is wrong with a name is said before an index is opened and a model loaded
+    if model is not None and not is_named_by_provider(model):
+        check_name(workspace, model)  # what is wrong with a name is said before an index is opened and a model loaded
     with open_retriever(workspace, settings, where) as retriever:
         chat, shown = find_chat(workspace, settings, model)
         threshold = load_threshold(workspace, settings)
@@ -64,19 +63,24 @@ def ask(
         )
 
 
-def find_chat(workspace: Workspace, settings: Settings, model: str | None) -> tuple[ChatModel, int]:
+def find_chat(
+    workspace: Workspace, settings: Settings, model: str | None, engine: Callable[[Settings], Engine] = build.engine
+) -> tuple[ChatModel, int]:
     """A chat model by name, and how many passages it is shown: as many as it was tuned with, else ``retrieve.k``.
 
     Args:
         workspace: of the project.
         settings: its settings.
-        model: a tuned model's name, ``base``, ``provider:model``, or ``None`` for the newest tuned model, else the base.
+        model: a tuned model's name, ``base``, ``provider:model``, or ``None`` for what was promoted, else the newest tuned model, else the
+            base.
+        engine: gives the engine of a local model's base.
     """
-    manifest = _tuned(workspace, model)
+    model = model or promoted(workspace)
+    manifest = find_meant(workspace, model)
     if manifest is None:
         named = settings.model.base if model in (None, "base") else model
-        return build.chat_model(workspace, settings, named), settings.retrieve.k
-    return tuned_chat(workspace, settings, manifest), int(manifest.settings["k"])
+        return build.chat_model(workspace, settings, named, engine), settings.retrieve.k
+    return tuned_chat(workspace, settings, manifest, engine), int(manifest.settings["k"])
 
 
 def find_gate(workspace: Workspace, settings: Settings, model: str | None) -> Gate | None:
@@ -85,25 +89,14 @@ def find_gate(workspace: Workspace, settings: Settings, model: str | None) -> Ga
     Raises:
         ProjectError: a precision is wanted of a model that was not calibrated.
     """
-    manifest = _tuned(workspace, model)
+    manifest = find_meant(workspace, model or promoted(workspace))
     if manifest is None or manifest.settings.get("hosted"):
         return None
     return make_gate(settings, load_calibration(workspace, settings, manifest), manifest.name)
 
 
-def _tuned(workspace: Workspace, model: str | None) -> Manifest | None:
+def find_meant(workspace: Workspace, model: str | None) -> Manifest | None:
     """The tuned model that is meant, by name or as the newest; ``None`` where another is."""
-    if model == "base" or (model is None and not has_tuned(workspace)) or (model is not None and _is_named_by_provider(model)):
+    if model == "base" or (model is None and not has_tuned(workspace)) or (model is not None and is_named_by_provider(model)):
         return None
     return find_tuned(workspace, model)
-
-
-def _check_name(workspace: Workspace, model: str) -> None:
-    hosted = [id_ for id_ in HOSTED if id_.partition(":")[2] == model]
-    if hosted and all(model != tuned.name for tuned in workspace.manifests("models")):
-        raise ProjectError(f"{model} is a hosted model: name it with its provider, as {' or '.join(hosted)}")
-    find_tuned(workspace, model)
-
-
-def _is_named_by_provider(model: str) -> bool:
-    return ":" in model or is_gone(model)

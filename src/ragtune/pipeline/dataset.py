@@ -17,10 +17,10 @@ from ragtune.config import Settings
 from ragtune.conversation import search_text
 from ragtune.corpus import Corpus
 from ragtune.dataset.anchor import AnchorReport, anchor
-from ragtune.dataset.audit import audit
+from ragtune.dataset.audit import NEAR, audit, nearest_texts
 from ragtune.dataset.questions import RawQuestion, is_question_file, load_questions
 from ragtune.dataset.raft import Built, build_examples, by_split, draw_present, evaluation_context, recall_at_k
-from ragtune.dataset.split import assign_splits, sections_of
+from ragtune.dataset.split import Splits, assign_splits, sections_of
 from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError, QuestionError
 from ragtune.hosted.providers import is_hosted
@@ -34,7 +34,7 @@ from ragtune.prepare import near_pairs
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_messages, encode_completion, encode_prompt
 from ragtune.retrieve.hybrid import MOST
-from ragtune.types import Chunk, Example, Message, Reason
+from ragtune.types import Chunk, Example, Message, Question, Reason
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
 
 VERSION = 2
@@ -84,6 +84,7 @@ def build_dataset(
         if read_manifest(folder) is not None:
             raise ProjectError(f"a dataset named {name} exists and was made from other inputs: choose another --name")
         held_out = load_questions(test_files, progress.note)
+        _check_unreviewed(held_out)
         raw = [*load_questions(files, progress.note), *(replace(question, split="test") for question in held_out)]
         if not raw:
             raise QuestionError(
@@ -114,8 +115,13 @@ def synthesised_file(workspace: Workspace, settings: Settings) -> Path:
     return next((path for path in named if path.is_dir()), workspace.project / "questions") / "synthesised.jsonl"
 
 
+def reviewed_file(workspace: Workspace, settings: Settings) -> Path:
+    """Where the questions lie that were accepted in a review: beside those that a teacher wrote."""
+    return synthesised_file(workspace, settings).with_name("reviewed.jsonl")
+
+
 def question_files(workspace: Workspace, settings: Settings, given: Sequence[Path], *, missing_ok: bool = False) -> list[Path]:
-    """The question files of a run: those given, else those of the setting with what a teacher wrote, folders opened.
+    """The question files of a run: those given, else those of the setting with what a teacher wrote and was reviewed, folders opened.
 
     Raises:
         QuestionError: a path does not exist, unless ``missing_ok``.
@@ -128,9 +134,9 @@ def question_files(workspace: Workspace, settings: Settings, given: Sequence[Pat
             files.append(path)
         elif not missing_ok:
             raise QuestionError(f"there is no question file {path}: give --questions FILE, or put .jsonl files into questions/")
-    written = synthesised_file(workspace, settings)
-    if not given and written.is_file() and written not in files:
-        files.append(written)
+    for written in (synthesised_file(workspace, settings), reviewed_file(workspace, settings)):
+        if not given and written.is_file() and written not in files:
+            files.append(written)
     return files
 
 
@@ -253,13 +259,15 @@ def _build(
         validation_fraction=settings.dataset.validation_share,
         new_document_fraction=settings.dataset.new_documents_share,
     )
+    copies = _copies_of_tests(anchored.questions, splits)
+    questions = [each for each in anchored.questions if each.id not in copies]
     asked = [
         (search_text(each.question, each.history), splits.assignments[each.id].group, splits.assignments[each.id].split)
-        for each in anchored.questions
+        for each in questions
     ]
     with open_cross_fitted(workspace, settings, asked, progress) as retriever:
         built = build_examples(
-            anchored.questions,
+            questions,
             splits,
             retriever,
             chunks,
@@ -268,6 +276,8 @@ def _build(
             quote_words=settings.dataset.quote_words,
             reasoning=settings.dataset.reasoning,
         )
+    problems = [Reason(id_, f"much like the test question {test}, so it is not learnt from") for id_, test in copies.items()]
+    built = replace(built, problems=[*problems, *built.problems])
     by = by_split(built.examples)
     k = settings.retrieve.k
     # Not of the test split: that is locked, and a look at it belongs to an evaluation, where it is counted.
@@ -284,6 +294,7 @@ def _build(
         "questions": {split: len(by.get(split, [])) for split in ("train", "validation", "test")},
         "unanswerable": {split: sum(not example.answers for example in by.get(split, [])) for split in ("train", "validation", "test")},
         "synthesised": _synthesised(raw, by),
+        **_reviewed(anchored.questions, by),
         "test_strata": _strata(by.get("test", [])),
         "p_oracle": p,
         "recall": {split: -1.0 if value is None else round(value, 4) for split, value in recall.items()},
@@ -307,6 +318,29 @@ def _synthesised(raw: Sequence[RawQuestion], by: Mapping[str, Sequence[Example]]
     author = {question.id: question.synthesised_by for question in raw if question.synthesised_by}
     counted = {split: Counter(author[each.id] for each in own if each.id in author) for split, own in by.items()}
     return {split: dict(authors) for split, authors in counted.items() if authors}
+
+
+def _check_unreviewed(test: Sequence[RawQuestion]) -> None:
+    for question in test:
+        if question.reviewed:
+            raise QuestionError(
+                f"{question.where}: {question.id} was reviewed, and such questions are never tested on: leave it out of --test"
+            )
+
+
+def _copies_of_tests(questions: Sequence[Question], splits: Splits) -> dict[str, str]:
+    """Reviewed questions that are all but the same as a test question, to that."""
+    texts = [(each.id, search_text(each.question, each.history), each.reviewed) for each in questions]
+    test = [(id_, text) for id_, text, _ in texts if splits.assignments[id_].split == "test"]
+    reviewed = [(id_, text) for id_, text, is_reviewed in texts if is_reviewed]
+    return {each.test: each.train for each in nearest_texts(test, reviewed) if each.similarity >= NEAR}
+
+
+def _reviewed(questions: Sequence[Question], by: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, int]]:
+    """How many reviewed questions there are in each split, where there are any."""
+    ids = {each.id for each in questions if each.reviewed}
+    counted = {split: sum(each.id in ids for each in by.get(split, [])) for split in ("train", "validation")}
+    return {"reviewed": counted} if ids else {}
 
 
 def _strata(test: Sequence[Example]) -> dict[str, int]:
@@ -336,4 +370,4 @@ def _brief(figures: Mapping[str, Any]) -> dict[str, Any]:
     return brief
 
 
-__all__ = ["Reason", "build_dataset", "corpus_hash", "question_files", "show_example", "synthesised_file"]
+__all__ = ["Reason", "build_dataset", "corpus_hash", "question_files", "reviewed_file", "show_example", "synthesised_file"]

@@ -21,7 +21,7 @@ from ragtune.pipeline.confidence import QUESTIONS as CALIBRATION_QUESTIONS
 from ragtune.pipeline.records import Forecast
 from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages
 from ragtune.protocols import Embedder, Engine
-from ragtune.train.schedule import VALIDATIONS
+from ragtune.train.schedule import validations
 from ragtune.types import Branch, Chunk, ContextGroup, Message, Passage, Span
 from ragtune.workspace import Workspace, stage_key, write_json
 
@@ -59,7 +59,7 @@ HOSTED_ANSWERS = 1.0
 """Answers trained in a second by a vendor, its queue included: a guess, for jobs take from minutes to hours."""
 HOSTED_CALL_S = 2.0
 """Seconds of a call of a hosted model: a guess, as measuring would cost money."""
-_SPEED = {"method", "targets", "rehearsal", "gradient_checkpointing", "tokens_per_batch"}
+_SPEED = {"backend", "method", "targets", "rehearsal", "gradient_checkpointing", "tokens_per_batch"}
 """Settings of training that its speed depends on; the rank hardly matters."""
 CHANGES_WORTH = 9.0
 """Prompts with k passages that a question in all changed contexts is worth: eight of them, two of which show 2k."""
@@ -211,7 +211,7 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
             n_train, n_test = max_answers, max_questions
     stages = {
         **fixed,
-        "train": rates.load + n_train * answer + VALIDATIONS * _watched(settings, sizes) / rates.answers,
+        "train": rates.load + n_train * answer + validations(settings.train.early_stopping) * _watched(settings, sizes) / rates.answers,
         "evaluate": rates.load + _evaluation(settings, n_test) / rates.prompts,
     }
     total = sum(stages.values())

@@ -24,15 +24,25 @@ def find_against(workspace: Workspace, name: str, split: str) -> Manifest:
                 f"evaluation {name} asked {found.settings['split']} questions: compare with --split {found.settings['split']}"
             )
         return found
-    of_model = [each for each in made if each.inputs["model_names"].get("tuned") == name and each.settings["split"] == split]
-    if of_model:
-        return of_model[-1]
-    if any(each.name == name for each in workspace.manifests("models")):
-        raise EvaluationError(
-            f"model {name} was not evaluated on {split} questions: run 'ragtune evaluate --model {name} --split {split}', then compare"
-        )
+    if any(each.inputs["model_names"].get("tuned") == name for each in made) or any(m.name == name for m in workspace.manifests("models")):
+        return find_evaluated(workspace, name, split)
     known = ", ".join(each.name for each in made) or "none"
     raise EvaluationError(f"there is no evaluation or model named {name} to compare with (evaluations: {known})")
+
+
+def find_evaluated(workspace: Workspace, model: str, split: str) -> Manifest:
+    """The newest evaluation of a tuned model on a split.
+
+    Raises:
+        EvaluationError: there is none.
+    """
+    made = [each for each in workspace.manifests("evaluations") if each.settings["split"] == split]
+    of_model = [each for each in made if each.inputs["model_names"].get("tuned") == model]
+    if not of_model:
+        raise EvaluationError(
+            f"model {model} was not evaluated on {split} questions: run 'ragtune evaluate --model {model} --split {split}', then compare"
+        )
+    return of_model[-1]
 
 
 def compare_with(workspace: Workspace, evaluation: str, against: Manifest, conditions: Sequence[Condition], seed: int) -> GateResult:

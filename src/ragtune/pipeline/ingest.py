@@ -86,7 +86,7 @@ def ingest(
     if settings.prepare.languages and not can_tell_languages():
         raise MissingExtraError("documents", "py3langid")
     unreadable: list[Unreadable] = []
-    found = find_sources([root for root in roots if isinstance(root, Path)], unreadable.append)
+    found = find_files(workspace, roots, unreadable.append)
     pages = pages or look_at_pages(workspace, settings, roots, progress)
     found += pages.sources if pages else []
     sources = without_questions(workspace, settings, found, questions)
@@ -99,7 +99,8 @@ def ingest(
         left_out += pages.left_out
         gone += pages.skipped
     closed = {each.name for each in unreadable}
-    all_failed = all(source.name in closed or workspace.loaded in source.path.parents for source in found)
+    always = always_sources(workspace)
+    all_failed = all(source.name in closed or {*always} & {*source.path.parents} for source in found)
     purged = read_purged(workspace)
     left_out += purged.remove(hashes)
     sources = [source for source in sources if source.name in hashes]
@@ -110,7 +111,7 @@ def ingest(
         vanished = sorted(name for name in known.keys() - hashes.keys() if not _hidden(name, unreadable, pages))
         if vanished and all_failed:
             _refuse_to_empty(unreadable, pages, known)
-        corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots if root != workspace.loaded]))
+        corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots if root not in always]))
         if pages is not None:
             pages.tidy()
         changed = [source for source in sources if not _same(known.get(source.name), hashes[source.name], keys[source.name])]
@@ -218,17 +219,33 @@ def _skipped(corpus: Corpus, unreadable: Sequence[Unreadable], gone: Sequence[Re
 
 
 def source_paths(workspace: Workspace, settings: Settings, paths: Sequence[Path | str]) -> list[Path | str]:
-    """What to ingest: the paths given, else the setting ``documents``, else what was ingested last; always what loaders gave as well."""
-    loaded: list[Path | str] = [workspace.loaded] if workspace.loaded.is_dir() else []
+    """What to ingest: the paths given, else the setting ``documents``, else what was ingested last; always what was loaded or uploaded."""
+    always = always_sources(workspace)
     if paths:
-        return [*paths, *loaded]
+        return [*paths, *always]
     if settings.documents:
-        return [*(item if is_address(item) else workspace.project / item for item in settings.documents), *loaded]
+        return [*(item if is_address(item) else workspace.project / item for item in settings.documents), *always]
     if not workspace.corpus.is_file():
-        return loaded
+        return [*always]
     with contextlib.closing(build.open_corpus(workspace)) as corpus:
         last = json.loads(corpus.meta(_SOURCES) or "[]")
-    return [*(item if is_address(item) else Path(item) for item in last), *loaded]
+    return [*(item if is_address(item) else Path(item) for item in last), *always]
+
+
+def always_sources(workspace: Workspace) -> list[Path]:
+    """Folders that are ingested whatever is named: what loaders gave, and what was uploaded."""
+    return [folder for folder in (workspace.loaded, workspace.uploads) if folder.is_dir()]
+
+
+def find_files(
+    workspace: Workspace, roots: Sequence[Path | str], on_unreadable: Callable[[Unreadable], None] | None = None
+) -> list[Source]:
+    """The files of the roots; what was uploaded is called ``uploads/…``, so that it changes no other document's name.
+
+    Raises:
+        ReadError: as :func:`ragtune.prepare.find_sources`.
+    """
+    return find_sources([root for root in roots if isinstance(root, Path)], on_unreadable, labelled=[workspace.uploads])
 
 
 def without_questions(workspace: Workspace, settings: Settings, sources: Sequence[Source], given: Sequence[Path]) -> list[Source]:

@@ -18,7 +18,7 @@ from ragtune.config import Settings
 from ragtune.corpus import Corpus, Overview, embedding_text
 from ragtune.errors import ProjectError, RagtuneError, ReadError
 from ragtune.hosted.providers import is_hosted
-from ragtune.pipeline.ingest import OUTCOME, fields_of, look_at_pages, rules_on, source_paths
+from ragtune.pipeline.ingest import OUTCOME, fields_of, find_files, look_at_pages, rules_on, source_paths
 from ragtune.prepare.preview import Preview, original_text, preview_chunks
 from ragtune.prepare.report import (
     FORMATS,
@@ -34,7 +34,7 @@ from ragtune.prepare.report import (
     source_of,
 )
 from ragtune.prepare.report_page import render_preview, render_report
-from ragtune.prepare.sources import Source, find_sources
+from ragtune.prepare.sources import Source
 from ragtune.progress import Progress, Silent
 from ragtune.types import Document, Reason, Where
 from ragtune.workspace import Workspace, hash_file, write_bytes
@@ -192,9 +192,10 @@ def _find(corpus: Corpus, name: str) -> str:
             return within[0]
         more = ", …" if len(within) > _NEAR else ""
         raise ProjectError(f"{files[0]} has {len(within)} documents, name one of them: {', '.join(within[:_NEAR])}{more}")
-    absent = _absent(corpus)
-    if not fitting and len(out := _fitting(name, absent)) == 1:
-        raise ProjectError(f"it is not in the corpus: {absent[out[0]].line}")
+    skipped, left_out = absent(corpus)
+    out = {each.source: each for each in [*left_out, *skipped]}
+    if not fitting and len(there := _fitting(name, out)) == 1:
+        raise ProjectError(f"it is not in the corpus: {out[there[0]].line}")
     near = fitting or difflib.get_close_matches(name, file_of, 3, 0.5)
     found = f"; there are {', '.join(near[:_NEAR])}" if near else ""
     raise ProjectError(f"{'several documents end' if fitting else 'there is no document'} {name!r} in the corpus{found}")
@@ -205,11 +206,12 @@ def _fitting(name: str, known: Collection[str]) -> list[str]:
     return [name] if name in known else [each for each in known if each.endswith((f"/{name}", f"#{name}"))]
 
 
-def _absent(corpus: Corpus) -> dict[str, Reason]:
-    """What the last ingest skipped or left out, by name."""
+def absent(corpus: Corpus) -> tuple[list[Reason], list[Reason]]:
+    """What the last ingest skipped, and what it left out, by name."""
     outcome = json.loads(corpus.meta(OUTCOME) or "{}")
-    listed = [Reason(name, reason) for part in ("left_out", "skipped") for name, reason in outcome.get(part, [])]
-    return {each.source: each for each in [*listed, *corpus.skipped()]}
+    skipped = {name: Reason(name, reason) for name, reason in outcome.get("skipped", [])}
+    skipped |= {each.source: each for each in corpus.skipped()}
+    return [skipped[name] for name in sorted(skipped)], [Reason(name, reason) for name, reason in outcome.get("left_out", [])]
 
 
 def _shortened(preview: Preview, longest: int) -> Preview:
@@ -244,7 +246,7 @@ class _Looker:
         roots = source_paths(workspace, settings, ())
         pages = look_at_pages(workspace, settings, roots, Silent(), ask=False)
         try:
-            files = find_sources([root for root in roots if isinstance(root, Path)])
+            files = find_files(workspace, roots)
         except ReadError:  # what was ingested lies there no more
             files = []
         self._sources = {source.name: source for source in [*files, *(pages.sources if pages else ())]}

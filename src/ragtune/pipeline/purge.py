@@ -1,7 +1,8 @@
 """Deleting means gone: a purged document leaves the corpus, its free pages, the log and the index, and stays out of later ingests.
 
-Datasets, evaluations and caches of answers carry texts of their own. They are listed, and blanked where that is asked for. The source files
-are the user's and never touched; that is what the list of purged sources is for. What a tuned model remembers cannot be taken out of it.
+Datasets, evaluations, traces and caches of answers carry texts of their own. They are listed, and blanked where that is asked for. The
+source files are the user's and never touched; that is what the list of purged sources is for. What a tuned model remembers cannot be taken
+out of it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ragtune.pipeline.view import VIEW
 from ragtune.prepare import Text, duplicates_among
 from ragtune.progress import Progress, counted
 from ragtune.redact import BLANK, Forgotten
+from ragtune.traces.store import TraceStore
 from ragtune.types import Reason
 from ragtune.workspace import Workspace, now
 
@@ -54,7 +56,7 @@ def purge(
         settings: index and embed are read, to write the index anew.
         names: of files or documents; a unique ending will do. Files with the same bytes go with them.
         progress: told what goes on.
-        redact: blank the text in datasets, evaluations and caches as well.
+        redact: blank the text in datasets, evaluations, traces and caches as well.
         missing: instead of ``names``, what an ingest removed because its files are gone, as far as datasets and evaluations hold it. It is
             not kept out of later ingests: nothing of it lies among the documents.
         confirm: asked, with what would be done, before anything is changed; ``None`` goes on.
@@ -178,19 +180,22 @@ def _texts(workspace: Workspace, corpus: Corpus, gone: Sequence[str], files: set
 
 
 def _mentions(workspace: Workspace) -> Iterator[tuple[str, str]]:
-    """Every text of a document that datasets and evaluations hold, with the document's source; the same may come often."""
+    """Every text of a document that datasets, evaluations and traces hold, with the document's source; the same may come often."""
     places = ("datasets/*/*.json*", "evaluations/*/*.json*", "folds/*/*/datasets/*/*.json*")
     for path in sorted(path for place in places for path in workspace.folder.glob(place)):
         text = path.read_text(encoding="utf-8")
         for part in text.split("\n") if path.suffix == ".jsonl" else [text]:
             yield from _named_texts(json.loads(part) if part.strip() else None)
+    if workspace.traces.is_file():
+        for content in TraceStore(workspace.traces).texts():
+            yield from _named_texts(content)
 
 
 def _named_texts(value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         source, text = value.get("document"), value.get("text")
         if isinstance(source, str) and isinstance(text, str):
-            yield source, "\n\n".join(filter(None, [value.get("title"), value.get("prefix"), text]))
+            yield source, "\n\n".join(filter(None, [value.get("title"), value.get("prefix"), value.get("headings"), text]))
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _named_texts(each)
 

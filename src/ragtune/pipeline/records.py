@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ragtune.progress import counted
+from ragtune.traces.records import ReviewItem
 from ragtune.types import Estimate, Message, Reason, TrainForecast
 
 if TYPE_CHECKING:
@@ -95,6 +96,40 @@ class PurgeResult:
     already: tuple[str, ...] = ()
     done: bool = False
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What a promotion or its withdrawal did.
+
+    Args:
+        served: the model that serves now, for whoever names none.
+        previous: that served before.
+        refused: conditions that hold and must not, so that nothing was changed.
+        warnings: what should be known of the model.
+    """
+
+    served: str
+    previous: str
+    refused: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewResult:
+    """What a decision on a question in the review queue did.
+
+    Args:
+        item: as it is now.
+        question: id of the question that was made of it; ``None`` where none was.
+        file: that it was written to.
+        warnings: what the person who decided should know.
+    """
+
+    item: ReviewItem
+    question: str | None = None
+    file: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +348,16 @@ class ExportResult:
     format: str
     path: str
     questions: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelExport:
+    """A tuned model for other programs: where it is, and its bytes."""
+
+    model: str
+    format: str
+    path: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

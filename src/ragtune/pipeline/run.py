@@ -20,13 +20,13 @@ from ragtune.pipeline.dataset import build_dataset, question_files, synthesised_
 from ragtune.pipeline.evaluate import evaluate
 from ragtune.pipeline.forecast import Sizes, forecast, measure_rates, measure_sizes, parse_budget, text_bytes
 from ragtune.pipeline.index import build_index
-from ragtune.pipeline.ingest import ingest, look_at_pages, source_paths, without_questions
+from ragtune.pipeline.ingest import find_files, ingest, look_at_pages, source_paths, without_questions
 from ragtune.pipeline.judge import check_judge
 from ragtune.pipeline.records import Forecast, RunResult, grouped
 from ragtune.pipeline.synthesise import expected_calls, synthesise
 from ragtune.pipeline.train import train
 from ragtune.pipeline.train_hosted import hosted_settings
-from ragtune.prepare import Source, find_sources
+from ragtune.prepare import Source
 from ragtune.progress import Progress
 from ragtune.types import Document
 from ragtune.workspace import Workspace, hash_file, stage_key, write_bytes, write_json
@@ -92,7 +92,7 @@ def run(
     if not asked:
         raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some, or give --questions FILE")
     pages = look_at_pages(workspace, settings, paths, progress, ask=not dry_run)
-    found = [*find_sources([path for path in paths if isinstance(path, Path)]), *(pages.sources if pages else [])] if not articles else []
+    found = [*find_files(workspace, paths), *(pages.sources if pages else [])] if not articles else []
     sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, found, [*files, *held_out])
     key = _plan_key(workspace, settings, paths, sizes, [*files, *held_out], budget)
     kept = _kept_plan(workspace, key)

@@ -21,7 +21,7 @@ from ragtune.passages import to_passage
 from ragtune.pipeline.synthesis_rows import Row
 from ragtune.prompts import ParsedAnswer, build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
-from ragtune.types import Chunk, Evidence, Message, Passage, Reply, Usage
+from ragtune.types import GREEDY, Chunk, Evidence, Message, Passage, Reply, Sampling, Usage
 
 T = TypeVar("T", bound=BaseModel)
 QUESTION_TOKENS = 400
@@ -177,7 +177,12 @@ class _Counted:
         return reply
 
     def stream(
-        self, messages: Sequence[Message], *, quotable: Sequence[Passage] | None = None, max_tokens: int = 512
+        self,
+        messages: Sequence[Message],
+        *,
+        quotable: Sequence[Passage] | None = None,
+        max_tokens: int = 512,
+        sampling: Sampling = GREEDY,
     ) -> Iterator[str | Reply]:
         """The same as the chat model's."""
-        return self._chat.stream(messages, quotable=quotable, max_tokens=max_tokens)
+        return self._chat.stream(messages, quotable=quotable, max_tokens=max_tokens, sampling=sampling)

@@ -22,7 +22,7 @@ from ragtune.pipeline.records import ModelResult, TrainingPlan
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages, parse_answer
 from ragtune.protocols import CHECKPOINT
-from ragtune.train.schedule import VALIDATIONS
+from ragtune.train.schedule import validations
 from ragtune.types import Branch, ContextGroup, Example, TrainResult
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_json, write_manifest
 
@@ -72,6 +72,7 @@ def train(
         progress.note(f"train: unchanged, model {found.name} is as these inputs make it")
         return ModelResult(found.name, str(workspace.artifact("models", found.name)), False, found.figures)
     name = name or ("dsf-" if without_context else "tuned-") + key[:8]
+    trainer = build.trainer(settings)
     output = claim(workspace, name, key)
     data = read_dataset(folder)
     examples = sample_training(data.train, settings)
@@ -81,7 +82,6 @@ def train(
         progress.note(f"train.learning_rate = {settings.train.learning_rate:g} is meant for adapters: whole models take 1e-5 to 1e-4")
     groups = training_groups(data, examples, settings, source, without_context=without_context)
     check_trained(groups, settings)
-    trainer = build.trainer(settings)
     watch = watcher(data, source, settings, without_context)
     result = trainer.train(groups, validation_groups(data, source, settings, without_context), output, _live(progress), watch)
     figures: dict[str, Any] = {
@@ -97,7 +97,10 @@ def train(
         "peak_memory": result.peak_memory,
         "predicted_memory": result.predicted_memory,
         "dtype": result.dtype,
+        "backend": settings.train.backend,
     }
+    if result.best_step is not None:
+        figures["best_step"] = result.best_step
     inputs = {"dataset": source.name, "dataset_key": source.key, "base": build.model_fingerprint(settings)}
     write_manifest(
         output,
@@ -122,7 +125,7 @@ def plan_training(workspace: Workspace, settings: Settings, dataset: str | None,
     examples = sample_training(data.train, settings)
     groups = training_groups(data, examples, settings, source, without_context=without_context)
     forecast = build.trainer(settings).forecast(groups, validation_groups(data, source, settings, without_context))
-    watched = VALIDATIONS * settings.train.watch_questions * (forecast.seconds or 0.0) / forecast.answers
+    watched = validations(settings.train.early_stopping) * settings.train.watch_questions * (forecast.seconds or 0.0) / forecast.answers
     return TrainingPlan(
         settings.model.base, source.name, settings.train.method, len(examples), settings.train.epochs, forecast, watched,
         found.name if found else None,
@@ -136,7 +139,9 @@ def _summary(result: TrainResult) -> str:
     memory = ""
     if result.peak_memory is not None and result.predicted_memory is not None:
         memory = f", {result.peak_memory / 1e9:.1f} GB at the peak (predicted {result.predicted_memory / 1e9:.1f})"
-    return f"{result.answers} answers in {result.steps} steps, {result.seconds:.0f} s{foreseen}, loss {result.train_loss:.3f}{loss}{memory}"
+    kept = "" if result.best_step is None else f" at step {result.best_step}, whose weights are kept"
+    losses = f"loss {result.train_loss:.3f}{loss}{kept}"
+    return f"{result.answers} answers in {result.steps} steps, {result.seconds:.0f} s{foreseen}, {losses}{memory}"
 
 
 def watcher(data: Dataset, source: Manifest, settings: Settings, without_context: bool) -> Callable[[Any, Any], float] | None:

@@ -17,7 +17,7 @@ from ragtune.config import Settings
 from ragtune.errors import LockedError, RagtuneError
 from ragtune.pipeline.consent import Confirm
 from ragtune.pipeline.index import build_index
-from ragtune.pipeline.ingest import ingest, look_at_pages, source_paths
+from ragtune.pipeline.ingest import always_sources, ingest, look_at_pages, source_paths
 from ragtune.pipeline.records import IngestResult, WatchRound
 from ragtune.progress import Progress, counted
 from ragtune.types import Reason
@@ -82,7 +82,7 @@ def watch(
         if first or failed or made.error or _tells(fresh):
             yield fresh
         if first:
-            named = sum(root != workspace.loaded for root in roots)
+            named = sum(root not in always_sources(workspace) for root in roots)
             progress.note(f"watching {counted(named, 'source')}; Ctrl-C ends")
         first = False
         known, failed = made.ingested or known, made.error is not None

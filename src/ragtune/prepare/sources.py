@@ -89,7 +89,9 @@ class Unreadable:
         return self.name == "." or any(f"{name}/".startswith(f"{self.name}/") for name in (source, source.partition("/")[2]))
 
 
-def find_sources(paths: Sequence[Path], on_unreadable: Callable[[Unreadable], None] | None = None) -> list[Source]:
+def find_sources(
+    paths: Sequence[Path], on_unreadable: Callable[[Unreadable], None] | None = None, *, labelled: Sequence[Path] = ()
+) -> list[Source]:
     """Find the files under folders, single files and glob patterns.
 
     Hidden files and folders are passed over, and so is every symbolic link that leads out of the folder it stands in.
@@ -98,6 +100,7 @@ def find_sources(paths: Sequence[Path], on_unreadable: Callable[[Unreadable], No
     Args:
         paths: in the order given; the order of the result depends on it only where names clash.
         on_unreadable: called with every file and folder under them that cannot be looked at, or whose name is not Unicode.
+        labelled: folders whose files' names always begin with the folder's.
 
     Returns:
         Sources in the order of their names.
@@ -118,6 +121,7 @@ def find_sources(paths: Sequence[Path], on_unreadable: Callable[[Unreadable], No
             if real in seen:
                 continue
             seen.add(real)
+            name = f"{root.name}/{name}" if root in labelled else name
             name = _distinguish(name, path, root, named)
             if not _is_unicode(name):
                 report(name, "its name is not valid UTF-8: rename it")

@@ -20,6 +20,7 @@ from ragtune.screen.models import (
     show_hosted,
     show_jobs,
     show_model,
+    show_model_export,
     show_models,
     show_plan,
     show_retriever,
@@ -27,16 +28,20 @@ from ragtune.screen.models import (
     show_trials,
 )
 from ragtune.screen.progress import LiveProgress, waiting
+from ragtune.screen.review import show_audit, show_decision, show_promotion, show_review, show_review_item
+from ragtune.screen.serving import show_keys, show_new_key, show_revoked
 from ragtune.screen.start import show_checks, show_forecast, show_run
 
 __all__ = [
     "LiveProgress",
     "show_answer",
+    "show_audit",
     "show_checkpoints",
     "show_checks",
     "show_choices",
     "show_comparison",
     "show_dataset",
+    "show_decision",
     "show_example",
     "show_export",
     "show_folds",
@@ -49,15 +54,22 @@ __all__ = [
     "show_ingest",
     "show_ingest_report",
     "show_jobs",
+    "show_keys",
     "show_model",
+    "show_model_export",
     "show_models",
+    "show_new_key",
     "show_none_fits",
     "show_plan",
     "show_preview",
+    "show_promotion",
     "show_purge",
     "show_report",
     "show_retrieval",
     "show_retriever",
+    "show_review",
+    "show_review_item",
+    "show_revoked",
     "show_round",
     "show_run",
     "show_statistics",

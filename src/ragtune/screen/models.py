@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ragtune.models.choose import Choice
 from ragtune.pipeline.records import (
+    ModelExport,
     ModelResult,
     RetrieverResult,
     TrainingPlan,
@@ -43,6 +44,11 @@ def show_models(models: Sequence[dict[str, Any]]) -> None:
             model["summary"],
         )
     console.out.print(table)
+
+
+def show_model_export(result: ModelExport) -> None:
+    """Where it is, and how large."""
+    console.out.print(Text(f"model {result.model} as {result.format} in {result.path}: {result.size / 1e9:.1f} GB"), soft_wrap=True)
 
 
 def show_hosted(models: Sequence[dict[str, Any]]) -> None:

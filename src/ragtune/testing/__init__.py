@@ -6,7 +6,7 @@ Plain asserts of NumPy's testing, so that no test framework is needed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal, assert_array_less, assert_equal
 
 from ragtune.errors import ContextOverflowError
-from ragtune.protocols import ChatModel, Embedder, Float32, VectorStore
-from ragtune.types import Message, Reply
+from ragtune.protocols import ChatModel, Embedder, Engine, Float32, VectorStore
+from ragtune.types import Generation, Message, Reply, Sampling
 
 _DIMENSION = 16
 _ANSWER_SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"], "additionalProperties": False}
@@ -146,6 +146,42 @@ def check_chat_model(chat: ChatModel, *, window: int | None = None) -> None:
             _check_reply(one, 4)
     if window is not None:
         _check_overflow(chat, window)
+
+
+def check_engine(engine: Engine) -> None:
+    """Hold an engine to its contract; about a dozen short answers are asked of its base model.
+
+    Args:
+        engine: in a number format that gives the same text alone and in company, as float32.
+
+    Raises:
+        AssertionError: it breaks the contract; the message shows where.
+    """
+    chats = [[Message("user", f"Question: How far is {place}?")] for place in ("Calder", "the mill on the other side", "it")]
+    whole = dict(engine.generate(chats, max_new_tokens=16))
+    assert_equal(sorted(whole), [0, 1, 2], "each prompt has its answer")
+    assert_equal(dict(engine.generate(chats[::-1], max_new_tokens=16, batch_size=2))[2].text, whole[0].text, "company changes nothing")
+    for number, chat in enumerate(chats):
+        last = _check_stream(engine, chat, 16, Sampling())
+        assert_equal((last.text, last.finished), (whole[number].text, whole[number].finished), "a stream is the whole answer")
+        assert_equal(last.completion_tokens, whole[number].completion_tokens)
+        assert_allclose(last.logprob or 0.0, whole[number].logprob or 0.0, atol=1e-2)
+    warm = Sampling(temperature=1.0, top_p=0.95, seed=5)
+    assert_equal(_check_stream(engine, chats[0], 16, warm).text, _check_stream(engine, chats[0], 16, warm).text, "a seed repeats")
+    stop = whole[1].text[3:5]
+    ended = _check_stream(engine, chats[1], 16, Sampling(stop=(stop,)))
+    assert_equal((ended.text, ended.finished), (whole[1].text.partition(stop)[0], True), "an answer ends before its stop text")
+    ((nll, tokens),) = engine.nll([(chats[0], "a")])
+    assert_equal((nll > 0, tokens > 0), (True, True), "a completion has a likelihood")
+
+
+def _check_stream(engine: Engine, chat: Sequence[Message], limit: int, sampling: Sampling) -> Generation:
+    *pieces, last = engine.stream(chat, max_new_tokens=limit, sampling=sampling)
+    assert isinstance(last, Generation), "the last of a stream is all of it"  # noqa: S101
+    assert_equal("".join(str(piece) for piece in pieces), last.text, "the pieces make the text")
+    assert_equal("" in pieces, False, "no piece is empty")
+    assert_equal(last.completion_tokens <= limit, True)
+    return last
 
 
 def _check_reply(reply: Reply, limit: int) -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from ragtune.errors import TrainError
 from ragtune.protocols import CHECKPOINT
-from ragtune.train.load import Loaded
 from ragtune.workspace import replacing
 
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
+if TYPE_CHECKING:
+    from ragtune.train.loop import Learner
 
 _HIGH = 2.0
 """A running mean of so many times the loss of the start is not that of a run that learns."""
@@ -38,7 +35,10 @@ class Progress:
         start: loss of some steps before any update; ``None`` of a run too short for that.
         high: steps in a row in which the running mean was far above it.
         sound: neither it nor the last step's loss is: the weights are worth keeping.
-        averaged: weights that are in the mean so far.
+        averaged: weights that are in the mean that is kept; of those of the lowest validation loss there is one.
+        best_step: after which the validation loss was the lowest, where it may stop the run.
+        lowest: that loss.
+        waited: measurements since.
         predicted_seconds: what the whole run was thought to take.
         peak_memory: bytes, the most of all sittings.
     """
@@ -53,6 +53,9 @@ class Progress:
     high: int = 0
     sound: bool = True
     averaged: int = 0
+    best_step: int | None = None
+    lowest: float | None = None
+    waited: int = 0
     predicted_seconds: float | None = None
     peak_memory: float | None = None
 
@@ -69,21 +72,14 @@ class Progress:
         self.sound = not self.high and loss <= limit
 
 
-def save_checkpoint(folder: Path, loaded: Loaded, progress: Progress, settings: Mapping[str, Any]) -> None:
+def save_checkpoint(folder: Path, learner: Learner, progress: Progress, settings: Mapping[str, Any]) -> None:
     """Write one file that holds everything; the file before it is replaced in one move."""
-    tensors = {}
-    for name, parameter in loaded.trained.items():
-        tensors[name] = parameter.detach().cpu()
-        for part in _MOMENTS:
-            tensors[f"{name}:{part}"] = loaded.optimizer.state[parameter][part].detach().cpu()
-        if progress.averaged:
-            tensors[f"{name}:mean"] = loaded.means[name].cpu()
     metadata = {"progress": json.dumps(asdict(progress)), "settings": json.dumps(dict(settings), sort_keys=True)}
     with replacing(folder / CHECKPOINT) as temporary:  # not by way of bytes, which a whole model would fill the memory with once more
-        save_file(tensors, temporary, metadata=metadata)
+        _writer(learner.framework)(learner.tensors(bool(progress.averaged)), temporary, metadata=metadata)
 
 
-def load_checkpoint(folder: Path, loaded: Loaded, settings: Mapping[str, Any]) -> Progress:
+def load_checkpoint(folder: Path, learner: Learner, settings: Mapping[str, Any]) -> Progress:
     """Restore weights and moments; where there is no checkpoint, nothing, and the start is given.
 
     Raises:
@@ -93,19 +89,24 @@ def load_checkpoint(folder: Path, loaded: Loaded, settings: Mapping[str, Any]) -
     if not path.is_file():
         return Progress()
     try:
-        with safe_open(path, framework="pt") as file, torch.no_grad():
+        with safe_open(path, framework=learner.framework) as file:
             metadata = file.metadata()
             if json.loads(metadata["settings"]) != json.loads(json.dumps(dict(settings))):
                 raise TrainError(
                     f"{path} was left by a run with other settings: train under another name, or remove {folder} to start anew"
                 )
             progress = Progress(**json.loads(metadata["progress"]))
-            for name, parameter in loaded.trained.items():
-                parameter.copy_(file.get_tensor(name))
-                moments = {part: file.get_tensor(f"{name}:{part}").to(parameter.device) for part in _MOMENTS}
-                loaded.optimizer.state[parameter] = moments
-                if progress.averaged:
-                    loaded.means[name] = file.get_tensor(f"{name}:mean").to(parameter.device)
+            learner.restore(file.get_tensor, bool(progress.averaged))
             return progress
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise TrainError(f"the checkpoint {path} cannot be used ({error}): remove it to start the run anew") from None
+
+
+def _writer(framework: Literal["pt", "np"]) -> Callable[..., None]:
+    if framework == "pt":
+        from safetensors import torch
+
+        return torch.save_file
+    from safetensors import numpy
+
+    return numpy.save_file

@@ -1,15 +1,13 @@
-"""A base model, loaded to be trained: what of it is trained, and what trains it."""
+"""A base model of transformers, loaded to be trained."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -19,61 +17,8 @@ from ragtune.errors import ModelError
 from ragtune.prompts import Tokenizer
 from ragtune.templates import load_tokenizer
 from ragtune.train import attention
-from ragtune.train.batches import Encoder, TokenSequence
-from ragtune.train.lora import LoRALinear, save_adapter
 
 Method: TypeAlias = Literal["lora", "dora", "full"]
-
-
-class Loaded:
-    """A base, what of it is trained, and what trains it.
-
-    Args:
-        model: the base, with adapters or as it is.
-        tokenizer: its own.
-        layers: those with adapters; empty where the whole model is trained.
-        peak: learning rate.
-        weight_decay: AdamW's.
-
-    Attributes:
-        texts: what is rehearsed.
-    """
-
-    def __init__(self, model: Any, tokenizer: Tokenizer, layers: dict[str, LoRALinear], peak: float, weight_decay: float) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.layers = layers
-        self.texts: list[TokenSequence] = []
-        adapters = {f"{name}.{part}": parameter for name, layer in layers.items() for part, parameter in layer.trained.items()}
-        self.trained: dict[str, nn.Parameter] = adapters or dict(model.named_parameters())
-        self.parameters = list(self.trained.values())
-        self.means: dict[str, Tensor] = {}
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, weight_decay=weight_decay, fused=True)
-        self.encode = Encoder(tokenizer, int(model.config.get_text_config().max_position_embeddings))
-
-    @torch.no_grad()
-    def average(self, count: int) -> None:
-        """Take the weights as they are into their mean, as the ``count``-th."""
-        for name, parameter in self.trained.items():
-            if count == 1:
-                self.means[name] = parameter.detach().clone()
-            else:
-                self.means[name].lerp_(parameter, 1 / count)
-
-    @torch.no_grad()
-    def take_means(self) -> None:
-        """Put the mean in the weights' place."""
-        for name, mean in self.means.items():
-            self.trained[name].copy_(mean)
-
-    def save(self, folder: Path, base: str, dtype: torch.dtype) -> None:
-        """Write what was trained: ``adapter/`` in PEFT's format, or ``model/``, a whole model in a number format."""
-        if self.layers:
-            save_adapter(folder / "adapter", self.layers, base)
-            return
-        with loading(base):  # which writes with a progress bar, too
-            self.model.to(dtype).save_pretrained(str(folder / "model"))
-        self.tokenizer.save_pretrained(str(folder / "model"))  # type: ignore[attr-defined]
 
 
 def load_base(base: str, device: torch.device, dtype: torch.dtype, template: str | None = None) -> tuple[Any, Tokenizer]:
@@ -94,8 +39,13 @@ def load_base(base: str, device: torch.device, dtype: torch.dtype, template: str
     return model.to(device).eval(), tokenizer
 
 
-def load_shape(base: str, template: str | None = None) -> tuple[Any, Tokenizer]:
+def load_shape(base: str, template: str | None = None, *, windows: bool = False) -> tuple[Any, Tokenizer]:
     """The same without the weights, which takes no memory to speak of.
+
+    Args:
+        base: folder or id.
+        template: Jinja text of a chat template; ``None`` is the model's own.
+        windows: layers that do not see all of a text can be trained, as Keras can.
 
     Raises:
         ModelError: as :func:`load_base`.
@@ -105,10 +55,23 @@ def load_shape(base: str, template: str | None = None) -> tuple[Any, Tokenizer]:
         config = AutoConfig.from_pretrained(base)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-    windows = set(getattr(config.get_text_config(), "layer_types", None) or ()) - {"full_attention"}
-    if windows:
-        raise ModelError(f"model {base} has layers that cannot be trained here ({', '.join(sorted(windows))}): choose another model.base")
+    others = set(getattr(config.get_text_config(), "layer_types", None) or ()) - {"full_attention"}
+    if others and not windows:
+        raise ModelError(f"model {base} has layers that cannot be trained here ({', '.join(sorted(others))}): choose another model.base")
     return model, tokenizer
+
+
+def longest_text(config: Any, *, windows: bool = False) -> int:
+    """Tokens of a text that can be trained: those that the model has positions for, and without windows those that each layer sees.
+
+    Args:
+        config: of transformers, of the language model.
+        windows: layers that do not see all of a text can be trained.
+    """
+    positions = int(config.max_position_embeddings)
+    window = getattr(config, "sliding_window", None)
+    # Layers of several kinds are refused before, so a window here is that of every layer, as Mistral's.
+    return positions if windows or not window or getattr(config, "layer_types", None) else min(positions, int(window))
 
 
 @contextlib.contextmanager

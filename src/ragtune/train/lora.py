@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from ragtune.train.adapter import WEIGHTS, peft_name, write_config
 from ragtune.train.targets import find_targets
 from ragtune.workspace import write_bytes
-
-_PEFT_PREFIX = "base_model.model."
 
 
 class LoRALinear(nn.Module):
@@ -160,27 +158,23 @@ def add_lora(
 def save_adapter(folder: Path, layers: dict[str, LoRALinear], base: str) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors`` as PEFT reads them."""
     first = next(iter(layers.values()))
-    config = LoraConfig(
-        r=first.lora_A.shape[0],
-        lora_alpha=first.alpha,
-        lora_dropout=first.dropout,
-        target_modules=sorted({layer.target for layer in layers.values()}),
-        use_rslora=first.rslora,
-        use_dora=first.lora_magnitude_vector is not None,
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=base,
-        inference_mode=True,
+    write_config(
+        folder,
+        rank=first.lora_A.shape[0],
+        alpha=first.alpha,
+        dropout=first.dropout,
+        targets=[layer.target for layer in layers.values()],
+        rslora=first.rslora,
+        dora=first.lora_magnitude_vector is not None,
+        base=base,
     )
-    config.target_modules = sorted(config.target_modules)  # PEFT makes a set of them, which is written in another order each time
-    folder.mkdir(parents=True, exist_ok=True)
-    config.save_pretrained(str(folder))
     tensors = {key: parameter.detach().cpu() for key, parameter in _peft_names(layers)}
-    write_bytes(folder / "adapter_model.safetensors", save(tensors, metadata={"format": "pt"}))
+    write_bytes(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
 
 
 def load_adapter(folder: Path, layers: dict[str, LoRALinear]) -> None:
     """Read an adapter's weights into layers of the same shapes."""
-    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors = load_file(folder / WEIGHTS)
     with torch.no_grad():
         for key, parameter in _peft_names(layers):
             parameter.copy_(tensors[key])
@@ -189,4 +183,4 @@ def load_adapter(folder: Path, layers: dict[str, LoRALinear]) -> None:
 def _peft_names(layers: dict[str, LoRALinear]) -> Iterator[tuple[str, nn.Parameter]]:
     for name, layer in layers.items():
         for part, parameter in layer.trained.items():
-            yield f"{_PEFT_PREFIX}{name}.{part}{'' if part == 'lora_magnitude_vector' else '.weight'}", parameter
+            yield peft_name(name, part), parameter

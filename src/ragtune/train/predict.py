@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import psutil
 import torch
 
-from ragtune.train.batches import Encoder, TokenSequence, cut, scores, text_bytes
-from ragtune.train.load import Method, load_shape
+from ragtune.train.load import Method, load_shape, longest_text
 from ragtune.train.loss import ROWS
+from ragtune.train.rows import cut_padded, separate, width
+from ragtune.train.sequences import Encoder, TokenSequence, cut, scores, text_bytes
 from ragtune.train.targets import find_targets
 from ragtune.types import ContextGroup, TrainForecast
 
@@ -28,6 +29,8 @@ _LIBRARIES = 250 * 2**20
 """Bytes of code and workspaces that a CPU process takes on its way: kernels, the optimizer, TensorBoard."""
 _LOGIT_ROWS = ROWS * 4 * 3
 """Bytes for each word of the vocabulary while the loss is computed, see :mod:`ragtune.train.loss`."""
+_GRAPH = 1.45
+"""What TensorFlow holds beside what a backward pass needs: SmolLM2-135M took 8.2 GB for passes of 2,048 tokens in float32."""
 _LARGEST, _SPREAD = 8, 48
 """Steps that are encoded to find the largest batch, and the number of tokens: all would take as long as a part of the run."""
 _SHOWN = 3
@@ -38,7 +41,10 @@ _MARGIN = 0.9
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """The settings that memory depends on; see :class:`~ragtune.train.torch.TorchTrainer`."""
+    """The settings that memory depends on; see :class:`~ragtune.train.torch.TorchTrainer`.
+
+    ``padded`` is Keras' way: branches are rows of their own with padding, whose attention scores are kept, and layers may have windows.
+    """
 
     method: Method
     rank: int
@@ -48,12 +54,18 @@ class How:
     device: torch.device
     recompute: bool
     tokens_per_batch: int
-    averages: bool
+    keeps_weights: bool
+    padded: bool = False
+
+    @property
+    def computed(self) -> torch.dtype:
+        """The format of the forward pass: updates of a whole model are too small for bfloat16, which would round them away."""
+        return torch.float32 if self.method == "full" else self.dtype
 
     @property
     def bytes(self) -> int:
         """Of a number in the forward pass."""
-        return 4 if self.method == "full" else self.dtype.itemsize
+        return self.computed.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +100,13 @@ class Work:
 
 
 def predict(
-    base: str, steps: Sequence[Sequence[ContextGroup]], how: How, *, recompute_where_needed: bool, template: str | None = None
+    base: str,
+    steps: Sequence[Sequence[ContextGroup]],
+    how: How,
+    *,
+    recompute_where_needed: bool,
+    template: str | None = None,
+    available: float | None = None,
 ) -> TrainForecast:
     """What a run would take, but for the time; nothing is loaded.
 
@@ -98,15 +116,16 @@ def predict(
         how: it is trained.
         recompute_where_needed: layers are computed twice where memory would not suffice otherwise.
         template: of chats; ``None`` is the model's own.
+        available: bytes on the device, where PyTorch cannot be asked.
 
     Raises:
         TrainError: a sequence does not fit the model, or it has no layers of the targets' names.
         ModelError: it cannot be loaded.
     """
-    model, tokenizer = load_shape(base, template)
+    model, tokenizer = load_shape(base, template, windows=how.padded)
     shape = shape_of(model, how.targets)
-    work = survey(steps, Encoder(tokenizer, int(model.config.get_text_config().max_position_embeddings)))
-    available = available_memory(how.device)
+    work = survey(steps, Encoder(tokenizer, longest_text(model.config.get_text_config(), windows=how.padded)))
+    available = available_memory(how.device) if available is None else available
     memory = predict_memory(shape, work.largest, how)
     if recompute_where_needed and _total(memory) > available:
         how = replace(how, recompute=True)
@@ -116,7 +135,7 @@ def predict(
         contexts=work.contexts,
         answers=work.answers,
         tokens=work.tokens,
-        batch_tokens=max(sum(map(len, batch)) for step in work.largest for batch in cut(step, how.tokens_per_batch)),
+        batch_tokens=max(_size(batch, how) for step in work.largest for batch in _passes(step, how)),
         parameters=shape.parameters,
         trained=shape.trained(how),
         gradient_checkpointing=how.recompute,
@@ -179,18 +198,43 @@ def predict_memory(shape: Shape, steps: Sequence[Sequence[TokenSequence]], how: 
         "process": _process_memory() + _LIBRARIES if how.device.type == "cpu" else 0.0,
         "weights": shape.parameters * how.bytes,
         # Float32 with its gradient and two moments; adapters are there in the base's format too.
-        "trained": trained * (12 + 4 * how.averages) if whole else trained * (16 + 4 * how.averages + how.bytes),
+        "trained": trained * (12 + 4 * how.keeps_weights) if whole else trained * (16 + 4 * how.keeps_weights + how.bytes),
     }
-    batches = [_batch_memory(shape, batch, how) for step in steps for batch in cut(step, how.tokens_per_batch)]
+    batches = [_batch_memory(shape, batch, how) for step in steps for batch in _passes(step, how)]
     return fixed | max(batches, key=_total)
+
+
+def _passes(step: Sequence[TokenSequence], how: How) -> Iterator[list[TokenSequence]]:
+    return cut_padded(separate(step), how.tokens_per_batch) if how.padded else cut(step, how.tokens_per_batch)
+
+
+def _size(batch: Sequence[TokenSequence], how: How) -> int:
+    """Tokens that go through the model."""
+    return len(batch) * width(batch[0]) if how.padded else sum(map(len, batch))
 
 
 def _total(memory: dict[str, float]) -> float:
     return sum(memory.values())
 
 
+def _padded_memory(shape: Shape, batch: Sequence[TokenSequence], how: How) -> dict[str, float]:
+    """As the layers of keras-hub's Llama and of :mod:`ragtune.train.keras.lora` keep it."""
+    b, tokens, long = how.bytes, _size(batch, how), width(batch[0])
+    # Of one token in one layer: two norms in float32, queries, keys and values as heads, and the gate; probabilities are float32.
+    token: float = 16 * shape.hidden + b * (2 * shape.hidden + 4 * shape.queries + shape.keys + 4 * shape.inner)
+    token += b * how.rank * len(shape.adapted) / shape.layers
+    token += sum(i for i, _ in shape.adapted) / shape.layers * (b + 1) if how.dropout else 0
+    kept = shape.heads * tokens * long * (4 if b == 4 else 4 + b)
+    passing = tokens * (4 * b * shape.inner + 16 * shape.hidden)
+    completions = sum(len(branch.completion) for each in batch for branch in each.branches)
+    activations = _GRAPH * (shape.layers * (tokens * token + kept) + passing)
+    return {"activations": activations, "logits": shape.vocabulary * 4.0 * 3 * completions}
+
+
 def _batch_memory(shape: Shape, batch: Sequence[TokenSequence], how: How) -> dict[str, float]:
-    b, tokens = how.bytes, sum(map(len, batch))
+    if how.padded:
+        return _padded_memory(shape, batch, how)
+    b, tokens = how.bytes, _size(batch, how)
     completions = sum(len(branch.completion) for each in batch for branch in each.branches)
     # Of one token in one layer: two norms in float32, the inputs of four groups of linear layers, queries, keys and values, and the gate.
     token: float = 8 * shape.hidden + b * (2 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 4 * shape.inner)
@@ -212,9 +256,10 @@ def _batch_memory(shape: Shape, batch: Sequence[TokenSequence], how: How) -> dic
 
 def find_remedies(shape: Shape, steps: Sequence[Sequence[TokenSequence]], how: How, available: float) -> dict[str, float]:
     """Settings under which a run that does not fit would, the mildest first, with the bytes that it would take."""
-    longest = max(len(sequence) for step in steps for sequence in step)
+    alone = replace(how, tokens_per_batch=1)
+    longest = max(_size(batch, alone) for step in steps for batch in _passes(step, alone))
     shorter = [[TokenSequence(each.context[: len(each.context) // 2], each.branches) for each in step] for step in steps]
-    twice = () if how.recompute else ("train.gradient_checkpointing = true",)
+    twice = () if how.recompute or how.padded else ("train.gradient_checkpointing = true",)
     single = (f"train.tokens_per_batch = {longest}",) if longest < how.tokens_per_batch else ()
     methods: list[tuple[tuple[str, ...], Method]] = [((), how.method)]
     if how.method == "full":

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from ragtune.prompts import Tokenizer, chat_opening, end_of_turn
-from ragtune.train.batches import ANSWER_TOKENS, Batch, BranchIds, TokenSequence
+from ragtune.train.batches import Batch
 from ragtune.train.lora import LoRALinear
 from ragtune.train.loss import ROWS, batch_loss, completion_logits
+from ragtune.train.sequences import ANSWER_TOKENS, BranchIds, TokenSequence
 from ragtune.workspace import write_json
 
 EVERY = 2
@@ -28,7 +29,7 @@ TEXTS = 48
 """Texts of a run, rehearsed in turn."""
 TOKENS = 128
 """Length of a text, the opening included."""
-_FILE = "rehearsal.json"
+FILE = "rehearsal.json"
 
 
 def rehearsal_texts(
@@ -44,19 +45,30 @@ def rehearsal_texts(
         seed: of the draw.
         count: texts.
     """
-    path = folder / _FILE
+    path = folder / FILE
     if not path.is_file():
         # Where a template writes nothing before the first words, the text goes on after the end of a turn.
         opening = tuple(tokenizer.encode(chat_opening(tokenizer) or end_of_turn(tokenizer), add_special_tokens=False))
         with _plain(model, layers.values()):
             write_json(path, {"opening": opening, "texts": _write(model, opening, count, seed)})
-    kept = json.loads(path.read_text(encoding="utf-8"))
+    return read_texts(folder)
+
+
+def read_texts(folder: Path) -> list[TokenSequence]:
+    """What lies in a run's folder."""
+    kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return [text_sequence(kept["opening"], text) for text in kept["texts"]]
 
 
 def text_sequence(opening: Sequence[int], text: Sequence[int]) -> TokenSequence:
     """A text whose every token after the opening is rehearsed."""
     return TokenSequence(tuple(opening[:-1]), (BranchIds(tuple(opening[-1:]), tuple(text)),))
+
+
+def anything(sequence: TokenSequence) -> TokenSequence:
+    """A text of the same length out of any sequence."""
+    ids = (*sequence.context, *sequence.branches[0].question, *sequence.branches[0].completion)[:TOKENS]
+    return text_sequence(ids[:1], ids[1:])
 
 
 def straying(model: Any, layers: Mapping[str, LoRALinear], batch: Batch) -> Tensor:
@@ -94,7 +106,7 @@ def _write(model: Any, opening: Sequence[int], count: int, seed: int) -> list[li
 def _plain(model: Any, layers: Iterable[LoRALinear]) -> Iterator[None]:
     """The base, with an attention that can go on from a cache."""
     attention = model.config._attn_implementation
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
     try:
         with _without(layers):
             yield

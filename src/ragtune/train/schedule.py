@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-VALIDATIONS = 3
-"""Times that the loss is validated in a run, its end included."""
+_VALIDATIONS, _VALIDATIONS_TO_STOP = 3, 10
 _SPACING = 20
 """Averaged weights lie a twentieth of the run apart."""
 
@@ -16,6 +15,11 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     if step < rising:
         return peak * (step + 1) / rising
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def validations(early_stopping: int) -> int:
+    """Times that the loss is validated in a run, its end included: more often where it may stop the run."""
+    return _VALIDATIONS_TO_STOP if early_stopping else _VALIDATIONS
 
 
 def is_mark(step: int, steps: int, marks: int) -> bool:

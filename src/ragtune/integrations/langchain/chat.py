@@ -18,6 +18,7 @@ from ragtune.errors import ChatError
 from ragtune.pipeline.ask import find_chat
 from ragtune.project import Project
 from ragtune.protocols import ChatModel
+from ragtune.stop import Until
 from ragtune.types import Message, Passage, Reply, Role
 
 _ROLES: Mapping[str, Role] = {"system": "system", "human": "user", "user": "user", "ai": "assistant", "assistant": "assistant"}
@@ -82,7 +83,7 @@ class ChatRagtune(BaseChatModel):
         if call.quotable:  # quotes are held to passages while they are streamed only
             return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
         reply = call.chat.complete(_turns(messages), max_tokens=call.max_tokens, temperature=call.temperature)
-        until = _Until(call.stop)
+        until = Until(call.stop)
         text = until.take(reply.text) + until.rest()
         message = AIMessage(text, usage_metadata=_usage(reply), response_metadata=_about(reply, call.chat, until))
         return ChatResult(generations=[ChatGeneration(message=message)])
@@ -95,7 +96,7 @@ class ChatRagtune(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         call = self._call(stop, **kwargs)
-        until = _Until(call.stop)
+        until = Until(call.stop)
         for piece in call.pieces(_turns(messages)):
             if isinstance(piece, Reply):
                 about = _about(piece, call.chat, until)
@@ -156,33 +157,6 @@ class _Call:
             yield from self.chat.stream(turns, quotable=self.quotable, max_tokens=self.max_tokens)
 
 
-class _Until:
-    """Lets text through until a stop sequence; holds back what may be the start of one."""
-
-    def __init__(self, stop: Sequence[str]) -> None:
-        self._stop = stop
-        self._held = ""
-        self.stopped = False
-
-    def take(self, piece: str) -> str:
-        """What can be shown once this piece is there."""
-        if self.stopped:
-            return ""
-        text = self._held + piece
-        places = [place for word in self._stop if (place := text.find(word)) >= 0]
-        if places:
-            self.stopped, self._held = True, ""
-            return text[: min(places)]
-        held = max((size for word in self._stop for size in range(1, len(word)) if text.endswith(word[:size])), default=0)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
-
-    def rest(self) -> str:
-        """What was held back and no stop sequence came of."""
-        held, self._held = self._held, ""
-        return held
-
-
 def _turns(messages: Sequence[BaseMessage]) -> list[Message]:
     """Messages of LangChain as ragtune's; neighbours of one role become one, for many models want the roles to alternate."""
     turns = []
@@ -203,7 +177,7 @@ def _usage(reply: Reply) -> UsageMetadata | None:
     return UsageMetadata(input_tokens=prompt, output_tokens=completion, total_tokens=prompt + completion) if prompt else None
 
 
-def _about(reply: Reply, chat: ChatModel, until: _Until) -> dict[str, Any]:
+def _about(reply: Reply, chat: ChatModel, until: Until) -> dict[str, Any]:
     """``cost`` is in US dollars, ``None`` where no price is known."""
     ended = until.stopped or reply.finished
     return {"model_name": reply.model or chat.name, "finish_reason": "stop" if ended else "length", "cost": reply.cost}

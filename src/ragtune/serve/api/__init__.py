@@ -1,0 +1,1 @@
+"""ragtune's own API: questions with their passages and citations, search, and how the server stands."""

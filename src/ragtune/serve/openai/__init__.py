@@ -1,0 +1,1 @@
+"""OpenAI's API over a project: chat completions, embeddings and models."""

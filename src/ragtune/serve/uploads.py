@@ -1,0 +1,112 @@
+"""Files that clients send: under safe names into the project's ``uploads/``, each whole or not at all, none over another unasked."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import os
+import re
+import secrets
+import shutil
+import unicodedata
+from pathlib import Path
+from typing import IO, Literal
+
+from ragtune.errors import ConfigError
+
+_LONGEST = 200  # bytes of a name; file systems take 255
+_DEEPEST = 8
+_PATH_BYTES = 1000
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?")
+_UNSAFE = re.compile(r'[<>:"|?*#%\x7f]')
+"""What Windows takes in no name, and ``#`` and ``%``, which part a document's name and an address."""
+_LONGEST_ENDING = 20
+Outcome = Literal["saved", "unchanged", "replaced"]
+
+
+def safe_name(name: str) -> str:
+    """The last part of a name as a file's name that every system takes.
+
+    Raises:
+        ConfigError: nothing of it can be a name.
+    """
+    last = re.split(r"[/\\]", name)[-1]
+    text = unicodedata.normalize("NFC", "".join(each for each in last if unicodedata.category(each)[0] != "C"))
+    text = _UNSAFE.sub("_", text).strip().lstrip(".").rstrip(". ").lstrip()  # hidden files are no documents
+    if not text:
+        raise ConfigError(f"{name[:100]!r} has nothing that can be a file's name")
+    if _DEVICES.fullmatch(text):
+        text = f"_{text}"
+    stem, dot, ending = text.rpartition(".")
+    if not stem or len(ending) > _LONGEST_ENDING:
+        stem, dot, ending = text, "", ""
+    kept = stem.encode()[: _LONGEST - len(f"{dot}{ending}".encode())].decode(errors="ignore").rstrip(". ")
+    return f"{kept}{dot}{ending}"
+
+
+def safe_folder(folder: str) -> str:
+    """A path under ``uploads/``, each part of it safe; empty is ``uploads/`` itself.
+
+    Raises:
+        ConfigError: a part cannot be a name, or there are too many.
+    """
+    parts = [part for part in re.split(r"[/\\]", folder) if part not in ("", ".")]
+    if ".." in parts:
+        raise ConfigError(f"folder {folder[:100]!r}: '..' leads out of uploads/; name a folder in it")
+    safe = "/".join(map(safe_name, parts))
+    if len(parts) > _DEEPEST or len(safe.encode()) > _PATH_BYTES:
+        raise ConfigError(f"folder {folder[:100]!r}: take at most {_DEEPEST} folders in each other, and {_PATH_BYTES} bytes")
+    return safe
+
+
+def save(uploads: Path, folder: str, name: str, data: IO[bytes], *, replace: bool) -> tuple[str, Outcome]:
+    """Write a file.
+
+    Args:
+        uploads: the project's folder for them; made where it is not there.
+        folder: in it, as the client names it.
+        name: as the client names it.
+        data: its bytes, from their start.
+        replace: write it over one of that name.
+
+    Returns:
+        Its path under the project, and what became of it.
+
+    Raises:
+        ConfigError: it cannot have that name, or there is another file of that name.
+        OSError: it cannot be written.
+    """
+    under = safe_folder(folder)
+    path = uploads / under / safe_name(name)
+    shown = f"{uploads.name}/{path.relative_to(uploads).as_posix()}"
+    with contextlib.suppress(FileExistsError, NotADirectoryError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir() or path.is_dir():
+        raise ConfigError(f"{shown}: there is a folder of that name, or a file of a folder's: take another name")
+    if not path.parent.resolve().is_relative_to(uploads.resolve()):
+        raise ConfigError(f"{shown}: a link leads out of {uploads.name}/: take another folder")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # hidden, so that no ingest reads it
+    try:
+        with temporary.open("xb") as file:
+            shutil.copyfileobj(data, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+        return shown, _put(temporary, path, shown, replace=replace)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _put(temporary: Path, path: Path, shown: str, *, replace: bool) -> Outcome:
+    outcome: Outcome = "saved"
+    try:
+        path.open("xb").close()  # takes the name, whoever else uploads just now; a rename alone would overwrite theirs
+    except FileExistsError:
+        if path.is_file() and path.stat().st_size:  # an empty one may be a name that was taken by an upload that was killed
+            outcome = "unchanged" if filecmp.cmp(temporary, path, shallow=False) else "replaced"
+        elif path.is_symlink():
+            outcome = "replaced"
+        if outcome == "replaced" and not replace:
+            raise ConfigError(f"{shown} is there already, with other content: send replace=true, or another name") from None
+    if outcome != "unchanged":
+        temporary.replace(path)
+    return outcome

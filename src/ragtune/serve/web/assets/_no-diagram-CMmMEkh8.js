@@ -1,0 +1,1 @@
+var e=null,t=null,n=null;export{n as default,e as diagram,t as render};

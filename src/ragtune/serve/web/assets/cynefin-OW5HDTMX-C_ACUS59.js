@@ -1,0 +1,1 @@
+export{A as createCynefinServices}from"./mermaid-parser.core-WyTI_wbt.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

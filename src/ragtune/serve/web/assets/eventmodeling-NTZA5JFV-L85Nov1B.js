@@ -1,0 +1,1 @@
+export{O as createEventModelingServices}from"./mermaid-parser.core-WyTI_wbt.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{w as createInfoServices}from"./mermaid-parser.core-WyTI_wbt.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

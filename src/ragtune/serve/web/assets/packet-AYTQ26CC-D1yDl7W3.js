@@ -1,0 +1,1 @@
+export{S as createPacketServices}from"./mermaid-parser.core-WyTI_wbt.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

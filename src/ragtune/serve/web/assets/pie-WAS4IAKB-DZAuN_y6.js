@@ -1,0 +1,1 @@
+export{b as createPieServices}from"./mermaid-parser.core-WyTI_wbt.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

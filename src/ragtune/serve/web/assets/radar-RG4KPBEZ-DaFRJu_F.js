@@ -1,0 +1,1 @@
+export{v as createRadarServices}from"./mermaid-parser.core-WyTI_wbt.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{u as createRailroadPegServices}from"./mermaid-parser.core-WyTI_wbt.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+"""Training with Keras on TensorFlow: the same adapters as with PyTorch."""
