@@ -77,6 +77,28 @@ def test_a_chat_without_documents_is_the_models_own_words(client):
     assert found["choices"][0]["message"]["content"] == found["ragtune"]["answer"]
 
 
+def test_a_seed_repeats_what_chance_chose(client):
+    drawn = {**ASKED, "max_tokens": 24, "temperature": 1.5, "ragtune": {"retrieve": False}}
+    found = [
+        client.post("/v1/chat/completions", json={**drawn, "seed": seed}).json()["choices"][0]["message"]["content"] for seed in (1, 2, 1)
+    ]
+    assert found[0] == found[2] != found[1]
+    streamed = client.post("/v1/chat/completions", json={**drawn, "seed": 1, "stream": True})
+    assert content(chunks(streamed.text)) == found[0]
+
+
+def test_a_stop_ends_the_text_before_it(client):
+    asked = {**ASKED, "max_tokens": 24, "ragtune": {"retrieve": False}}
+    whole = client.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"]
+    stop = whole[len(whole) // 2 :][:3]
+    wanted = whole[: whole.index(stop)]
+    for given in (stop, ["no such words", stop]):
+        choice = client.post("/v1/chat/completions", json={**asked, "stop": given}).json()["choices"][0]
+        assert (choice["message"]["content"], choice["finish_reason"]) == (wanted, "stop")
+        streamed = chunks(client.post("/v1/chat/completions", json={**asked, "stop": given, "stream": True}).text)
+        assert (content(streamed), streamed[-1]["choices"][0]["finish_reason"]) == (wanted, "stop")
+
+
 def test_earlier_turns_are_what_was_said_before(client):
     turns = [
         {"role": "system", "content": "Be brief."},

@@ -125,6 +125,12 @@ def test_langchain(keyed):
     assert whole.content
     assert whole.usage_metadata["total_tokens"] > 0
     assert "".join(str(chunk.content) for chunk in chat.stream([("human", QUESTION)])) == chat.invoke([("human", QUESTION)]).content
+    for changed, status in (({"model": "gpt-4"}, 404), ({"api_key": "rt-wrong"}, 401), ({"temperature": 3}, 400)):
+        options = {"model": "ragtune", "base_url": f"{server.url}/v1", "api_key": secret, "max_retries": 0, **changed}
+        for call in (lambda chat: chat.invoke("Hello"), lambda chat: list(chat.stream("Hello"))):
+            with pytest.raises(openai.APIStatusError) as refused:
+                call(langchain_openai.ChatOpenAI(**options))
+            assert refused.value.status_code == status
     embeddings = langchain_openai.OpenAIEmbeddings(
         model="ragtune", base_url=f"{server.url}/v1", api_key=secret, check_embedding_ctx_length=False
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from fastapi.testclient import TestClient
 
 from ragtune import Project
 from ragtune.errors import ConfigError
+from ragtune.prompts import build_completion
 from ragtune.serve import state, uploads
 from ragtune.serve.state import Caller
+from ragtune.types import Reply
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 
@@ -206,3 +209,47 @@ def test_a_project_without_documents_has_an_empty_list(tmp_path):
     with open_app(Project(tmp_path / "new", create=True)) as app, client_of(app) as client:
         assert client.get("/api/documents").json()["total"] == 0
         assert client.get("/api/document", params={"source": "x"}).status_code == 404
+
+
+@dataclass
+class Says:
+    """A model that always writes the same."""
+
+    text: str
+    name: str = "says"
+
+    def stream(self, messages: Any, **_: Any) -> Iterator[str | Reply]:
+        yield self.text
+        yield Reply(self.text)
+
+
+def test_a_passage_and_a_citation_tell_the_page(own, tmp_path, monkeypatch):
+    platypus = pytest.importorskip("reportlab.platypus", reason="needs reportlab, of ragtune[examples]")
+    from reportlab.lib.styles import getSampleStyleSheet
+
+    quote = "The kiln of Zennor burns driftwood on nine nights of the year."
+    body = getSampleStyleSheet()["BodyText"]
+    first = [platypus.Paragraph(f"On stair {i} of the quay a lamp is lit at dusk for the ferries that come late.", body) for i in range(12)]
+    path = tmp_path / "kiln.pdf"
+    platypus.SimpleDocTemplate(str(path)).build([*first, platypus.PageBreak(), platypus.Paragraph(quote, body)])
+
+    project = own()
+    settings = project.path / "ragtune.toml"
+    settings.write_text(settings.read_text(encoding="utf-8").replace("chunk_size = 40", "chunk_size = 160"), encoding="utf-8")
+    with open_app(Project(project.path)) as app, client_of(app) as client:
+        assert finished(client, send(client, ("kiln.pdf", path.read_bytes())).json()["job"]["id"])["state"] == "done"
+        models = app.state.ragtune.answering.models
+        find = models.find
+        monkeypatch.setattr(models, "find", lambda *a, **k: replace(find(*a, **k), chat=Says(build_completion("nine", [quote]))))
+        asked = {"messages": [{"role": "user", "content": "On how many nights does the kiln of Zennor burn driftwood?"}]}
+        found = client.post("/v1/chat/completions", json=asked).json()["ragtune"]
+        (citation,) = found["citations"]
+        assert (citation["document"], citation["quote"], citation["page"]) == ("uploads/kiln.pdf", quote, 2)
+        shown = client.get("/api/document", params={"source": "uploads/kiln.pdf"}).json()
+        assert shown["text"][citation["start"] : citation["end"]] == quote
+        (passage,) = (each for each in found["passages"] if quote in each["text"])
+        assert passage["page"] == (1 if passage["start"] < citation["start"] else 2)
+        asked["messages"][0]["content"] = "On which stair of the quay is a lamp lit at dusk for the ferries?"
+        pages = {each["page"] for each in client.post("/v1/chat/completions", json=asked).json()["ragtune"]["passages"]}
+        assert pages == {1}
+        assert client.post("/v1/chat/completions", json=asked).json()["ragtune"]["citations"] == []
