@@ -4,7 +4,7 @@ Run:     RAGTUNE_DATA=/path/to/data .venv/bin/python benchmarks/quality/ablation
 Results: benchmarks/quality/results/ablations-NAME.json, written after each variation, printed as a table
 
 Each variation trains a model on as many answers as the defaults do, and answers the validation questions from passages as they are served
-to it, each question in a context of its own. A killed run goes on where it was.
+to it, each question in a context of its own. A killed run goes on where it was, on another machine too.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from cells import Experiment, Model
-from ordering import as_figure
+from cells import Experiment
+from ordering import TRAINING, as_figure, scored
 from projects import BENCHMARKS
 from side_by_side import side_by_side
 
-from ragtune.evaluate.decide import question_f1
 from ragtune.evaluate.intervals import bootstrap, paired_difference
 from ragtune.evaluate.quoting import quote_metrics
-from ragtune.types import Prediction
+from ragtune.types import Example, Prediction
 from ragtune.workspace import library_versions, write_json
 
 HERE = Path(__file__).parent
@@ -87,21 +87,34 @@ class Ablations:
         """A variation's dataset, which is made where it is not there yet."""
         return Experiment(self.name, self.folder, self.data, (*VARIATIONS[label].dataset, *self.overrides), dataset)
 
-    def made(self, label: str, dataset: str | None = None) -> tuple[Model, list[Prediction], list[Any]]:
-        """A variation's model and its answers to the validation questions."""
-        return train_and_answer(self.experiment(label, dataset), label, self.answers)
+    def made(self, label: str, dataset: str | None = None) -> dict[str, Any]:
+        """What a variation came to: its training, and F1, quotes and abstentions of its answers to the validation questions."""
+        experiment, variation = self.experiment(label, dataset), VARIATIONS[label]
+        base = {"train.learning_rate": "1e-3", "train.epochs": "1", "train.seed": "0"}
+        chosen = {**base, **dict(setting.split("=", 1) for setting in variation.train)}
+        settings = [f"train.max_answers={round(self.answers * variation.answers)}", *(f"{key}={value}" for key, value in chosen.items())]
+
+        def make() -> dict[str, Any]:
+            model = experiment.train("raft-0.001-0" if label == "defaults" else f"ablation-{label}", *settings)
+            asked = [example for example in experiment.data.validation if example.answers]
+            return {
+                "training": {name: model.figures[name] for name in TRAINING},
+                **figures(experiment.answer("tuned", "retrieved", asked, model=model), asked),
+            }
+
+        return experiment.kept(f"ablation-{label}.validation", settings, make)
 
 
-def train_and_answer(experiment: Experiment, label: str, answers: int) -> tuple[Model, list[Prediction], list[Any]]:
-    """A variation's model and its answers to the validation questions."""
-    variation = VARIATIONS[label]
-    base = {"train.learning_rate": "1e-3", "train.epochs": "1", "train.seed": "0"}
-    chosen = {**base, **dict(setting.split("=", 1) for setting in variation.train)}
-    settings = [f"{key}={value}" for key, value in chosen.items()]
-    model_name = "raft-0.001-0" if label == "defaults" else f"ablation-{label}"
-    model = experiment.train(model_name, f"train.max_answers={round(answers * variation.answers)}", *settings)
-    asked = [example for example in experiment.data.validation if example.answers]
-    return model, experiment.answer("tuned", "retrieved", asked, model=model), asked
+def figures(predictions: Sequence[Prediction], asked: Sequence[Example]) -> dict[str, Any]:
+    """F1 and group of each question, the share of quotes that overlap the evidence, and of questions that got no answer."""
+    evidence = {example.id: example.evidence for example in asked}
+    gold = [made["quotes_gold"] for p in predictions if "quotes_gold" in (made := quote_metrics(p, evidence[p.id]))]
+    return {
+        **scored(predictions),
+        "groups": {p.id: p.group for p in predictions if p.references},
+        "quotes_gold": round(sum(value * weight for value, weight in gold) / max(1e-9, sum(weight for _, weight in gold)), 4),
+        "abstained": round(sum(p.abstained for p in predictions) / len(predictions), 4),
+    }
 
 
 def main() -> int:
@@ -130,21 +143,19 @@ def main() -> int:
     rows: dict[str, Any] = {}
     defaults: dict[str, float] = {}
     for label in labels:
-        model, predictions, asked = ablations.made(label)
-        scores, group = question_f1(predictions), {p.id: p.group for p in predictions}
+        made = ablations.made(label)
+        scores, groups_of = made["f1"], made["groups"]
         defaults = defaults or scores
         ids = sorted(scores.keys() & defaults.keys())
-        groups = [group[i] for i in ids]
+        groups = [groups_of[i] for i in ids]
         difference = paired_difference([scores[i] for i in ids], [defaults[i] for i in ids], groups)
-        evidence = {example.id: example.evidence for example in asked}
-        gold = [quote_metrics(p, evidence[p.id])["quotes_gold"] for p in predictions if "quotes_gold" in quote_metrics(p, evidence[p.id])]
         rows[label] = {
             "settings": [*VARIATIONS[label].dataset, *VARIATIONS[label].train],
             "f1": as_figure(bootstrap([scores[i] for i in ids], groups)),
             "difference": as_figure(difference.estimate),
-            "quotes_gold": round(sum(value * weight for value, weight in gold) / max(1e-9, sum(weight for _, weight in gold)), 4),
-            "abstained": round(sum(p.abstained for p in predictions) / len(predictions), 4),
-            "training": {name: model.figures[name] for name in ("answers", "steps", "tokens", "seconds", "validation_loss")},
+            "quotes_gold": made["quotes_gold"],
+            "abstained": made["abstained"],
+            "training": {name: made["training"][name] for name in ("answers", "steps", "tokens", "seconds", "validation_loss")},
         }
         write_json(
             path, {"settings": {"answers": options.answers, "overrides": options.set}, "versions": library_versions(), "variations": rows}

@@ -1,8 +1,12 @@
-"""Cells of an experiment, models and answers: each is made once, kept in the data set's project, and found again after a kill."""
+"""Cells of an experiment, models and answers: each is made once, kept in the data set's project, and found again after a kill.
+
+What a cell came to is kept in ``results/cells`` beside this file too, so that an experiment can be made in pieces on several machines.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +21,12 @@ from ragtune.engine.cached import CachedEngine
 from ragtune.pipeline.answerers import engine_key
 from ragtune.pipeline.cells import Cell, make_prediction
 from ragtune.pipeline.train import train
-from ragtune.prompts import Shot, build_messages
+from ragtune.prompts import PROMPT_VERSION, Shot, build_messages
 from ragtune.screen import LiveProgress
 from ragtune.types import Arm, Context, Example, Generation, Prediction
-from ragtune.workspace import Manifest
+from ragtune.workspace import Manifest, write_json
+
+KEPT = Path(__file__).parent / "results" / "cells"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,18 @@ class Experiment:
     def settings(self, *more: str) -> Settings:
         """The project's settings with a cell's own."""
         return load_settings(self.folder, [*self.overrides, *more])
+
+    def kept(self, label: str, made_of: Sequence[str], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What a cell came to, from its file where that is of the same dataset, prompt and settings; else made now, and written there."""
+        path = KEPT / self.benchmark_name / f"{label.replace(' ', '-')}.json"
+        key = {"dataset": self.dataset_name, "prompt": PROMPT_VERSION, "settings": [*self.overrides, *made_of]}
+        if path.is_file():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if {name: found.get(name) for name in key} == key:
+                return found
+        found = {**key, **make()}
+        write_json(path, found)
+        return found
 
     def train(self, name: str, *settings: str, without_context: bool = False) -> Model:
         """A model, trained with the settings where it is not there yet."""

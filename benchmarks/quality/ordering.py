@@ -5,7 +5,8 @@ Results: benchmarks/quality/results/ordering-NAME.json, printed as a table
 
 All tuned arms answer the same training questions equally often, in as many updates, but for ``dsf-tokens``, which repeats them until it has
 read as many tokens as RAFT. Rates are chosen on validation, by F1 in the context that decides, for each arm by itself; so is the few-shot
-base's way to answer. A killed run goes on where it was: models, checkpoints and answers are kept.
+base's way to answer. A killed run goes on where it was: models, checkpoints and answers are kept, and what each cell came to lies under
+benchmarks/quality/results/cells, from where it is taken on another machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cells import Experiment, Model
+from cells import Experiment
 from projects import BENCHMARKS
 from side_by_side import side_by_side
 
@@ -39,6 +40,7 @@ HERE = Path(__file__).parent
 RATES = (1e-3, 3e-4, 1e-4)
 TUNED = ("raft", "dsf", "dsf-tokens")
 WAYS = ("quoting", "quoting freely", "plain")
+TRAINING = ("answers", "steps", "tokens", "seconds", "predicted_seconds", "validation_loss", "peak_memory", "predicted_memory")
 ORDER = (("raft", "dsf"), ("raft", "dsf-tokens"), ("dsf", "base-fewshot"), ("base-fewshot", "closed-book"))
 
 
@@ -66,49 +68,70 @@ class Ordering:
 
         return max(1, round(tokens(without_context=False) / tokens(without_context=True)))
 
-    def model(self, arm: str, rate: float, seed: int) -> Model:
-        """A tuned arm's model."""
+    def trained(self, arm: str, rate: float, seed: int) -> list[str]:
+        """The settings of a tuned arm's training."""
         epochs = self.epochs if arm == "dsf-tokens" else 1
-        settings = (f"train.max_answers={self.answers}", f"train.epochs={epochs}", f"train.learning_rate={rate}", f"train.seed={seed}")
-        return self.experiment.train(f"{arm}-{rate:g}-{seed}", *settings, without_context=arm != "raft")
+        return [f"train.max_answers={self.answers}", f"train.epochs={epochs}", f"train.learning_rate={rate}", f"train.seed={seed}"]
+
+    def answered(self, arm: str, rate: float, seed: int, split: str) -> dict[str, Any]:
+        """What a tuned arm's training took, and F1 of its answers: on validation in the context that decides, else in each."""
+        name, settings = f"{arm}-{rate:g}-{seed}", self.trained(arm, rate, seed)
+
+        def make() -> dict[str, Any]:
+            model = self.experiment.train(name, *settings, without_context=arm != "raft")
+            contexts = (self.context,) if split == "validation" else self.experiment.benchmark.contexts
+            return {
+                "training": {figure: model.figures[figure] for figure in TRAINING},
+                "contexts": {
+                    context: scored(self.experiment.answer("tuned", context, self.asked(split), model=model, seed=seed))
+                    for context in contexts
+                },
+            }
+
+        return self.experiment.kept(f"{name}.{split}", settings, make)
+
+    def base(self, way: str, split: str) -> dict[str, Any]:
+        """The same of the few-shot base, which answers with or without quotes, held to the passages or not."""
+        shots: Sequence[Shot] = self.shots
+        if way == "plain":
+            shots = [replace(shot, completion=shot.completion.splitlines()[-1]) for shot in shots]
+        label = f"base-fewshot {way}"
+        contexts = (self.context,) if split == "validation" else self.experiment.benchmark.contexts
+
+        def make() -> dict[str, Any]:
+            options: dict[str, Any] = {"shots": shots, "constrained": way == "quoting", "label": label}
+            return {
+                "contexts": {
+                    context: scored(self.experiment.answer("base-fewshot", context, self.asked(split), **options)) for context in contexts
+                }
+            }
+
+        return self.experiment.kept(f"{label}.{split}", (), make)
+
+    def closed_book(self) -> dict[str, Any]:
+        """The same of the base without passages, for every context."""
+        answer = self.experiment.answer
+        return self.experiment.kept(
+            "closed-book.test",
+            (),
+            lambda: {"contexts": {"closed-book": scored(answer("base", "closed-book", self.test, label="closed-book"))}},
+        )
+
+    def asked(self, split: str) -> list[Example]:
+        """The questions of a split that have an answer."""
+        return self.validation if split == "validation" else self.test
 
     def on_validation(self, arm: str, rate: float) -> float:
         """F1 of a tuned arm in the context that decides."""
-        model = self.model(arm, rate, 0)
-        found = mean_f1(self.experiment.answer("tuned", self.context, self.validation, model=model))
+        found = mean(self.answered(arm, rate, 0, "validation")["contexts"][self.context]["f1"])
         print(f"{arm} at {rate:g}: validation F1 {found:.3f}", flush=True)
         return found
 
     def base_on_validation(self, way: str) -> float:
         """F1 of a way of the few-shot base's to answer."""
-        found = mean_f1(self.base(way, self.context, self.validation))
+        found = mean(self.base(way, "validation")["contexts"][self.context]["f1"])
         print(f"base-fewshot, {way}: validation F1 {found:.3f}", flush=True)
         return found
-
-    def tested(self, arm: str, rate: float, seed: int) -> dict[Context, list[Prediction]]:
-        """A tuned arm's answers to the test questions, in each context."""
-        model = self.model(arm, rate, seed)
-        return {
-            context: self.experiment.answer("tuned", context, self.test, model=model, seed=seed)
-            for context in self.experiment.benchmark.contexts
-        }
-
-    def base_tested(self, way: str) -> dict[Context, list[Prediction]]:
-        """The few-shot base's."""
-        return {context: self.base(way, context, self.test) for context in self.experiment.benchmark.contexts}
-
-    def closed_book(self) -> list[Prediction]:
-        """The base's without passages."""
-        return self.experiment.answer("base", "closed-book", self.test, label="closed-book")
-
-    def base(self, way: str, context: Context, examples: Sequence[Example]) -> list[Prediction]:
-        """The few-shot base's answers: with or without quotes, held to the passages or not."""
-        shots: Sequence[Shot] = self.shots
-        if way == "plain":
-            shots = [replace(shot, completion=shot.completion.splitlines()[-1]) for shot in shots]
-        return self.experiment.answer(
-            "base-fewshot", context, examples, shots=shots, constrained=way == "quoting", label=f"base-fewshot {way}"
-        )
 
     def make(self, jobs: int, seeds: int, overrides: Sequence[str], data: Path) -> None:
         """Make every cell that :meth:`run` asks for, so many at once."""
@@ -123,8 +146,8 @@ class Ordering:
                 arm, rate = running[done]
                 found[arm][rate] = done.result()
                 if len(found[arm]) == len(RATES):
-                    rest += [submit("tested", arm, best(found[arm]), seed) for seed in range(seeds)]
-            rest.append(submit("base_tested", best({way: each.result() for each, way in ways.items()})))
+                    rest += [submit("answered", arm, best(found[arm]), seed, "test") for seed in range(seeds)]
+            rest.append(submit("base", best({way: each.result() for each, way in ways.items()}), "test"))
             for each in rest:
                 each.result()
 
@@ -132,20 +155,21 @@ class Ordering:
         """Everything, as it goes into the results."""
         found = {arm: {rate: self.on_validation(arm, rate) for rate in RATES} for arm in TUNED}
         ways = {way: self.base_on_validation(way) for way in WAYS}
-        tested = {arm: [self.tested(arm, best(found[arm]), seed) for seed in range(seeds)] for arm in TUNED}
-        base, closed_book = self.base_tested(best(ways)), self.closed_book()
+        tested = {arm: [self.answered(arm, best(found[arm]), seed, "test") for seed in range(seeds)] for arm in TUNED}
+        base, closed_book = self.base(best(ways), "test"), self.closed_book()
+        groups = {example.id: example.group for example in self.test}
         contexts: dict[str, Any] = {}
         for context in self.experiment.benchmark.contexts:
-            arms = {arm: [prediction for own in seeded for prediction in own[context]] for arm, seeded in tested.items()}
-            arms |= {"base-fewshot": base[context], "closed-book": closed_book}
-            contexts[context] = compare(arms)
-            contexts[context]["answer_seconds"] = {arm: round(sum(each.seconds for each in own), 1) for arm, own in arms.items()}
-        models = [self.model(arm, best(found[arm]), seed) for arm in TUNED for seed in range(seeds)]
-        figures = ("answers", "steps", "tokens", "seconds", "predicted_seconds", "validation_loss", "peak_memory", "predicted_memory")
+            arms = {arm: [each["contexts"][context] for each in seeded] for arm, seeded in tested.items()}
+            arms |= {"base-fewshot": [base["contexts"][context]], "closed-book": [closed_book["contexts"]["closed-book"]]}
+            contexts[context] = compare({arm: over_seeds(own) for arm, own in arms.items()}, groups)
+            contexts[context]["answer_seconds"] = {arm: round(sum(each["seconds"] for each in own), 1) for arm, own in arms.items()}
         return {
             "rates": {arm: [best(own), {f"{rate:g}": round(f1, 4) for rate, f1 in own.items()}] for arm, own in found.items()},
             "few_shot": {"chosen": best(ways), "validation_f1": {way: round(f1, 4) for way, f1 in ways.items()}},
-            "models": {model.name: {name: model.figures[name] for name in figures} for model in models},
+            "models": {
+                f"{arm}-{best(found[arm]):g}-{seed}": each["training"] for arm, seeded in tested.items() for seed, each in enumerate(seeded)
+            },
             "contexts": contexts,
         }
 
@@ -159,22 +183,31 @@ def best(found: Mapping[T, float]) -> T:
     return max(found, key=found.__getitem__)
 
 
-def compare(arms: dict[str, list[Prediction]]) -> dict[str, Any]:
-    """F1 of each arm and each step of the order, paired by question; seeds are averaged within one, and groups of documents drawn."""
-    scores = {arm: question_f1(own) for arm, own in arms.items()}
-    groups = {prediction.id: prediction.group for prediction in arms["raft"]}
-    ids = sorted(groups)
-    rows = {arm: as_figure(bootstrap([own[i] for i in ids], [groups[i] for i in ids])) for arm, own in scores.items()}
+def scored(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """F1 of each question's answer, and the seconds that all took."""
+    f1 = {question: round(value, 4) for question, value in question_f1(predictions).items()}
+    return {"seconds": round(sum(each.seconds for each in predictions), 1), "f1": f1}
+
+
+def over_seeds(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """F1 of each question, averaged over the seeds of one arm."""
+    return {question: mean({str(at): each["f1"][question] for at, each in enumerate(found)}) for question in found[0]["f1"]}
+
+
+def compare(scores: Mapping[str, Mapping[str, float]], groups: Mapping[str, str]) -> dict[str, Any]:
+    """F1 of each arm and each step of the order, paired by question; groups of documents are drawn."""
+    ids = sorted(scores["raft"])
+    own = [groups[i] for i in ids]
+    rows = {arm: as_figure(bootstrap([f1[i] for i in ids], own)) for arm, f1 in scores.items()}
     steps = {}
     for above, below in ORDER:
-        found = paired_difference([scores[above][i] for i in ids], [scores[below][i] for i in ids], [groups[i] for i in ids])
+        found = paired_difference([scores[above][i] for i in ids], [scores[below][i] for i in ids], own)
         steps[f"{above} - {below}"] = {**as_figure(found.estimate), "p": found.p}
-    return {"f1": rows, "steps": steps, "questions": len(ids), "groups": len(set(groups.values()))}
+    return {"f1": rows, "steps": steps, "questions": len(ids), "groups": len(set(own))}
 
 
-def mean_f1(predictions: Sequence[Prediction]) -> float:
+def mean(scores: Mapping[str, float]) -> float:
     """Over questions."""
-    scores = question_f1(predictions)
     return sum(scores.values()) / len(scores)
 
 
