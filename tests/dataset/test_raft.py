@@ -134,6 +134,15 @@ def test_a_missed_oracle_takes_a_distractors_place_at_a_drawn_rank() -> None:
     assert set(assemble(example("a b", ["o1", "o2", "o3"]), present=True, epoch=0, seed=0, k=2).passages) >= {"o1", "o2", "o3"}
 
 
+def test_no_place_tells_which_passage_is_an_oracle_that_was_missed() -> None:
+    ranks: Counter[int] = Counter()
+    for number in range(400):
+        shown = evaluation_context(example("a b c d o", id=f"q{number}"), "oracle+distractors", 4).passages or ()
+        assert [id_ for id_ in shown if id_ != "o"] == ["a", "b", "c"]
+        ranks[shown.index("o")] += 1
+    assert min(ranks[rank] for rank in range(4)) > 60
+
+
 def test_evaluation_contexts_are_those_of_the_four_names() -> None:
     hit = example("a x o h b", split="test")
     assert evaluation_context(hit, "closed-book", 3).passages is None
@@ -143,10 +152,12 @@ def test_evaluation_contexts_are_those_of_the_four_names() -> None:
     assert evaluation_context(hit, "oracle+distractors", 3) == evaluation_context(hit, "retrieved", 3)
     missed = example("a b o1 c o2", ["o1", "o2"], split="test")
     assert not evaluation_context(missed, "retrieved", 4).answerable
-    assert evaluation_context(missed, "oracle+distractors", 4).passages == ("a", "b", "o1", "o2")
-    assert evaluation_context(missed, "oracle+distractors", 4).answerable
-    assert evaluation_context(missed, "oracle+distractors", 2).passages == ("o1", "o2")
-    assert evaluation_context(example("a"), "oracle+distractors", 3).passages == ("a", "o")
+    shown = evaluation_context(missed, "oracle+distractors", 4)
+    assert [id_ for id_ in shown.passages or () if id_ != "o2"] == ["a", "b", "o1"]
+    assert len(shown.passages or ()) == 4
+    assert shown.answerable
+    assert sorted(evaluation_context(missed, "oracle+distractors", 2).passages or ()) == ["o1", "o2"]
+    assert sorted(evaluation_context(example("a"), "oracle+distractors", 3).passages or ()) == ["a", "o"]
     unanswerable = example("a b", (), ())
     assert evaluation_context(unanswerable, "oracle+distractors", 2) == evaluation_context(unanswerable, "retrieved", 2)
     assert not evaluation_context(unanswerable, "retrieved", 2).answerable

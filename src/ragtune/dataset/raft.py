@@ -223,8 +223,9 @@ def _among(example: Example, distractors: Sequence[str], recipe: Recipe, key: tu
 def evaluation_context(example: Example, context: Context, k: int) -> EvaluationContext:
     """What an arm is shown for a question.
 
-    ``retrieved`` is the top k exactly as served. ``oracle+distractors`` is the same with each missed oracle in place of the lowest
-    ranked distractor, so both are identical where retrieval found the evidence. Without known evidence the oracle contexts show what
+    ``retrieved`` is the top k exactly as served. ``oracle+distractors`` is the same with missed oracles in place of the lowest ranked
+    distractors, each moved up to a rank that is drawn from the question's id: always at the end, it would be found by its place. Both
+    are identical where retrieval found the evidence. Without known evidence the oracle contexts show what
     they can: ``oracle`` nothing, ``oracle+distractors`` what ``retrieved`` shows. ``distractors`` is what ``retrieved`` would show were
     there no passage that could answer: every answer to it but an abstention is wrong.
 
@@ -243,10 +244,10 @@ def evaluation_context(example: Example, context: Context, k: int) -> Evaluation
     top = [each.passage for each in example.candidates[:k]]
     if context == "oracle+distractors":
         missing = [id_ for id_ in example.oracles if id_ not in top]
-        places = [at for at in range(len(top) - 1, -1, -1) if top[at] not in example.oracles][: max(0, len(missing) - (k - len(top)))]
-        for place, id_ in zip(sorted(places), missing, strict=False):
-            top[place] = id_
-        top += missing[len(places) :]
+        lowest = [id_ for id_ in reversed(top) if id_ not in example.oracles][: max(0, len(missing) - (k - len(top)))]
+        top = [id_ for id_ in top if id_ not in lowest]
+        for id_ in missing:
+            top.insert(draw("rank", example.id, id_) % (len(top) + 1), id_)
     if example.oracles:
         return EvaluationContext(tuple(top), set(example.oracles) <= set(top))
     # No evidence is known: the answer's text in a shown passage is the best that can be said.

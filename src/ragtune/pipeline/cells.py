@@ -71,13 +71,17 @@ def plan_cells(data: Dataset, examples: Sequence[Example], settings: Settings, k
 
 
 def choose_shots(data: Dataset, seed: int) -> tuple[Shot, ...]:
-    """Two worked examples from training, each with the passage that answers and one distractor before it."""
+    """Two worked examples from training, each with the passage that answers and one distractor: before it, then behind it.
+
+    Always in one place, the evidence would teach the model to answer from that place.
+    """
     answered = [example for example in data.train if len(example.oracles) == 1 and not example.history]
     chosen = sorted(answered, key=lambda example: draw("shot", seed, example.id))[:SHOTS]
-    shots = []
+    shots: list[Shot] = []
     for example in chosen:
         distractor = [each.passage for each in example.candidates if each.allowed and not (each.oracle or each.holds_answer)][:1]
-        shots.append(Shot(example.question, tuple(data.passages[id_] for id_ in (*distractor, *example.oracles)), example.completion))
+        shown = (*distractor, *example.oracles) if len(shots) % 2 == 0 else (*example.oracles, *distractor)
+        shots.append(Shot(example.question, tuple(data.passages[id_] for id_ in shown), example.completion))
     return tuple(shots)
 
 
