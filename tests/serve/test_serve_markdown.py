@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed")
@@ -87,6 +90,11 @@ def test_a_second_answer_stands_in_a_paragraph_of_its_own():
     assert sent("Answer: old\nAnswer: new") == f"**old**\n\n**new**\n\n{UNQUOTED}"
 
 
+def test_what_is_said_behind_a_quote_is_said():
+    assert sent('"The pier is old." That is all.') == "> The pier is old.\n> — [2] pier.md\n\nThat is all."
+    assert sent('"The pier is old.".\nAnswer: old') == "> The pier is old.\n> — [2] pier.md\n\n**old** [2]"
+
+
 PART = st.sampled_from(['"The pier is old."', '"The pier', "Answer:", " old", "\n", "“It is new.”", "not in the passages", "*", "x " * 30])
 
 
@@ -100,6 +108,5 @@ def test_whatever_is_written_in_whatever_pieces_the_answer_is_sent(raw, size):
     elif not answer.answer:
         assert NO_ANSWER in made
     elif answer.answer != raw.strip("*` \n"):  # a mark that stands in no quote
-        words = answer.answer.strip().removeprefix('"').removesuffix('"')  # alone it may stand there as a quote, without its marks
-        assert " ".join(words.split()) in " ".join(made.split())
+        assert not Counter(re.findall(r"\w+", answer.answer)) - Counter(re.findall(r"\w+", made))  # as quotes, what stands in quotes
         assert made.endswith(UNQUOTED) != bool(answer.citations or answer.unsupported)

@@ -82,7 +82,9 @@ class MarkdownStream:
         """A whole line before the answer."""
         quote = self._quote(line)
         if quote is not None:
-            return self._block(self._shown(quote))
+            closed = max(line.rfind('"'), line.rfind("”"))
+            behind = line[closed + 1 :].strip(_TRIM) if closed > line.find(quote) else ""
+            return self._block(self._shown(quote)) + (self._block(behind) if re.search(r"\w", behind) else "")
         if not line.strip() or (not self._sent and parse_answer(line).abstained):  # the end tells whether that was all
             return ""
         return self._block(line.strip())
