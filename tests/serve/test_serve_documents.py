@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +149,29 @@ def test_nothing_is_overwritten_unless_that_is_asked_for(client, opened):
     assert "folder of that name" in send(client, ("2026", b"x"), folder="notes").json()["refused"][0]["reason"]
     assert "folder of that name" in send(client, ("x.md", b"x"), folder="notes/2026/a.md").json()["refused"][0]["reason"]
     assert stored(opened) == {"notes/2026/a.md", "notes/2026/c.md"}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_several_files_that_are_sent_at_once_under_one_name_one_is_taken(tmp_path, monkeypatch, links):
+    def none(*_):
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", none)
+    at_once = threading.Barrier(8)
+
+    def send_one(number):
+        at_once.wait()
+        try:
+            return uploads.save(tmp_path, folder, "a.md", io.BytesIO(b"text %d" % number), replace=False)[1]
+        except ConfigError:
+            return "refused"
+
+    with ThreadPoolExecutor(8) as threads:
+        for folder in map(str, range(20)):
+            outcomes = list(threads.map(send_one, range(8)))
+            assert sorted(outcomes) == ["refused"] * 7 + ["saved"]
+            assert (tmp_path / folder / "a.md").read_bytes() == b"text %d" % outcomes.index("saved")
 
 
 def test_several_uploads_that_wait_are_read_by_one_job(client, opened):

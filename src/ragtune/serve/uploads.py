@@ -97,16 +97,24 @@ def save(uploads: Path, folder: str, name: str, data: IO[bytes], *, replace: boo
 
 
 def _put(temporary: Path, path: Path, shown: str, *, replace: bool) -> Outcome:
-    outcome: Outcome = "saved"
     try:
-        path.open("xb").close()  # takes the name, whoever else uploads just now; a rename alone would overwrite theirs
+        _take_name(temporary, path)
     except FileExistsError:
-        if path.is_file() and path.stat().st_size:  # an empty one may be a name that was taken by an upload that was killed
-            outcome = "unchanged" if filecmp.cmp(temporary, path, shallow=False) else "replaced"
-        elif path.is_symlink():
-            outcome = "replaced"
-        if outcome == "replaced" and not replace:
+        if path.is_file() and filecmp.cmp(temporary, path, shallow=False):
+            return "unchanged"
+        if not replace:
             raise ConfigError(f"{shown} is there already, with other content: send replace=true, or another name") from None
-    if outcome != "unchanged":
         temporary.replace(path)
-    return outcome
+        return "replaced"
+    return "saved"
+
+
+def _take_name(temporary: Path, path: Path) -> None:
+    """Put a whole file where none is: of several that are sent at once under one name, the first has it. A rename would go over it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # the file system knows no such links
+        path.open("xb").close()
+        temporary.replace(path)
