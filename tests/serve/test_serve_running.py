@@ -14,15 +14,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from served_project import QUESTION, running
 
+from made_traces import trace
 from ragtune import Project
 from ragtune.listening import nobody_listens
 from ragtune.pipeline.promote import promote
+from ragtune.pipeline.traces import open_traces
+from ragtune.serve import app
 from ragtune.serve.server import listen
 from tiny_project import document, fact
 
@@ -202,6 +206,18 @@ def test_answers_leave_traces_and_counts(own):
         once = 'ragtune_requests_total{method="POST",route="/v1/chat/completions",status="200"} 1.0'
         until(lambda: once in server.state.monitor.render().decode())  # counted when all is sent
         assert 'ragtune_answers_total{model="base",outcome="answered"} 1.0' in server.state.monitor.render().decode()
+
+
+def test_traces_that_grow_too_old_are_forgotten_while_nobody_asks(own, monkeypatch):
+    monkeypatch.setattr(app, "FORGET_SECONDS", 0.05)
+    project = own("traces.days=7")
+    store = open_traces(project.workspace, project.settings)
+    for days in (6, 8):
+        store.record(trace(at=(datetime.now(UTC) - timedelta(days=days)).isoformat()))
+    with running(project) as server:
+        until(lambda: store.list().total == 1)
+        server.state.traces.days = 5
+        until(lambda: store.list().total == 0)
 
 
 def test_an_answer_goes_out_where_its_trace_cannot_be_kept(own, monkeypatch, caplog):

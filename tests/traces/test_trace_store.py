@@ -56,6 +56,9 @@ def test_traces_are_listed_by_what_is_asked_for(store: TraceStore) -> None:
     assert listed(query="100%") == [first]
     assert listed(query="b_c") == [second]
     assert listed(query="_") == [second], "no wildcard of SQL's"
+    umlaut = store.record(trace(question="Wer hat Ärger mit der Fähre?"))
+    assert listed(query="Ärger") == listed(query="ÄRGER") == listed(query="fäHRE") == [umlaut]
+    store.delete(umlaut)
     assert listed(rating="up") == [second]
     assert listed(model="tuned") == [first]
     assert listed(of=Asker("a", "2026-11-20T12:00:00+02:00")) == [first]

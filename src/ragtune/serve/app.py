@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
@@ -30,6 +32,7 @@ from ragtune.serve.state import State
 from ragtune.serve.streams import Places
 from ragtune.serve.telemetry import open_telemetry
 from ragtune.traces.records import TraceRecord
+from ragtune.traces.store import TraceStore
 
 logger = logging.getLogger("ragtune.serve")
 
@@ -41,6 +44,8 @@ ROUTERS: tuple[APIRouter, ...] = (
 )
 WEB = Path(__file__).with_name("web")
 """The built page."""
+FORGET_SECONDS = 600.0
+"""Between two looks for traces that are too old."""
 NO_PAGE = "The web page is not in this build of ragtune; its API is here, as /openapi.json describes it.\n"
 
 
@@ -55,7 +60,9 @@ def create_app(project: Project, model: str | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        forgetting = asyncio.create_task(_forget(state.traces))
         yield
+        forgetting.cancel()
         close_state(state)
 
     # Its own pages for the OpenAPI document would load scripts from elsewhere.
@@ -135,6 +142,16 @@ def close_state(state: State) -> None:
     state.checks.close()
     if state.telemetry is not None:
         state.telemetry.close()
+
+
+async def _forget(traces: TraceStore) -> None:
+    """Whatever grows too old goes, while nobody asks anything too."""
+    while True:
+        try:
+            await run_sync(traces.tidy)
+        except sqlite3.Error:
+            logger.exception("traces that are too old are still there: %s is full or locked", traces.path)
+        await asyncio.sleep(FORGET_SECONDS)
 
 
 async def _no_page() -> PlainTextResponse:

@@ -11,7 +11,6 @@ import json
 import re
 import secrets
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -51,7 +50,6 @@ _TABLES = (
 )
 _CONTENT = ("markdown", "raw", "history", "citations", "passages", "unsupported", "scores")
 _JOINED = "SELECT t.*, f.rating, f.reason, f.correction FROM traces t LEFT JOIN feedback f ON f.trace = t.id"
-_TIDY_SECONDS = 600.0
 
 
 class TraceStore:
@@ -72,7 +70,6 @@ class TraceStore:
         self.keep = keep
         self.days = days
         self._patterns = [re.compile(pattern) for pattern in redact]
-        self._tidied = -_TIDY_SECONDS
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(self._connect()) as db:
             use_wal(db)
@@ -103,7 +100,6 @@ class TraceStore:
             )  # fmt: skip
             if self.keep:
                 queue.add(db, id_, kept, queue.reasons(kept, support))
-        self._tidy()
         return id_
 
     def kept(self, record: TraceRecord) -> TraceRecord:
@@ -142,14 +138,14 @@ class TraceStore:
         Args:
             offset: passed over.
             limit: given at most.
-            query: what stands in the question or the answer, in whatever case (SQLite knows that of ASCII alone).
+            query: what stands in the question or the answer, in whatever case.
             rating: only those that were rated so.
             model: only its answers.
             since: ISO 8601; only those asked then or later.
             of: only those that it asked.
         """
-        text = query.strip().lower()
-        found = "(instr(lower(t.question), ?) OR instr(lower(t.answer), ?))"
+        text = query.strip().casefold()
+        found = "(instr(casefold(t.question), ?) OR instr(casefold(t.answer), ?))"
         wanted: list[tuple[str, Any]] = [(found, (text, text))] if text else []
         for name, value in (("f.rating", rating), ("t.model", model), ("t.key", of and of.key)):
             wanted += [(f"{name} = ?", (value,))] if value is not None else []
@@ -158,6 +154,7 @@ class TraceStore:
         where = f" WHERE {' AND '.join(condition for condition, _ in wanted)}" if wanted else ""
         values = [each for _, own in wanted for each in own]
         with self.reading() as db:
+            db.create_function("casefold", 1, str.casefold, deterministic=True)  # SQLite's own lower() knows ASCII alone
             counted = f"SELECT COUNT(*) FROM traces t LEFT JOIN feedback f ON f.trace = t.id{where}"  # noqa: S608 - of constants
             (total,) = db.execute(counted, values).fetchone()
             rows = db.execute(f"{_JOINED}{where} ORDER BY t.at DESC, t.rowid DESC LIMIT ? OFFSET ?", [*values, limit, offset]).fetchall()
@@ -246,11 +243,6 @@ class TraceStore:
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
         return db
-
-    def _tidy(self) -> None:
-        if time.monotonic() - self._tidied > _TIDY_SECONDS:
-            self._tidied = time.monotonic()
-            self.tidy()
 
     def _blank(self, text: str, longest: int = LONGEST) -> str:
         """With what is to be redacted blanked.
