@@ -186,6 +186,14 @@ def test_after_a_restart_a_child_that_died_meanwhile_is_stopped_and_can_be_resum
         again.close()
 
 
+def test_what_another_server_was_asked_for_is_begun_when_that_is_gone(jobs, workspace):
+    other = Jobs(workspace)
+    other.close()
+    job = other.create("ingest")
+    until(lambda: found(jobs, job.id).state != "waiting", 60)
+    assert pid_of(jobs, job.id)
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "settings", "says"),
     [

@@ -31,6 +31,7 @@ KEPT = 50
 GRACE_S = 10.0
 """Seconds that a job has to stop by itself."""
 _TICK_S = 0.3
+_IDLE_S = 3.0  # another server of the project may have asked for a job, and be gone
 _RETRY_S = 10.0
 _LOCK_S = 10.0  # the lock is held for milliseconds
 _log = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ class Jobs:
         while not self.closed:
             self._wake.clear()
             try:
-                pause = _TICK_S if self._look() else None
+                pause = _TICK_S if self._look() else _IDLE_S
             except Exception:  # as a full disk: the next look may do it
                 _log.exception("looking after the jobs failed; it is tried again")
                 pause = _RETRY_S
