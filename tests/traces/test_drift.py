@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ragtune.traces.drift import FEWEST, compare, likeness, likeness_among
+from ragtune.traces.drift import FEWEST, compare, likeness
 
 DRAW = np.random.default_rng(7)
 
@@ -51,8 +51,9 @@ def test_few_questions_get_no_verdict() -> None:
 
 def test_likeness_is_that_of_the_nearest_other() -> None:
     known = ["How long is the crossing?", "How long is the pier?", "Who built the mill?"]
-    assert likeness(["how long is the CROSSING", "zebra"], known) == [1.0, 0.0]
-    assert likeness_among(known) == [4 / 6, 4 / 6, 1 / 8]
+    assert likeness(["How long is the ferry crossing?", "zebra"], known) == [5 / 6, 0.0]
+    assert likeness(known, known) == [4 / 6, 4 / 6, 1 / 8]
+    assert likeness(["how long is the CROSSING"], [*known, known[0]]) == [1.0], "one that is there twice is like itself"
 
 
 def test_questions_on_another_subject_are_noticed_and_more_of_the_same_are_not() -> None:
@@ -60,7 +61,9 @@ def test_questions_on_another_subject_are_noticed_and_more_of_the_same_are_not()
     asked = [f"Who built the {thing} of {place}?" for place in places for thing in things]
     order = DRAW.permutation(len(asked))
     known, same = [asked[at] for at in order[:80]], [asked[at] for at in order[80:]]
-    baseline = likeness_among(known)
+    baseline = likeness(known, known)
     assert compare(likeness(same, known), baseline).verdict == "stable"
+    again = [known[at].lower() for at in DRAW.integers(0, len(known), 100)]
+    assert compare(likeness(again, known), baseline).verdict == "stable", "what was evaluated is asked"
     others = [f"Can I pay invoice {n} by card?" for n in range(60)]
     assert compare(likeness(others, known), baseline).verdict == "changed"

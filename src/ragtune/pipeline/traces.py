@@ -74,7 +74,7 @@ def monitor(workspace: Workspace, settings: Settings, store: TraceStore, days: f
     baseline = _baseline(workspace, settings, compute)
     known = baseline.questions if baseline else []
     moved = {
-        "questions": drift.compare(drift.likeness(asked, known), drift.likeness_among(known)) if known else drift.compare(lengths, []),
+        "questions": drift.compare(drift.likeness(asked, known), drift.likeness(known, known)) if known else drift.compare(lengths, []),
         "lengths": drift.compare(lengths, _lengths(known)),
         "scores": drift.compare(scores, baseline.scores if baseline else []),
     }

@@ -1,9 +1,10 @@
 """Is what is asked now still what the evaluation asked? Two distributions of one number each, compared.
 
 Questions are compared by their likeness to the nearest question of the evaluation (Jaccard of their words), each of the evaluation's own to
-the nearest of the others: were both drawn alike, these would be too. One number a question and a two-sample test of it is what finds shift
-best for its cost in Rabanser, Günnemann and Lipton, "Failing Loudly" (NeurIPS 2019, https://arxiv.org/abs/1810.11953), there of learned
-representations. Retrieval is compared by the score of its best passage.
+the nearest of the others: were both drawn alike, these would be too. One in the very words of an evaluated question is compared with the
+others as well, for an evaluation asks nothing twice, and what it asked is no drift. One number a question and a two-sample test of it is
+what finds shift best for its cost in Rabanser, Günnemann and Lipton, "Failing Loudly" (NeurIPS 2019, https://arxiv.org/abs/1810.11953),
+there of learned representations. Retrieval is compared by the score of its best passage.
 
 PSI is the population stability index over tenths of the baseline, with the usual words from 0.1 and 0.25 on (Siddiqi, "Credit Risk
 Scorecards", 2006). Chance alone gives about chi²(bins - 1) · (1/n + 1/m) (Yurdakul, "Statistical Properties of Population Stability Index",
@@ -69,14 +70,19 @@ def compare(now: Sequence[float], baseline: Sequence[float]) -> Drift:
 
 
 def likeness(questions: Sequence[str], known: Sequence[str]) -> list[float]:
-    """For each question its Jaccard similarity to the nearest known one."""
-    return _nearest([_tokens(each) for each in questions], [_tokens(each) for each in known], same=False)
-
-
-def likeness_among(known: Sequence[str]) -> list[float]:
-    """For each question its Jaccard similarity to the nearest of the others."""
-    tokens = [_tokens(each) for each in known]
-    return _nearest(tokens, tokens, same=True)
+    """For each question its Jaccard similarity to the nearest known one; one of the same words, as itself, is left out."""
+    asked, others = [_tokens(each) for each in questions], [_tokens(each) for each in known]
+    having: dict[str, list[int]] = defaultdict(list)
+    first: dict[frozenset[str], int] = {}
+    for at, own in enumerate(others):
+        first.setdefault(own, at)
+        for token in own:
+            having[token].append(at)
+    found = []
+    for own in asked:
+        common = Counter(at for token in own for at in having.get(token, ()) if at != first.get(own))
+        found.append(max((both / (len(own) + len(others[at]) - both) for at, both in common.items()), default=0.0))
+    return found
 
 
 def _psi(now: np.ndarray, baseline: np.ndarray) -> tuple[float, int]:
@@ -92,18 +98,6 @@ def _psi(now: np.ndarray, baseline: np.ndarray) -> tuple[float, int]:
 
     p, q = shares(now), shares(baseline)
     return float(np.sum((p - q) * np.log(p / q))), bins
-
-
-def _nearest(asked: Sequence[frozenset[str]], known: Sequence[frozenset[str]], *, same: bool) -> list[float]:
-    having: dict[str, list[int]] = defaultdict(list)
-    for at, own in enumerate(known):
-        for token in own:
-            having[token].append(at)
-    found = []
-    for number, own in enumerate(asked):
-        common = Counter(at for token in own for at in having.get(token, ()) if not (same and at == number))
-        found.append(max((both / (len(own) + len(known[at]) - both) for at, both in common.items()), default=0.0))
-    return found
 
 
 def _tokens(text: str) -> frozenset[str]:
