@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -81,6 +82,17 @@ def test_a_stream_is_paid_for_once_and_shares_its_answer_with_a_whole_one(faults
     assert list(metered_chat(cache=False).stream(ASKED))[:-1] == ["Par", "is."]
     assert ledger.spent == pytest.approx(2 * 25 * CENT)
     assert len(faults.requests) == 2
+
+
+def test_without_a_cache_nothing_that_was_written_is_kept(faults, metered_chat, ledger):
+    faults.script(openai_reply(), openai_stream(), openai_reply(None, refusal="never"))
+    metered_chat(cache=False).complete(ASKED)
+    list(metered_chat(cache=False).stream(ASKED))
+    with pytest.raises(RefusalError):
+        metered_chat(cache=False).complete(ASKED)
+    assert ledger.spent > 50 * CENT, "what it cost is"
+    with contextlib.closing(sqlite3.connect(ledger._path)) as db:
+        assert db.execute("SELECT COUNT(*) FROM replies").fetchone() == (0,)
 
 
 def test_a_seeded_answer_is_kept_and_one_to_be_drawn_anew_is_not(faults, metered_chat):

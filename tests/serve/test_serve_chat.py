@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from typing import Any
 
 import pytest
 from served_project import QUESTION, running
 
+from faults import openai_stream
 from ragtune import Project
 from ragtune.serve.app import NO_PAGE, WEB
 from ragtune.serve.warnings import evaluation_warnings
@@ -238,6 +241,17 @@ def test_a_hosted_model_answers_from_the_documents_too(own, llama_server, monkey
         assert answered.json()["usage"]["prompt_tokens"] > 100
         with client.stream("POST", "/v1/chat/completions", json={**asked, "stream": True}) as streamed:
             assert [line for line in streamed.iter_lines() if line][-1] == "data: [DONE]"
+
+
+@pytest.mark.parametrize(("traces", "kept"), [("keep=true", 1), ("keep=false", 0), ("redact=['Ardmoor']", 0)])
+def test_replies_of_hosted_models_are_kept_where_traces_are(own, faults, monkeypatch, traces, kept):
+    monkeypatch.setenv("COMPATIBLE_API_KEY", "secret")
+    project = own(f'chat.base_urls={{compatible = "{faults.url}"}}', f"traces.{traces}")
+    faults.script(openai_stream())
+    with running(project) as server, server.client() as client:
+        assert client.post("/v1/chat/completions", json={**ASKED, "model": "compatible:any"}).status_code == 200
+    with contextlib.closing(sqlite3.connect(project.workspace.ledger)) as db:
+        assert db.execute("SELECT COUNT(*) FROM replies").fetchone() == (kept,)
 
 
 class Panic(BaseException):

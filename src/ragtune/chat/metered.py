@@ -28,7 +28,7 @@ class MeteredChat:
         price: US dollars of a call's tokens; ``None`` where no price is known, and then a cap cannot be kept to.
         thinking: whether the model may reason first, part of it too.
         headroom: tokens that a call may now have for reasoning, above those that it is asked for; they are set aside too.
-        cache: give an answer that was given before to the same question; answers are kept either way.
+        cache: keep answers, and give one that was given before to the same question.
         retries: further attempts where a server is busy, gone or cut off.
         limit: shared by all models of one server.
     """
@@ -85,7 +85,7 @@ class MeteredChat:
                 raise
 
         reply = self._meter.retrying()(call)
-        self._ledger.keep(key, reply)
+        self._keep(key, reply)
         return reply
 
     def stream(
@@ -124,7 +124,7 @@ class MeteredChat:
                             settled = True
                             reply = self._end(reservation, piece)
                             if not anew:
-                                self._ledger.keep(key, reply)
+                                self._keep(key, reply)
                             yield reply
                         else:
                             yield piece
@@ -148,7 +148,11 @@ class MeteredChat:
     def _failed(self, key: str, reservation: int | None, error: ChatError) -> None:
         self._meter.failed(reservation, error)
         if isinstance(error, RefusalError) and error.charged:
-            self._ledger.keep(key, error)
+            self._keep(key, error)
+
+    def _keep(self, key: str, reply: Reply | RefusalError) -> None:
+        if self._cache:
+            self._ledger.keep(key, reply)
 
     def _key(
         self, messages: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None, temperature: float, seed: int, *ways: Any

@@ -358,7 +358,7 @@ class ChatSettings(Section):
     thinking: bool = False
     """Let models reason before they answer, where that can be chosen."""
     cache: bool = True
-    """Give the answer that was given before to the same prompt, so that a run repeats exactly and is paid for once."""
+    """Keep answers, and give the one that was given before to the same prompt, so that a run repeats exactly and is paid for once."""
 
 
 class TuningSettings(Section):

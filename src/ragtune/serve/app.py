@@ -18,6 +18,7 @@ from fastapi.responses import PlainTextResponse
 
 from ragtune import __version__
 from ragtune.access import AccessStore
+from ragtune.config import Settings
 from ragtune.pipeline.traces import open_traces
 from ragtune.project import Project
 from ragtune.serve import errors
@@ -99,10 +100,11 @@ def create_app(project: Project, model: str | None = None) -> FastAPI:
 
 def open_state(project: Project, model: str | None = None) -> State:
     """What the requests to a project's server share."""
-    serve, traces = project.settings.serve, open_traces(project.workspace, project.settings)
+    settings = _asking(project.settings)
+    serve, traces = settings.serve, open_traces(project.workspace, settings)
     monitor = Metrics()
 
-    checks, telemetry = Checks(project.workspace, project.settings, traces), open_telemetry()
+    checks, telemetry = Checks(project.workspace, settings, traces), open_telemetry()
 
     def record(trace: TraceRecord) -> str | None:
         monitor.observe(trace)
@@ -117,7 +119,7 @@ def open_state(project: Project, model: str | None = None) -> State:
             telemetry.record(traces.kept(trace), id_)
         return id_
 
-    answering = Answering(project.workspace, project.settings, model, record)
+    answering = Answering(project.workspace, settings, model, record)
     monitor.watch_queue(lambda: answering.models.load)
     return State(
         project=project,
@@ -130,6 +132,13 @@ def open_state(project: Project, model: str | None = None) -> State:
         checks=checks,
         telemetry=telemetry,
     )
+
+
+def _asking(settings: Settings) -> Settings:
+    """Settings for whoever asks a hosted model: where traces keep no texts, or blank some, its replies are not kept elsewhere either."""
+    if settings.traces.keep and not settings.traces.redact:
+        return settings
+    return settings.model_copy(update={"chat": settings.chat.model_copy(update={"cache": False})})
 
 
 def close_state(state: State) -> None:
