@@ -114,7 +114,7 @@ class Base:
             if name.endswith(_COMPUTED) or (found and int(found[1]) >= self._layers):
                 continue
             if name == "lm_head.weight" and name not in wanted:
-                continue  # a copy of the embeddings, which PyTorch does not read either
+                continue  # a copy of the embeddings; one that is not, PyTorch reads, and the comparison finds it
             if name not in wanted:
                 raise ModelError(f"{folder} has a weight {name}, which Keras has no place for: run 'ragtune train --backend torch'")
             variable, layer = wanted.pop(name)

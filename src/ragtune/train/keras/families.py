@@ -6,7 +6,7 @@ window, and Mistral's weights become float16 on the way. What a backbone of kera
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -32,7 +32,7 @@ class Family:
 
     backbone: str
     arguments: Callable[[Config], dict[str, Any]]
-    reads: frozenset[str]
+    reads: Set[str]
     layer: str
     final_norm: str
     projections: Mapping[str, str]
@@ -42,7 +42,7 @@ class Family:
 
 _READ = {
     "vocab_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size", "intermediate_size", "rms_norm_eps",
-    "rope_parameters", "tie_word_embeddings", "max_position_embeddings", "head_dim", "layer_types",
+    "rope_parameters", "tie_word_embeddings", "max_position_embeddings", "head_dim",
 }  # fmt: skip
 _HARMLESS = {
     "_attn_implementation", "_attn_implementation_autoset", "_name_or_path", "architectures", "attention_dropout", "attn_implementation",
@@ -57,6 +57,8 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "is_encoder_decoder": (False,),
     "mlp_bias": (False, None),
     "rope_interleaved": (False, None),
+    "sliding_window": (None,),
+    "use_sliding_window": (False, None),
     "use_bidirectional_attention": (False, None),
 }
 _ROPE = {
@@ -228,7 +230,6 @@ def _gemma3(config: Config) -> dict[str, Any]:
         "use_query_key_norm": True,
         "use_post_ffw_norm": True,
         "use_post_attention_norm": True,
-        "attention_logit_soft_cap": config["attn_logit_softcapping"],
         "final_logit_soft_cap": config["final_logit_softcapping"],
         "use_sliding_window_attention": windows,
         "sliding_window_size": config["sliding_window"],
@@ -242,6 +243,8 @@ def _every(config: Config, period: int) -> None:
     made = ["full_attention" if number % period == period - 1 else "sliding_attention" for number in range(config["num_hidden_layers"])]
     if list(config["layer_types"]) != made:
         raise _Unsupported("layer_types", config["layer_types"])
+    if not config["sliding_window"]:
+        raise _Unsupported("sliding_window", config["sliding_window"])
 
 
 def _query_scale(config: Config) -> None:
@@ -288,34 +291,35 @@ _GEMMA_ONLY: dict[str, tuple[Any, ...]] = {
     "hidden_activation": ("gelu_pytorch_tanh",),
     "tie_word_embeddings": (True,),
 }
-_WINDOWS = frozenset({"sliding_window", "use_sliding_window"})
-_CAPS = frozenset({
-    "sliding_window", "_sliding_window_pattern", "sliding_window_pattern", "query_pre_attn_scalar", "attn_logit_softcapping",
+_WINDOWS = {"sliding_window", "use_sliding_window", "layer_types"}
+_CAPS = {
+    "sliding_window", "layer_types", "_sliding_window_pattern", "sliding_window_pattern", "query_pre_attn_scalar",
     "final_logit_softcapping",
-})  # fmt: skip
+}  # fmt: skip
 
 
 def _like_llama(
-    backbone: str, arguments: Callable[[Config], dict[str, Any]], norms: Mapping[str, str], **neutral: tuple[Any, ...]
+    backbone: str, arguments: Callable[[Config], dict[str, Any]], norms: Mapping[str, str], reads: Set[str], **neutral: tuple[Any, ...]
 ) -> Family:
     return Family(
-        backbone, arguments, _WINDOWS, "transformer_layer_{}", "sequence_output_layernorm", _LLAMA_PROJECTIONS, norms, _SILU | neutral
+        backbone, arguments, reads, "transformer_layer_{}", "sequence_output_layernorm", _LLAMA_PROJECTIONS, norms, _SILU | neutral
     )
 
 
 def _like_gemma(
-    backbone: str, arguments: Callable[[Config], dict[str, Any]], norms: Mapping[str, str], **neutral: tuple[Any, ...]
+    backbone: str, arguments: Callable[[Config], dict[str, Any]], norms: Mapping[str, str], reads: Set[str], **neutral: tuple[Any, ...]
 ) -> Family:
-    return Family(backbone, arguments, _CAPS, "decoder_block_{}", "final_normalization", _GEMMA_PROJECTIONS, norms, _GEMMA_ONLY | neutral)
+    return Family(backbone, arguments, reads, "decoder_block_{}", "final_normalization", _GEMMA_PROJECTIONS, norms, _GEMMA_ONLY | neutral)
 
 
 FAMILIES = {
-    "llama": _like_llama("Llama3Backbone", _llama, _LLAMA_NORMS),
-    "mistral": _like_llama("MistralBackbone", _mistral, _LLAMA_NORMS, tie_word_embeddings=(False,)),
-    "qwen2": _like_llama("QwenBackbone", _qwen2, _LLAMA_NORMS),
-    "qwen3": _like_llama("Qwen3Backbone", _qwen3, _QWEN3_NORMS),
-    "gemma": _like_gemma("GemmaBackbone", _gemma, _GEMMA_NORMS, hidden_activation=("gelu_pytorch_tanh", None)),
-    "gemma2": _like_gemma("GemmaBackbone", _gemma2, _GEMMA2_NORMS),
-    "gemma3_text": _like_gemma("Gemma3Backbone", _gemma3, _GEMMA3_NORMS),
+    "llama": _like_llama("Llama3Backbone", _llama, _LLAMA_NORMS, set()),
+    "mistral": _like_llama("MistralBackbone", _mistral, _LLAMA_NORMS, _WINDOWS, tie_word_embeddings=(False,)),
+    "qwen2": _like_llama("QwenBackbone", _qwen2, _LLAMA_NORMS, _WINDOWS),
+    "qwen3": _like_llama("Qwen3Backbone", _qwen3, _QWEN3_NORMS, _WINDOWS),
+    "gemma": _like_gemma("GemmaBackbone", _gemma, _GEMMA_NORMS, set(), hidden_activation=("gelu_pytorch_tanh", None)),
+    "gemma2": _like_gemma("GemmaBackbone", _gemma2, _GEMMA2_NORMS, _CAPS | {"attn_logit_softcapping"}),
+    # PyTorch's Gemma 3 has a cap of attention among its settings, and does not apply it.
+    "gemma3_text": _like_gemma("Gemma3Backbone", _gemma3, _GEMMA3_NORMS, _CAPS, attn_logit_softcapping=(None,)),
 }
 """By ``model_type``."""
