@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import shutil
-import time
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
@@ -20,6 +18,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
+from killed_runs import CHILDREN, kill_after  # noqa: E402
 from made_checkpoints import make_checkpoint  # noqa: E402
 from made_groups import epoch_groups, group  # noqa: E402
 from ragtune.dtype import best_dtype  # noqa: E402
@@ -27,14 +26,13 @@ from ragtune.engine.huggingface import HuggingFaceEngine  # noqa: E402
 from ragtune.errors import ModelError, TrainError  # noqa: E402
 from ragtune.prompts import build_messages  # noqa: E402
 from ragtune.train import loop as training  # noqa: E402
+from ragtune.train.loop import OnStep  # noqa: E402
 from ragtune.train.schedule import is_averaged, learning_rate  # noqa: E402
 from ragtune.train.sequences import ANSWER_TOKENS, split_steps  # noqa: E402
 from ragtune.train.torch import TorchTrainer  # noqa: E402
 from ragtune.types import TrainResult  # noqa: E402
 
-# A server that has imported torch once, and forks a child in milliseconds.
-_CHILDREN = multiprocessing.get_context("forkserver")
-_CHILDREN.set_forkserver_preload(["ragtune.train.torch"])
+CHILDREN.set_forkserver_preload(["ragtune.train.torch"])
 HELD_OUT = [group(20, passages=(9, 1)), group(21, passages=(10,))]
 
 
@@ -124,7 +122,7 @@ def test_a_run_that_is_killed_ends_at_the_weights_of_one_that_was_not(kind, tiny
     killed = tmp_path / "killed"
     # At three places: each child is let do some steps more than the one before, and none tidies up.
     for more in (2, 3, 1):
-        _kill_after(more, tiny_chat, killed, options)
+        kill_after(more, _child, tiny_chat, killed, options)
         with (killed / "metrics.jsonl").open("a") as torn:
             torn.write('{"step": 9')
     run(tiny_chat, killed, **options)
@@ -141,22 +139,6 @@ def test_a_run_that_is_killed_ends_at_the_weights_of_one_that_was_not(kind, tiny
 def _files(output: Path) -> dict[str, bytes]:
     """What was trained, byte for byte."""
     return {str(path.relative_to(output)): path.read_bytes() for part in ("adapter", "model") for path in (output / part).glob("*")}
-
-
-def _kill_after(steps: int, base: Path, output: Path, options: dict[str, Any]) -> None:
-    """SIGKILL to a training process at some moment after so many of its steps."""
-    log = output.with_suffix(".log")
-    before = len(log.read_text().splitlines()) if log.exists() else 0
-    child = _CHILDREN.Process(target=_child, args=(base, output, options, log))
-    child.start()
-    try:
-        while not log.exists() or len(log.read_text().splitlines()) < before + steps:
-            assert child.is_alive(), "training ended before it could be killed"
-            time.sleep(0.002)
-    finally:
-        child.kill()
-        child.join()
-        child.close()
 
 
 @pytest.mark.parametrize("method", ["lora", "dora", "full"])
@@ -398,12 +380,6 @@ def _interrupt(base: Path, output: Path) -> None:
         trainer(base).train(epoch_groups, HELD_OUT, output, stop)
 
 
-def _child(base: Path, output: Path, options: dict[str, Any], log: Path) -> None:
+def _child(base: Path, output: Path, options: dict[str, Any], on_step: OnStep) -> None:
     torch.set_num_threads(1)
-    training.CHECKPOINT_EVERY_S = 0.0
-
-    def note(line: dict[str, float]) -> None:
-        with log.open("a") as file:
-            file.write(f"{line['step']}\n")
-
-    trainer(base, **options).train(epoch_groups, HELD_OUT, output, note)
+    trainer(base, **options).train(epoch_groups, HELD_OUT, output, on_step)

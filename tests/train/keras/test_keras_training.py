@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ pytest.importorskip("keras_hub", reason="keras-hub is not installed")
 
 from safetensors.numpy import load_file
 
+from killed_runs import CHILDREN, kill_after
 from made_checkpoints import make_checkpoint
 from made_groups import epoch_groups, group
 from ragtune.engine.huggingface import HuggingFaceEngine
@@ -26,11 +25,11 @@ from ragtune.errors import ModelError, TrainError
 from ragtune.prompts import build_messages
 from ragtune.train import loop
 from ragtune.train.keras.trainer import KerasTrainer
+from ragtune.train.loop import OnStep
 from ragtune.train.sequences import ANSWER_TOKENS
 from ragtune.train.torch import TorchTrainer
 
-_CHILDREN = multiprocessing.get_context("forkserver")
-_CHILDREN.set_forkserver_preload(["ragtune.train.keras.trainer"])
+CHILDREN.set_forkserver_preload(["ragtune.train.keras.trainer"])
 HELD_OUT = [group(20, passages=(9, 1)), group(21, passages=(10,))]
 COMMON: dict[str, Any] = {
     "rank": 4, "alpha": 8.0, "epochs": 3, "answers_per_step": 4, "learning_rate": 5e-3, "device": "cpu", "dtype": "float32",
@@ -142,7 +141,7 @@ def test_a_run_that_is_killed_ends_at_the_weights_of_one_that_was_not(kind, tiny
     run(tiny_chat, tmp_path / "whole", **KILLED[kind])
     killed = tmp_path / "killed"
     for more in (2, 3):
-        _kill_after(more, tiny_chat, killed, KILLED[kind])
+        kill_after(more, _child, tiny_chat, killed, KILLED[kind])
     _, lines = run(tiny_chat, killed, **KILLED[kind])
     whole, resumed = adapter(tmp_path / "whole"), adapter(killed)
     assert 0 < len(lines) < 12
@@ -154,30 +153,8 @@ def _losses(output: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 
-def _kill_after(steps: int, base: Path, output: Path, options: dict[str, Any]) -> None:
-    """SIGKILL to a training process at some moment after so many of its steps."""
-    log = output.with_suffix(".log")
-    before = len(log.read_text().splitlines()) if log.exists() else 0
-    child = _CHILDREN.Process(target=_child, args=(base, output, options, log))
-    child.start()
-    try:
-        while not log.exists() or len(log.read_text().splitlines()) < before + steps:
-            assert child.is_alive(), "training ended before it could be killed"
-            time.sleep(0.002)
-    finally:
-        child.kill()
-        child.join()
-        child.close()
-
-
-def _child(base: Path, output: Path, options: dict[str, Any], log: Path) -> None:
-    loop.CHECKPOINT_EVERY_S = 0.0
-
-    def note(line: dict[str, float]) -> None:
-        with log.open("a") as file:
-            file.write(f"{line['step']}\n")
-
-    KerasTrainer(base, **COMMON | options).train(epoch_groups, HELD_OUT, output, note)
+def _child(base: Path, output: Path, options: dict[str, Any], on_step: OnStep) -> None:
+    KerasTrainer(base, **COMMON | options).train(epoch_groups, HELD_OUT, output, on_step)
 
 
 def test_another_seed_ends_elsewhere_and_dropout_changes_the_run(undisturbed, tiny_chat, tmp_path):
@@ -193,7 +170,6 @@ _TWO = """
 import json, sys
 from pathlib import Path
 from ragtune.train.keras import backend
-import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 sys.path[:0] = sys.argv[3:]
 from test_keras_training import COMMON, HELD_OUT
