@@ -31,6 +31,7 @@ from ragtune.train.schedule import is_averaged, learning_rate  # noqa: E402
 from ragtune.train.sequences import ANSWER_TOKENS, split_steps  # noqa: E402
 from ragtune.train.torch import TorchTrainer  # noqa: E402
 from ragtune.types import TrainResult  # noqa: E402
+from tiny_models import save_chat_model  # noqa: E402
 
 CHILDREN.set_forkserver_preload(["ragtune.train.torch"])
 HELD_OUT = [group(20, passages=(9, 1)), group(21, passages=(10,))]
@@ -337,6 +338,16 @@ def test_an_empty_dataset_is_refused(tiny_chat, tmp_path):
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match="cannot be loaded"):
         trainer(tmp_path).answers_per_second([group(1)])
+
+
+def test_a_damaged_setting_of_a_model_is_named(tmp_path):
+    folder = save_chat_model(tmp_path / "model")
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"hidden_size": "wide"}))
+    with pytest.raises(ModelError, match=r"cannot be loaded \(.*'hidden_size' expected int, got str"):
+        trainer(folder).answers_per_second([group(1)])
+    with pytest.raises(ModelError, match=r"cannot load model .*'hidden_size' expected int"):
+        HuggingFaceEngine(folder, device="cpu")
 
 
 def test_a_run_without_validation_has_no_validation_loss(tiny_chat, tmp_path):

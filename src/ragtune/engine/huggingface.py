@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
@@ -277,6 +278,8 @@ def _load(name: str | Path, device: torch.device, dtype: torch.dtype, template: 
     try:
         tokenizer = load_tokenizer(name, template)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+    except StrictDataclassError as error:  # a setting of no fitting type, or that goes with no other
+        raise ModelError(f"cannot load model {name}: {' '.join(str(error).split())}") from error
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"cannot load model {name}: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}") from error
     finally:

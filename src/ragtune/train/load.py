@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -81,6 +82,9 @@ def loading(base: str) -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     try:
         yield
+    except StrictDataclassError as error:  # a setting of no fitting type, or that goes with no other
+        reason = " ".join(str(error).split())
+        raise ModelError(f"the model {base} cannot be loaded ({reason}): fetch it again, or check model.base") from error
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise ModelError(f"the model {base} cannot be loaded ({reason}): check model.base, or run 'ragtune models list'") from error
