@@ -15,6 +15,7 @@ pytest.importorskip("peft", reason="peft is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("keras_hub", reason="keras-hub is not installed")
 
+import tensorflow as tf
 from safetensors.numpy import load_file
 
 from killed_runs import CHILDREN, kill_after
@@ -193,6 +194,25 @@ def test_two_devices_give_the_loss_of_one(tiny_chat, tmp_path):
     for name in ("loss", "gradient_norm", "validation_loss"):
         assert column(there, name) == pytest.approx(column(lines, name), rel=2e-4)
     assert_equal_adapters(tmp_path / "two", tmp_path / "one")
+
+
+def test_a_text_that_is_rehearsed_needs_no_pipeline_of_its_own(tiny_chat, monkeypatch):
+    """It would take longer than the text."""
+    learner = KerasTrainer(tiny_chat, **COMMON, rehearsal=1.0).load()
+    sequences = [learner.encode(each) for each in HELD_OUT]
+    learner.rehearse_anything(sequences[0])
+    made, held = [], []
+    pipeline = tf.data.Dataset.from_generator
+    monkeypatch.setattr(tf.data.Dataset, "from_generator", lambda *given, **named: made.append(1) or pipeline(*given, **named))
+    monkeypatch.setattr(learner, "_learn", lambda *_: 0.0)
+    monkeypatch.setattr(learner, "_hold", lambda *given: held.append(given) or 0.0)
+    for step, fed in enumerate(learner.feed([sequences] * 4)):
+        learner.gradients(fed, step)
+    assert (len(made), len(held)) == (1, 2)
+    ids_bt, mask_bt, weights_bt, factor = (each.numpy() for each in held[0])
+    words = learner.texts[0].branches[0].completion
+    assert ids_bt[0, mask_bt[0] == 1].tolist() == [*learner.texts[0].branches[0].question, *words]
+    assert (weights_bt > 0).sum() * factor == pytest.approx(2.0)
 
 
 def test_divergence_stops_the_run_and_says_what_to_do(tiny_chat, tmp_path):

@@ -53,6 +53,16 @@ def pad(rows: Sequence[TokenSequence]) -> tuple[NDArray[np.int32], NDArray[np.in
     return ids_bt, mask_bt, weights_bt
 
 
+def passes_of(sequences: Sequence[TokenSequence], max_tokens: int) -> list[Pass]:
+    """The passes of some sequences, at once: a pipeline of tf.data for a single text would take longer than the text.
+
+    Args:
+        sequences: that are computed now.
+        max_tokens: in a pass, padding included.
+    """
+    return [Pass(*map(tf.constant, pad(rows))) for rows in cut_padded(separate(sequences), max_tokens)]
+
+
 def read_steps(steps: Iterable[Sequence[TokenSequence]], max_tokens: int) -> Iterator[Step]:
     """Steps in order; those to come are encoded and padded while one is computed.
 

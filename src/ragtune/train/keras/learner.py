@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ragtune.train.keras.adamw import AdamW
 from ragtune.train.keras.backend import tf
 from ragtune.train.keras.base import Base
-from ragtune.train.keras.data import Pass, Step, read_steps
+from ragtune.train.keras.data import Pass, Step, passes_of, read_steps
 from ragtune.train.keras.export import save_adapter
 from ragtune.train.keras.lora import KerasLoRA, set_place
 from ragtune.train.keras.twin import Twin
@@ -83,10 +83,10 @@ class KerasLearner:
             self._at(step, number)
             loss += self._run(self._learn, each, 1 / fed.answers)
         if self.texts and step % EVERY == 0:
-            for text in self.feed([[self.texts[step // EVERY % len(self.texts)]]]):
-                self._at(step, len(fed.passes))
-                places = np.count_nonzero(text.passes[0].weights_bt)
-                self._run(self._hold, text.passes[0], self._rehearsal * EVERY / places)
+            text = self.texts[step // EVERY % len(self.texts)]
+            self._at(step, len(fed.passes))
+            (single,) = passes_of([text], self._tokens_per_batch)
+            self._run(self._hold, single, self._rehearsal * EVERY / len(text.branches[0].completion))
         return loss, fed.answers, fed.tokens
 
     def clip(self, longest: float) -> float:
