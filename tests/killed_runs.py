@@ -21,7 +21,7 @@ def kill_after(steps: int, train: Train, base: Path, output: Path, options: dict
     """SIGKILL to a training process, which writes a checkpoint after each step, at some moment after so many of its steps."""
     log = output.with_suffix(".log")
     before = len(log.read_text().splitlines()) if log.exists() else 0
-    child = CHILDREN.Process(target=_train, args=(train, base, output, options, log))
+    child = CHILDREN.Process(target=_train, args=(steps, train, base, output, options, log))
     child.start()
     try:
         while not log.exists() or len(log.read_text().splitlines()) < before + steps:
@@ -33,10 +33,16 @@ def kill_after(steps: int, train: Train, base: Path, output: Path, options: dict
         child.close()
 
 
-def _train(train: Train, base: Path, output: Path, options: dict[str, Any], log: Path) -> None:
+def _train(steps: int, train: Train, base: Path, output: Path, options: dict[str, Any], log: Path) -> None:
     loop.CHECKPOINT_EVERY_S = 0.0
 
+    done = 0
+
     def note(line: dict[str, float]) -> None:
+        nonlocal done
+        done += 1
+        if done > steps:
+            time.sleep(60)  # on a busy machine it would end before it is killed otherwise
         with log.open("a") as file:
             file.write(f"{line['step']}\n")
 
