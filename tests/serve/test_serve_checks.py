@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,27 @@ def test_answers_without_a_grade_keep_the_count_and_deleted_ones_stop_nothing(tm
             checks.offer(id_)
         assert graded(project, last).groundedness == 0.0
         assert project.traces.find(malformed).grounded_by == "quotes"
+        checks.close()
+
+
+def test_a_grade_that_cannot_be_kept_is_the_only_one_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_judge(fair) as server:
+        project = opened(tmp_path / "p", server.url)
+        store = project.traces
+        checks = Checks(project.workspace, project.settings, store)
+        locked, last = store.record(trace(answer="donkey")), store.record(trace(question="Is it long?", answer="donkey"))
+        keep = store.ground
+
+        def ground(id_: str, value: float, by: Any) -> None:
+            if id_ == locked:
+                raise sqlite3.OperationalError("database is locked")
+            keep(id_, value, by)
+
+        monkeypatch.setattr(store, "ground", ground)
+        for id_ in (locked, last):
+            checks.offer(id_)
+        assert graded(project, last).groundedness == 0.0
+        assert store.find(locked).grounded_by == "quotes"
         checks.close()
 
 

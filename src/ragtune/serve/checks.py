@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import sqlite3
 import threading
 
 from ragtune.config import Settings
@@ -60,7 +61,7 @@ class Checks:
             while judge is not None and (trace := self._waiting.get()) is not None:
                 try:
                     judge_groundedness(judge, self._store, trace)
-                except (RateLimitError, UnreachableError) as error:
+                except (RateLimitError, UnreachableError, sqlite3.Error) as error:
                     logger.warning("%s was not graded: %s", trace, error)
                 except ChatError:
                     raise
