@@ -303,6 +303,18 @@ def test_a_page_of_somewhere_else_can_change_nothing(keyed):
         )
 
 
+@pytest.mark.parametrize(("content", "status"), [(b"x" * 1_100_000, 413), (b'{"question": "x"}', 500)])
+def test_a_page_of_another_origin_can_read_every_error(keyed, monkeypatch, content, status):
+    monkeypatch.setattr(keyed.state.answering, "stream", lambda _: 1 / 0)
+    secret = keyed.project.add_key(f"page-{status}").secret
+    headers = {"Origin": "https://chat.example.org", "Content-Type": "application/json"}
+    with keyed.client(secret) as client:
+        answer = client.post("/api/ask", content=content, headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["access-control-allow-origin"] == "https://chat.example.org"
+    assert answer.headers["x-request-id"].startswith("req-")
+
+
 def test_every_response_has_an_id_and_headers_that_protect_the_page(served):
     with served.client() as client:
         for answer in (client.get("/"), client.get("/health"), client.get("/nowhere"), client.post("/v1/chat/completions", json={})):

@@ -81,7 +81,8 @@ def create_app(project: Project, model: str | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     serve = project.settings.serve
-    if serve.origins:
+    app.add_middleware(Guard, serve=serve)
+    if serve.origins:  # around the guard, so that pages can read its errors as well
         app.add_middleware(
             CORSMiddleware,
             allow_origins=serve.origins,
@@ -89,7 +90,6 @@ def create_app(project: Project, model: str | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["Retry-After", "X-Request-Id"],
         )
-    app.add_middleware(Guard, serve=serve)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     if (WEB / "index.html").is_file():
         app.frontend("/", directory=WEB, fallback="index.html")
