@@ -412,7 +412,7 @@ class ServeSettings(Section):
     waiting: int = Field(64, ge=0)
     """Questions that may wait for their turn; beyond, a client is told to come back (429)."""
     timeout: float = Field(120.0, gt=0)
-    """Seconds that one answer may take, waiting included."""
+    """Seconds that one answer of the local model may take, waiting included."""
     longest_answer: int = Field(1024, ge=1)
     """Tokens that one answer may have, however many are asked for: each takes memory of the local model in every row."""
     drain: float = Field(30.0, ge=0)
