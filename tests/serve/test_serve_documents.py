@@ -143,6 +143,7 @@ def test_nothing_is_overwritten_unless_that_is_asked_for(client, opened):
     again = send(client, ("a.md", b"one"), ("c.md", b"other"), folder="notes/2026").json()
     assert (again["unchanged"], again["saved"], again["job"]) == (["uploads/notes/2026/a.md"], [], None)
     assert "replace=true" in again["refused"][0]["reason"]
+    assert again["refused"][0]["taken"]
     assert (opened.workspace.uploads / "notes/2026/c.md").read_bytes() == b"two"
     assert send(client, ("c.md", b"other"), folder="notes/2026", replace="true").json()["replaced"] == ["uploads/notes/2026/c.md"]
     assert (opened.workspace.uploads / "notes/2026/c.md").read_bytes() == b"other"

@@ -240,3 +240,16 @@ def test_a_full_queue_says_when_to_come_back(visit: Any, address: str) -> None:
     page.get_by_label("Your question").fill("too many?")
     page.keyboard.press("Enter")
     assert page.get_by_role("alert").inner_text() == "64 questions are waiting already."
+
+
+def test_two_tabs_keep_each_others_conversations(visit: Any, address: str) -> None:
+    first = visit(address)
+    second = first.context.new_page()
+    second.goto(address)
+    second.get_by_label("Your question").wait_for()
+    ask(first, QUESTION)
+    ask(second, UNANSWERABLE)
+    for page in (first, second):
+        page.wait_for_function("() => document.querySelectorAll('.history li').length === 2")
+    first.reload()
+    first.wait_for_function("() => document.querySelectorAll('.history li').length === 2")

@@ -40,6 +40,24 @@ def test_files_are_uploaded_and_refusals_are_said(visit: Any, address: str) -> N
     assert page.get_by_role("link", name="uploads/lantern.md").is_visible()
 
 
+def test_a_changed_file_is_put_in_the_place_of_the_old_one(visit: Any, address: str) -> None:
+    page = visit(address, "#/documents")
+    page.get_by_role("button", name="Upload").wait_for()
+    upload = page.get_by_role("region", name="Upload")
+
+    def send(text: bytes) -> None:
+        page.locator("input[type=file]").set_input_files({"name": "wharf.md", "mimeType": "text/markdown", "buffer": text})
+
+    send(b"# The wharf")
+    upload.get_by_role("heading", name="1 file read").wait_for()
+    send(b"# The new wharf")
+    upload.get_by_text("another file of this name is there already").wait_for()
+    upload.get_by_role("button", name="Put this one in its place").click()
+    upload.get_by_text("In place of what was there: uploads/wharf.md").wait_for()
+    assert upload.get_by_role("button", name="Put this one in its place").count() == 0
+    assert not page.said
+
+
 def test_an_uploaded_file_that_could_not_be_read_is_said_with_the_reason(visit: Any, address: str) -> None:
     page = visit(address, "#/documents")
     page.get_by_role("button", name="Upload").wait_for()

@@ -252,24 +252,30 @@ class Example:
 
     def upload(self, files: list[tuple[str, bytes]]) -> dict[str, Any]:
         """Keep the texts, skip what is no PDF for all its name, refuse the rest."""
-        saved, refused = [], []
-        for name, content in files:
+        saved, replaced, refused = [], [], []
+        replace = ("", b"true") in files
+        for name, content in ((name, content) for name, content in files if name):
             source = f"uploads/{Path(name).name}"
             if name.endswith(".pdf"):
                 self.skipped.append({"source": source, "reason": "it is damaged, or no PDF: make it again, or remove it"})
                 saved.append(source)
                 continue
             if not name.endswith((".md", ".txt", ".csv")):
-                refused.append({"name": name, "reason": "ragtune reads no such files: see docs/documents.md"})
+                refused.append({"name": name, "reason": "ragtune reads no such files: see docs/documents.md", "taken": False})
                 continue
             text = content.decode("utf-8", "replace")
+            there = source in self.documents and self.documents[source]["text"] != text
+            if there and not replace:
+                reason = f"{source} is there already, with other content: send replace=true, or another name"
+                refused.append({"name": name, "reason": reason, "taken": True})
+                continue
             self.documents[source] = {
                 "source": source, "title": Path(name).stem, "media_type": "text/markdown", "text": text, "metadata": {}, "chunks": chunks_of(text),
                 "characters": len(text), "language": "en", "access": None, "duplicate_of": None, "uploaded": True,
             }  # fmt: skip
-            saved.append(source)
-        job = self.start_job("ingest", {}, {}) if saved else None
-        return {"saved": saved, "replaced": [], "unchanged": [], "refused": refused, "job": job}
+            (replaced if there else saved).append(source)
+        job = self.start_job("ingest", {}, {}) if saved or replaced else None
+        return {"saved": saved, "replaced": replaced, "unchanged": [], "refused": refused, "job": job}
 
     # Jobs
 

@@ -112,14 +112,15 @@ export interface Uploaded {
   saved: string[];
   replaced?: string[];
   unchanged?: string[];
-  refused: { name: string; reason: string }[];
+  refused: { name: string; reason: string; taken: boolean }[];
   job: string | Job | null;
 }
 
 /** Upload files, telling how much of them is sent as a fraction of 1; fetch cannot tell that. */
-export function upload(files: readonly File[], told: (fraction: number) => void): Promise<Uploaded> {
+export function upload(files: readonly File[], told: (fraction: number) => void, replace = false): Promise<Uploaded> {
   return new Promise((resolve, reject) => {
     const form = new FormData();
+    if (replace) form.append("replace", "true");
     for (const file of files) form.append("files", file, file.name);
     const request = new XMLHttpRequest();
     request.open("POST", "api/documents");

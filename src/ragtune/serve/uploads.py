@@ -59,6 +59,10 @@ def safe_folder(folder: str) -> str:
     return safe
 
 
+class NameTakenError(ConfigError):
+    """A file of that name is there, with other content."""
+
+
 def save(uploads: Path, folder: str, name: str, data: IO[bytes], *, replace: bool) -> tuple[str, Outcome]:
     """Write a file.
 
@@ -73,7 +77,8 @@ def save(uploads: Path, folder: str, name: str, data: IO[bytes], *, replace: boo
         Its path under the project, and what became of it.
 
     Raises:
-        ConfigError: it cannot have that name, or there is another file of that name.
+        NameTakenError: there is another file of that name.
+        ConfigError: it cannot have that name.
         OSError: it cannot be written.
     """
     under = safe_folder(folder)
@@ -103,7 +108,7 @@ def _put(temporary: Path, path: Path, shown: str, *, replace: bool) -> Outcome:
         if path.is_file() and filecmp.cmp(temporary, path, shallow=False):
             return "unchanged"
         if not replace:
-            raise ConfigError(f"{shown} is there already, with other content: send replace=true, or another name") from None
+            raise NameTakenError(f"{shown} is there already, with other content: send replace=true, or another name") from None
         temporary.replace(path)
         return "replaced"
     return "saved"

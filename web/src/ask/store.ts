@@ -57,6 +57,12 @@ effect(() => {
   conversations.value = stored();
   currentId.value = null;
 });
+// Another tab's conversations are shown here too, and not written over: all but what is just being answered here is taken from it.
+addEventListener("storage", (event) => {
+  if (event.key !== place.value) return;
+  const own = conversations.value.filter((each) => each.turns.some((turn) => turn.columns.some(working)));
+  conversations.value = [...own, ...stored().filter((each) => !own.some((one) => one.id === each.id))];
+});
 export const current = computed(() => conversations.value.find((each) => each.id === currentId.value) ?? null);
 export const busy = computed(() => current.value?.turns.some((turn) => turn.columns.some(working)) ?? false);
 

@@ -87,7 +87,7 @@ function Question({ turn }: { turn: Turn }) {
           if (event.key === "Escape") {
             event.stopPropagation();
             setEditing(false);
-          } else if (event.key === "Enter" && !event.shiftKey) {
+          } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
             event.preventDefault();
             event.currentTarget.form?.requestSubmit();
           }

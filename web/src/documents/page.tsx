@@ -15,7 +15,7 @@ export default function DocumentsPage() {
 }
 
 interface Sending {
-  names: string[];
+  files: readonly File[];
   sent: number;
   result: Uploaded | null;
   error: string | null;
@@ -28,12 +28,12 @@ function List() {
   const [over, setOver] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
   const loaded = useLoad(() => api.documents({ query, offset, limit: LIMIT }), [query, offset]);
-  const add = async (files: readonly File[]) => {
+  const add = async (files: readonly File[], replace = false) => {
     if (!files.length) return;
-    const begun: Sending = { names: files.map((file) => file.name), sent: 0, result: null, error: null };
+    const begun: Sending = { files, sent: 0, result: null, error: null };
     setSending(begun);
     try {
-      const result = await upload(files, (sent) => setSending((old) => old && { ...old, sent }));
+      const result = await upload(files, (sent) => setSending((old) => old && { ...old, sent }), replace);
       setSending({ ...begun, sent: 1, result });
       loaded.reload();
     } catch (error) {
@@ -53,7 +53,7 @@ function List() {
         )}
       </header>
       {over && <div class="drop" aria-hidden="true"><p>Drop the files: they are read at once</p></div>}
-      {sending && <Upload sending={sending} close={() => setSending(null)} done={() => (loaded.reload(), void loadStatus())} />}
+      {sending && <Upload sending={sending} close={() => setSending(null)} replace={(file) => void add([file], true)} done={() => (loaded.reload(), void loadStatus())} />}
       <Shown loaded={loaded} what="the documents" lines={8}>
         {(list) =>
           list.total === 0 && !query ? (
@@ -111,7 +111,7 @@ function unread(job: Job | null, names: readonly string[]): Reason[] {
   return told ? [...told.skipped, ...told.left_out].filter((each) => names.includes(each.source)) : [];
 }
 
-function Upload({ sending, close, done }: { sending: Sending; close: () => void; done: () => void }) {
+function Upload({ sending, close, replace, done }: { sending: Sending; close: () => void; replace: (file: File) => void; done: () => void }) {
   const { job } = useJob(jobId(sending.result?.job), done);
   const written = [...(sending.result?.saved ?? []), ...(sending.result?.replaced ?? [])];
   const missing = unread(job, written);
@@ -119,7 +119,7 @@ function Upload({ sending, close, done }: { sending: Sending; close: () => void;
   return (
     <section class="card upload" aria-label="Upload">
       <header class="row">
-        <h2>{sending.error ? "The upload failed" : !sending.result ? `Sending ${plural(sending.names.length, "file")}…` : !finished ? "Reading what was uploaded…" : job && job.state !== "done" ? `Reading ${job.state}` : missing.length ? "Not everything could be read" : `${plural(written.length, "file")} read`}</h2>
+        <h2>{sending.error ? "The upload failed" : !sending.result ? `Sending ${plural(sending.files.length, "file")}…` : !finished ? "Reading what was uploaded…" : job && job.state !== "done" ? `Reading ${job.state}` : missing.length ? "Not everything could be read" : `${plural(written.length, "file")} read`}</h2>
         <span class="grow" />
         {finished && <Button icon="close" look="quiet" label="Close" onClick={close} />}
       </header>
@@ -137,9 +137,15 @@ function Upload({ sending, close, done }: { sending: Sending; close: () => void;
       {missing.map((each) => (
         <Notice key={each.source} kind="warning"><strong>{each.source}</strong>: {each.reason}</Notice>
       ))}
-      {sending.result?.refused.map((each) => (
-        <Notice key={each.name} kind="warning"><strong>{each.name}</strong>: {each.reason}</Notice>
-      ))}
+      {sending.result?.refused.map((each) => {
+        const file = each.taken && finished ? sending.files.find((one) => one.name === each.name) : undefined;
+        return (
+          <Notice key={each.name} kind="warning">
+            <strong>{each.name}</strong>: {each.taken ? "another file of this name is there already" : each.reason}
+            {file && <Button onClick={() => replace(file)}>Put this one in its place</Button>}
+          </Notice>
+        );
+      })}
     </section>
   );
 }

@@ -68,10 +68,12 @@ function Text({ source, passages, evidence, add }: { source: string; passages: P
           getSelection()?.removeAllRanges();
         };
         const find = () => {
-          const at = text.toLowerCase().indexOf(words.trim().toLowerCase());
-          setMissing(at < 0 || !words.trim());
-          if (at >= 0 && words.trim()) {
-            mark(at, at + words.trim().length);
+          const sought = words.trim().replace(/[\\^$.*+?()[\]{}|]/g, "\\$&").replace(/\s+/g, "\\s+");
+          // Not by lower case: some letters have another length there.
+          const found = sought ? new RegExp(sought, "iu").exec(text) : null;
+          setMissing(!found);
+          if (found) {
+            mark(found.index, found.index + found[0].length);
             setWords("");
           }
         };

@@ -21,7 +21,7 @@ from ragtune.serve.api.shared import plain, whole
 from ragtune.serve.errors import documented
 from ragtune.serve.jobs import Job
 from ragtune.serve.state import Caller, State, get_state, require
-from ragtune.serve.uploads import save
+from ragtune.serve.uploads import NameTakenError, save
 from ragtune.types import Reason
 from ragtune.workspace import Workspace
 
@@ -90,10 +90,11 @@ class DocumentBody(BaseModel):
 
 
 class Refused(BaseModel):
-    """A file that was not taken, and why."""
+    """A file that was not taken, and why; ``taken`` where another has its name, and ``replace`` would put it in that one's place."""
 
     name: str
     reason: str
+    taken: bool
 
 
 class Uploaded(BaseModel):
@@ -257,9 +258,9 @@ def _take(state: State, form: FormData) -> Uploaded:
             path, outcome = save(state.project.workspace.uploads, folder, each.filename or "", each.file, replace=replace)
             taken[outcome].append(path)
         except ConfigError as error:
-            refused.append(Refused(name=_shown(each.filename), reason=str(error)))
+            refused.append(Refused(name=_shown(each.filename), reason=str(error), taken=isinstance(error, NameTakenError)))
         except OSError as error:
-            refused.append(Refused(name=_shown(each.filename), reason=f"it cannot be written: {error.strerror or error}"))
+            refused.append(Refused(name=_shown(each.filename), reason=f"it cannot be written: {error.strerror or error}", taken=False))
     with contextlib.suppress(JobError):  # so many are under way that one of them will read it
         return Uploaded(**taken, refused=refused, job=_sync(state) if taken["saved"] or taken["replaced"] else None)
     return Uploaded(**taken, refused=refused, job=None)

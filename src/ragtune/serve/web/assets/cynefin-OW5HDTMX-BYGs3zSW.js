@@ -1,0 +1,1 @@
+export{A as createCynefinServices}from"./mermaid-parser.core-xfXcL5dy.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{m as createRailroadAbnfServices}from"./mermaid-parser.core-xfXcL5dy.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

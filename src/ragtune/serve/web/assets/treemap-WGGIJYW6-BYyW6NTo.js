@@ -1,0 +1,1 @@
+export{o as createTreemapServices}from"./mermaid-parser.core-xfXcL5dy.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

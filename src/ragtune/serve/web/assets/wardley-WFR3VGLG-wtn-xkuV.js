@@ -1,1 +1,0 @@
-export{i as createWardleyServices}from"./mermaid-parser.core-WyTI_wbt.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";
