@@ -17,6 +17,8 @@ from ragtune.serve.warnings import evaluation_warnings
 from ragtune.workspace import Manifest, Workspace, library_versions, write_manifest
 
 ASKED = {"messages": [{"role": "user", "content": QUESTION}]}
+TOOL = {"type": "function", "function": {"name": "search_web", "parameters": {"type": "object", "properties": {}}}}
+OFFERED = {"tools": [TOOL] * 36, "functions": [TOOL["function"]]}
 
 
 def chunks(text: str) -> list[dict[str, Any]]:
@@ -132,6 +134,13 @@ def test_calls_of_tools_in_the_history_are_passed_over(client, served):
     assert [(turn.role, turn.content) for turn in history] == [("user", "Hello"), ("assistant", "Good day.")]
 
 
+@pytest.mark.parametrize("choice", [None, "auto", "none"])
+def test_tools_that_are_only_offered_are_passed_over(client, choice):
+    plain = client.post("/v1/chat/completions", json=ASKED).json()["choices"]
+    offered = {**ASKED, **OFFERED, "parallel_tool_calls": True, "tool_choice": choice, "function_call": choice}
+    assert client.post("/v1/chat/completions", json=offered).json()["choices"] == plain
+
+
 def test_documents_can_be_chosen(client):
     found = client.post("/v1/chat/completions", json={**ASKED, "ragtune": {"source": "brenholt*", "k": 1}}).json()
     assert [passage["document"] for passage in found["ragtune"]["passages"]] == ["brenholt.md"]
@@ -144,7 +153,9 @@ def test_documents_can_be_chosen(client):
         ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "messages"),
         ({"messages": [{"role": "user", "content": "  "}]}, 400, "messages"),
         ({"n": 2}, 400, "n"),
-        ({"tools": [{"type": "function"}]}, 400, "tools"),
+        ({**OFFERED, "tool_choice": "required"}, 400, "tool_choice"),
+        ({**OFFERED, "tool_choice": {"type": "function", "function": {"name": "search_web"}}}, 400, "tool_choice"),
+        ({**OFFERED, "function_call": {"name": "search_web"}}, 400, "function_call"),
         ({"temperature": 3}, 400, "temperature"),
         ({"stream": "yes"}, 400, "stream"),
         ({"model": "nobody"}, 404, None),

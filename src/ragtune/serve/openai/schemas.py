@@ -112,8 +112,9 @@ class ChatRequest(Asked):
     response_format: Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
     n: int | None = Field(None, ge=1, le=1)
     logprobs: Literal[False] | None = None
-    tools: Annotated[list[JsonValue], Field(max_length=0)] | None = Field(None, description="Tools are not served.")
-    functions: Annotated[list[JsonValue], Field(max_length=0)] | None = Field(None, description="Functions are not served.")
+    # Tools that are offered are passed over: a model may do without them. Open WebUI offers its own with every message.
+    tool_choice: Literal["none", "auto"] | None = Field(None, description="No tool is called, so none can be demanded.")
+    function_call: Literal["none", "auto"] | None = Field(None, description="As tool_choice.")
     ragtune: RagtuneOptions | None = None
 
 
