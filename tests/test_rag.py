@@ -10,7 +10,7 @@ import pytest
 from ragtune.confidence import Confidence, probability
 from ragtune.highlights import coverage
 from ragtune.prompts import build_messages
-from ragtune.rag import NOT_SURE, Answer, Gate, answer_question, finish
+from ragtune.rag import NOT_SURE, NOTHING_FOUND, Answer, Gate, answer_question, finish
 from ragtune.types import GREEDY, Chunk, Hit, Message, Passage, Reply, Sampling, Span, Usage
 
 TEXTS = ("The crossing takes **forty** minutes.", "The pier is old.", "The crossing takes forty minutes.")
@@ -117,8 +117,8 @@ def test_an_empty_answer_is_not_shown_as_empty_bold(raw):
     assert answer.markdown.strip()
 
 
-def test_nothing_found_asks_with_no_passages():
-    chat = Chat(["Answer: not in the passages"])
+def test_where_nothing_is_found_no_model_is_asked():
+    chat = Chat([])
 
     class Nothing:
         def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
@@ -127,7 +127,8 @@ def test_nothing_found_asks_with_no_passages():
     *_, answer = answer_question("q", Nothing(), chat, to_passage=to_passage, k=3)
     assert isinstance(answer, Answer)
     assert answer.abstained
-    assert chat.asked[0][0] == build_messages("q", [])
+    assert answer.markdown == NOTHING_FOUND
+    assert chat.asked == []
 
 
 def test_the_sampling_reaches_the_model():

@@ -72,16 +72,16 @@ def answer_question(
 ) -> Iterator[str | Answer]:
     """Answer a question from what the retriever finds.
 
-    Where no hit reaches ``least_score`` nothing counts as found, and no model is asked. Where a gate may withhold the answer, none of its
-    pieces is given before it is whole. ``history`` is what was said before: it is searched with and shown to the model.
-    ``sampling`` is how the model chooses its words.
+    Where there is no hit, or none reaches ``least_score``, nothing counts as found, and no model is asked. Where a gate may withhold
+    the answer, none of its pieces is given before it is whole. ``history`` is what was said before: it is searched with and shown to
+    the model. ``sampling`` is how the model chooses its words.
 
     Yields:
         Pieces of what the model writes, then one :class:`Answer`.
     """
     hits = retriever.retrieve([search_text(question, history)], k)[0]
     passages = [to_passage(hit.chunk) for hit in hits]
-    if least_score is not None and all(hit.score < least_score for hit in hits):
+    if (not hits and sampling.schema is None) or (least_score is not None and all(hit.score < least_score for hit in hits)):
         yield Answer(question, "", NOTHING_FOUND, True, (), (), tuple(passages), chat.name, "", 0.0)
         return
     pieces: list[str] = []

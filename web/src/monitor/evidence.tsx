@@ -87,7 +87,7 @@ function Text({ source, passages, evidence, add }: { source: string; passages: P
                 {selected ? "Mark the selection" : "Mark these words"}
               </Button>
             </div>
-            {missing && <Notice kind="warning">These words do not stand in this document.</Notice>}
+            {missing && <div ref={(node) => node?.scrollIntoView({ block: "center" })}><Notice kind="warning">These words do not stand in this document.</Notice></div>}
             <div ref={place} class="document-text selectable" tabIndex={0} role="region" aria-label="Text of the document: select the evidence" onMouseUp={() => setSelected(selection(place.current!))} onTouchEnd={() => setTimeout(() => place.current && setSelected(selection(place.current)), 50)} onKeyUp={() => setSelected(selection(place.current!))}>
               <Lines text={text} inline={here(evidence, "quoted")} blocks={here(passages, "chunk")} />
             </div>

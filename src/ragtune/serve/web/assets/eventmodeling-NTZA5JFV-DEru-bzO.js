@@ -1,1 +1,0 @@
-export{O as createEventModelingServices}from"./mermaid-parser.core-xfXcL5dy.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";
