@@ -32,8 +32,6 @@ HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
 ARMS = {"torch": ("torch", 0), "torch, another seed": ("torch", 1), "keras": ("keras", 0)}
 COLOURS = ("#4269d0", "#9db4ea", "#ff725c")
-VALIDATIONS = 12
-"""Points of a curve."""
 WIDTH, HEIGHT, EDGE = 640, 320, 44
 
 
@@ -59,7 +57,7 @@ def train(arm: str, options: argparse.Namespace) -> None:
 
     def trainer(settings: Any) -> Any:
         found: Any = made(settings)
-        found.course = replace(found.course, validations=VALIDATIONS)
+        found.course = replace(found.course, validations=options.validations)
         return found
 
     build.trainer = trainer
@@ -124,6 +122,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=HERE / "results" / "backends.json")
     parser.add_argument("--answers", type=int, default=200, help="training questions")
     parser.add_argument("--epochs", type=int, help="times that each is trained on; default: as the settings have it")
+    parser.add_argument("--validations", type=int, default=12, help="points of a curve")
     parser.add_argument("--test-questions", type=int, default=90)
     parser.add_argument("--set", action="append", default=[], help="a setting, as in ragtune --set")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
@@ -142,6 +141,7 @@ def main() -> int:
     evaluations = {arm: report_to_json(project.evaluate(model=name_of(arm, options)).report) for arm in ("torch", "keras")}
     found = {
         "settings": settings_of(options)[2:],
+        "validations": options.validations,
         "versions": library_versions(),
         "arms": arms,
         "final_validation_loss": final,
