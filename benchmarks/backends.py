@@ -32,6 +32,7 @@ HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
 ARMS = {"torch": ("torch", 0), "torch, another seed": ("torch", 1), "keras": ("keras", 0)}
 COLOURS = ("#4269d0", "#9db4ea", "#ff725c")
+DASHES = ("", "", ' stroke-dasharray="6 6"')  # two curves that are the same are both seen
 WIDTH, HEIGHT, EDGE = 640, 320, 44
 
 
@@ -104,9 +105,9 @@ def draw(curves: dict[str, list[list[float]]]) -> str:
     for tick in up.ticks:
         parts.append(f'<line x1="{EDGE}" x2="{WIDTH - EDGE}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="#ddd"/>')
         parts.append(f'<text x="{EDGE - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    for number, ((arm, curve), colour) in enumerate(zip(curves.items(), COLOURS, strict=True)):
+    for number, ((arm, curve), colour, dash) in enumerate(zip(curves.items(), COLOURS, DASHES, strict=True)):
         line = " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in curve)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
         parts.append(f'<text x="{WIDTH - EDGE}" y="{EDGE + 16 * number}" text-anchor="end" fill="{colour}">{escape(arm)}</text>')
     title = "validation loss by step"
     return (
