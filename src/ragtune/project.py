@@ -410,7 +410,7 @@ class Project:
         """Evaluate a model and compare it, question by question, with an earlier evaluation, or the newest one of another model.
 
         Args:
-            against: name of the evaluation, or of the model.
+            against: name of the evaluation, or of the model; ``base`` or ``base-fewshot`` is that arm of the evaluation itself.
             fail_if: conditions on this model less the other, as ``retrieved.f1 < -0.02``, or of a bound of the difference's interval, as
                 ``retrieved.f1.high < 0``.
             split: as in :meth:`evaluate`.

@@ -109,7 +109,7 @@ def test_a_figure_that_is_not_there_is_an_error_and_no_pass() -> None:
     lone = [replace(p, group="one") for p in one]
     with pytest.raises(EvaluationError, match="no interval"):
         compare_models(lone, lone, [parse_condition("retrieved.f1.high < 0")], names=NAMES)
-    with pytest.raises(EvaluationError, match="no answers of a tuned model"):
+    with pytest.raises(EvaluationError, match="no answers of the arm tuned"):
         compare_models(one, [replace(p, arm="base") for p in one], [], names=NAMES)
 
 

@@ -17,6 +17,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 from fastapi.testclient import TestClient
 
 from ragtune import Project
+from ragtune.errors import EvaluationError
 from ragtune.prompts import build_messages
 from ragtune.serve.app import create_app
 from tiny_models import save_embedder, save_learner
@@ -95,6 +96,12 @@ def test_what_was_answered_wrong_is_answered_right_after_it_was_corrected(deploy
     assert ask(client)["model"] == "first"
     done = client.post("/api/models/second/promote", json={**gate, "fail_if": ["retrieved.f1 < -0.9"]}).json()
     assert (done["served"], done["previous"], done["refused"]) == ("second", "first", [])
+
+    beside_base = deployed.compare_evaluated("base", ["retrieved.f1 < -0.9", "retrieved.f1 < 2"], model="second")
+    assert [each.holds for each in beside_base.conditions] == [False, True]
+    assert (beside_base.model, beside_base.evaluation) == ("second", beside_base.against)
+    with pytest.raises(EvaluationError, match="no answers of the arm base-fewshot"):
+        deployed.compare_evaluated("base-fewshot", model="second")
 
     corrected = ask(client)
     assert (corrected["model"], corrected["answer"]) == ("second", right)

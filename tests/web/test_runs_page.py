@@ -82,6 +82,11 @@ def test_models_are_compared_promoted_and_rolled_back(visit: Any, address: str) 
     page.get_by_text("promoted tuned-77b0c1e9 in place of tuned-1fdca424").wait_for()
     assert page.locator(".notice.warning", has_text="tuned-77b0c1e9 was never evaluated in this project").is_visible()
     assert page.locator("li.served .title").inner_text() == "tuned-77b0c1e9"
+    page.get_by_role("button", name="Promote tuned-1fdca424").click()
+    offered = page.get_by_label("Compare with")
+    offered.get_by_role("option", name="base-fewshot").wait_for(state="attached")
+    assert offered.get_by_role("option").all_inner_texts() == ["nothing", "base", "base-fewshot"]
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Roll back").click()
     page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
     page.get_by_text("rolled back to tuned-1fdca424").wait_for()

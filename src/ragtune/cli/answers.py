@@ -76,7 +76,11 @@ def evaluate(
     ] = False,
     against: Annotated[
         str | None,
-        typer.Option("--against", help="Compare with this earlier evaluation, or the newest one of this model.", show_default=False),
+        typer.Option(
+            "--against",
+            help="Compare with this earlier evaluation, the newest one of this model, or base or base-fewshot.",
+            show_default=False,
+        ),
     ] = None,
     fail_if: Annotated[
         list[str] | None,

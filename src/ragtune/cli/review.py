@@ -98,7 +98,9 @@ def promote(
     note: NoteOption = "",
     against: Annotated[
         str | None,
-        typer.Option("--against", help="Evaluate it first, and compare with this evaluation or model.", show_default=False),
+        typer.Option(
+            "--against", help="Evaluate it first, and compare with this evaluation or model, base or base-fewshot.", show_default=False
+        ),
     ] = None,
     fail_if: Annotated[
         list[str] | None,

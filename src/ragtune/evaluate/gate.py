@@ -15,7 +15,7 @@ from ragtune.errors import ConfigError, EvaluationError
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.evaluate.intervals import bootstrap_statistic, divide, number_groups
 from ragtune.evaluate.quoting import quote_metrics
-from ragtune.types import CONTEXTS, Context, Estimate, Prediction
+from ragtune.types import CONTEXTS, Arm, Context, Estimate, Prediction
 
 Bound = Literal["value", "low", "high"]
 
@@ -112,21 +112,23 @@ def compare_models(
     conditions: Sequence[Condition],
     *,
     names: tuple[str, str],
+    arm: Arm = "tuned",
     seed: int = 0,
 ) -> GateResult:
-    """The tuned arms of two evaluations compared.
+    """The tuned arm of an evaluation compared with that of another, or with another arm.
 
     Args:
         this: predictions of the evaluation that is checked.
         other: of the one that it is checked against.
         conditions: that must not hold.
         names: of the two evaluations.
+        arm: of ``other``.
         seed: of the resampling.
 
     Raises:
         EvaluationError: they did not answer the same questions, or a condition names a figure that there is not.
     """
-    mine, others = _tuned(this, names[0]), _tuned(other, names[1])
+    mine, others = _of_arm(this, "tuned", names[0]), _of_arm(other, arm, names[1])
     shared = [context for context in CONTEXTS if context in mine and context in others]
     for context in shared:
         _same_questions(context, mine[context], others[context], names)
@@ -153,14 +155,14 @@ def _known(text: str, what: str, name: str, known: Sequence[str]) -> None:
         raise ConfigError(f"{text!r}: there is no {what} {name!r}{nearest} There are: {', '.join(known)}")
 
 
-def _tuned(predictions: Iterable[Prediction], name: str) -> dict[Context, dict[str, Prediction]]:
+def _of_arm(predictions: Iterable[Prediction], arm: Arm, name: str) -> dict[Context, dict[str, Prediction]]:
     """By context and question; of several seeds the first."""
     found: dict[Context, dict[str, Prediction]] = {}
     for prediction in sorted(predictions, key=lambda each: (each.id, each.seed)):
-        if prediction.arm == "tuned":
+        if prediction.arm == arm:
             found.setdefault(prediction.context, {}).setdefault(prediction.id, prediction)
     if not found:
-        raise EvaluationError(f"evaluation {name} has no answers of a tuned model: add 'tuned' to evaluate.arms and evaluate again")
+        raise EvaluationError(f"evaluation {name} has no answers of the arm {arm}: add '{arm}' to evaluate.arms and evaluate again")
     return found
 
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias, cast, get_args
 
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.gate import Condition, GateResult, compare_models
 from ragtune.evaluate.predictions import read_predictions
+from ragtune.types import Arm
 from ragtune.workspace import Manifest, Workspace
 
+BaseArm: TypeAlias = Literal["base", "base-fewshot"]
 
-def find_against(workspace: Workspace, name: str, split: str) -> Manifest:
-    """The evaluation to compare with: by its name, or the newest of the model of that name on the same split.
+
+BASES = get_args(BaseArm)
+"""What a model is compared with by these names are arms of its own evaluation."""
+
+
+def find_against(workspace: Workspace, name: str, split: str) -> Manifest | BaseArm:
+    """What to compare with: an evaluation by its name, the newest of the model of that name on the same split, or the base by its arm.
 
     Raises:
         EvaluationError: there is none, or it is of another split.
     """
+    if name in BASES:
+        return cast("BaseArm", name)
     made = workspace.manifests("evaluations")
     found = next((each for each in made if each.name == name), None)
     if found is not None:
@@ -45,7 +55,11 @@ def find_evaluated(workspace: Workspace, model: str, split: str) -> Manifest:
     return of_model[-1]
 
 
-def compare_with(workspace: Workspace, evaluation: str, against: Manifest, conditions: Sequence[Condition], seed: int) -> GateResult:
-    """The tuned models of two evaluations on the same questions, and which conditions hold."""
-    this, other = (read_predictions(workspace.artifact("evaluations", name) / "predictions.jsonl") for name in (evaluation, against.name))
-    return compare_models(this, other, conditions, names=(evaluation, against.name), seed=seed)
+def compare_with(
+    workspace: Workspace, evaluation: str, against: Manifest | BaseArm, conditions: Sequence[Condition], seed: int
+) -> GateResult:
+    """The tuned models of two evaluations on the same questions, or that of one with its base, and which conditions hold."""
+    names = (evaluation, evaluation if isinstance(against, str) else against.name)
+    this, other = (read_predictions(workspace.artifact("evaluations", name) / "predictions.jsonl") for name in names)
+    arm: Arm = against if isinstance(against, str) else "tuned"
+    return compare_models(this, other, conditions, names=names, arm=arm, seed=seed)

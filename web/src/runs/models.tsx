@@ -95,7 +95,10 @@ function Promote({ name, close, done }: { name: string; close: () => void; done:
   const [error, setError] = useState("");
   const [against, setAgainst] = useState("");
   const evaluations = useLoad(api.evaluations);
-  const evaluated = (evaluations.data?.evaluations ?? []).flatMap((each) => (each.model === null || each.model === name ? [] : [each.model]));
+  const known = evaluations.data?.evaluations ?? [];
+  // The base was asked in each evaluation; it has none of its own.
+  const own = known.some((each) => each.model === name) ? ["base", "base-fewshot"] : [];
+  const evaluated = name === "base" ? [] : [...own, ...known.flatMap((each) => (each.model === null || each.model === name ? [] : [each.model]))];
   const go = async (event: SubmitEvent) => {
     event.preventDefault();
     const form = new FormData(event.currentTarget as HTMLFormElement);

@@ -1,1 +1,0 @@
-export{v as createRadarServices}from"./mermaid-parser.core-DtBzrEDA.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";
