@@ -141,9 +141,9 @@ def test_no_key_is_written_anywhere(name, faults, model, tmp_path, caplog, capfd
     good, failures = openai_reply(), FAILURES
     if name.startswith("gemini"):
         good, failures = gemini_reply(), tuple(gemini_error(code, WORDS, "INVALID_ARGUMENT") for code in (400, 403, 429, 500))
-    chat = model(name, "chat.retries=1", "chat.timeout=0.3", "chat.cache=false")
     faults.script(good)
-    chat.complete(ASKED)
+    model(name, "chat.retries=1", "chat.timeout=0.3").complete(ASKED)
+    chat = model(name, "chat.retries=1", "chat.timeout=0.3", "chat.cache=false")
     said = []
     for failure in failures:
         for call in (chat.complete, lambda messages: list(chat.stream(messages))):

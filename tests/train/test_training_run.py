@@ -121,8 +121,8 @@ def test_a_run_that_is_killed_ends_at_the_weights_of_one_that_was_not(kind, tiny
     options = METHODS[kind]
     run(tiny_chat, tmp_path / "whole", **options)
     killed = tmp_path / "killed"
-    # At three places: each child is let do some steps more than the one before, and none tidies up.
-    for more in (2, 3, 1):
+    # At three places: each child is let do some steps more than the one before, and none tidies up. A run that stops early has few.
+    for more in (2, 3, 1) if len(metrics(tmp_path / "whole")) > 5 else (1, 1, 1):
         kill_after(more, _child, tiny_chat, killed, options)
         with (killed / "metrics.jsonl").open("a") as torn:
             torn.write('{"step": 9')
