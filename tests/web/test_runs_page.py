@@ -85,7 +85,7 @@ def test_models_are_compared_promoted_and_rolled_back(visit: Any, address: str) 
     page.get_by_role("button", name="Promote tuned-1fdca424").click()
     offered = page.get_by_label("Compare with")
     offered.get_by_role("option", name="base-fewshot").wait_for(state="attached")
-    assert offered.get_by_role("option").all_inner_texts() [:3] == ["nothing", "base", "base-fewshot"]
+    assert offered.get_by_role("option").all_inner_texts()[:3] == ["nothing", "base", "base-fewshot"]
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Roll back").click()
     page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
