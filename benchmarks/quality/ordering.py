@@ -19,6 +19,7 @@ from concurrent.futures import as_completed
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 from typing import Any, TypeVar
 
 from cells import Experiment
@@ -123,13 +124,13 @@ class Ordering:
 
     def on_validation(self, arm: str, rate: float) -> float:
         """F1 of a tuned arm in the context that decides."""
-        found = mean(self.answered(arm, rate, 0, "validation")["contexts"][self.context]["f1"])
+        found = mean(self.answered(arm, rate, 0, "validation")["contexts"][self.context]["f1"].values())
         print(f"{arm} at {rate:g}: validation F1 {found:.3f}", flush=True)
         return found
 
     def base_on_validation(self, way: str) -> float:
         """F1 of a way of the few-shot base's to answer."""
-        found = mean(self.base(way, "validation")["contexts"][self.context]["f1"])
+        found = mean(self.base(way, "validation")["contexts"][self.context]["f1"].values())
         print(f"base-fewshot, {way}: validation F1 {found:.3f}", flush=True)
         return found
 
@@ -191,7 +192,7 @@ def scored(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 def over_seeds(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """F1 of each question, averaged over the seeds of one arm."""
-    return {question: mean({str(at): each["f1"][question] for at, each in enumerate(found)}) for question in found[0]["f1"]}
+    return {question: mean([each["f1"][question] for each in found]) for question in found[0]["f1"]}
 
 
 def compare(scores: Mapping[str, Mapping[str, float]], groups: Mapping[str, str]) -> dict[str, Any]:
@@ -204,11 +205,6 @@ def compare(scores: Mapping[str, Mapping[str, float]], groups: Mapping[str, str]
         found = paired_difference([scores[above][i] for i in ids], [scores[below][i] for i in ids], own)
         steps[f"{above} - {below}"] = {**as_figure(found.estimate), "p": found.p}
     return {"f1": rows, "steps": steps, "questions": len(ids), "groups": len(set(own))}
-
-
-def mean(scores: Mapping[str, float]) -> float:
-    """Over questions."""
-    return sum(scores.values()) / len(scores)
 
 
 def as_figure(estimate: Any) -> dict[str, Any]:
