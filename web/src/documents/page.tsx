@@ -141,7 +141,7 @@ function Upload({ sending, close, replace, done }: { sending: Sending; close: ()
         const file = each.taken && finished ? sending.files.find((one) => one.name === each.name) : undefined;
         return (
           <Notice key={each.name} kind="warning">
-            <strong>{each.name}</strong>: {each.taken ? "another file of this name is there already" : each.reason}
+            <strong>{each.name}</strong>: {each.taken ? "another file of this name is there already" : each.reason}{" "}
             {file && <Button onClick={() => replace(file)}>Put this one in its place</Button>}
           </Notice>
         );

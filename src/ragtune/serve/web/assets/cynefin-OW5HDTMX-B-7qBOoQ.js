@@ -1,0 +1,1 @@
+export{A as createCynefinServices}from"./mermaid-parser.core-CkbH1znW.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

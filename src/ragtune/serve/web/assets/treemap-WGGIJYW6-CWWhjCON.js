@@ -1,0 +1,1 @@
+export{o as createTreemapServices}from"./mermaid-parser.core-CkbH1znW.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";
