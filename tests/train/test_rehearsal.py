@@ -52,6 +52,15 @@ def test_texts_open_like_a_chat_and_are_written_by_the_base_alone(loaded, tmp_pa
     assert loaded[0].config._attn_implementation == attention.NAME
 
 
+def test_the_head_reads_rows_that_lie_together(loaded, tmp_path):
+    # Of rows that do not, PyTorch copies the head's frozen weights for each: gigabytes for a model of 135M parameters.
+    together = []
+    loaded[0].lm_head.register_forward_pre_hook(lambda _, given: together.append(given[0].is_contiguous()))
+    texts_of(loaded, tmp_path)
+    assert len(together) > 1
+    assert all(together)
+
+
 def test_a_resumed_run_rehearses_the_same_texts(loaded, tmp_path):
     before = texts_of(loaded, tmp_path)
     assert texts_of(loaded, tmp_path, seed=1) == before  # those that lie there, whatever would be drawn now

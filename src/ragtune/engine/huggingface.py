@@ -257,7 +257,8 @@ class HuggingFaceEngine:
         first = min(len(prompt) for prompt, _ in batch) - 1
         ids = ids.to(self.device)
         # The output head is the dearest layer of a small model: run it from the first completion's start on only.
-        logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=width - first).logits
+        kept = torch.arange(first, width, device=self.device)
+        logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
         sums = []
         for row, (prompt, tail) in enumerate(batch):
             start = len(prompt) - 1 - first

@@ -248,8 +248,8 @@ class Jobs:
         ended.seconds = _between(ended.started, ended.ended)
         ended.result, ended.error, ended.message = result, error, message or error or ended.message
         ended.model = _model(ended) or ended.model
+        self._tell(ended)  # first: who finds that it has ended finds that told, and a server killed here tells it again
         self._write(ended)
-        self._tell(ended)
         self._followed.pop(job.id, None)
 
     def _followed_up(self, job: Stored) -> Stored:
