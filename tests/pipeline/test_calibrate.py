@@ -63,7 +63,11 @@ def test_every_answer_of_the_tuned_model_has_a_confidence_and_thresholds_are_sho
     assert "distractors" not in {each["context"] for each in report["grid"]}
     coverage = [each["coverage"]["value"] for each in report["thresholds"]]
     assert coverage == sorted(coverage, reverse=True)
-    assert "Answering only where it is sure" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "Answering only where it is sure" in page
+    short = [each for each in report["thresholds"] if each["expected"] < each["wanted"]]
+    assert short, "an untrained model's answers should not be sure to be right"
+    assert all(f"{each['wanted']:.0%}, not reached: at best {each['expected']:.0%} on validation" in page for each in short)
 
 
 def test_a_precision_withholds_answers_when_evaluated_and_when_asked(evaluated, tmp_path):

@@ -12,7 +12,9 @@ from served_project import QUESTION, running
 
 from faults import openai_stream
 from ragtune import Project
+from ragtune.serve.answering import Request
 from ragtune.serve.app import NO_PAGE, WEB
+from ragtune.serve.records import AnswerBody
 from ragtune.serve.warnings import evaluation_warnings
 from ragtune.workspace import Manifest, Workspace, library_versions, write_manifest
 
@@ -139,6 +141,20 @@ def test_tools_that_are_only_offered_are_passed_over(client, choice):
     plain = client.post("/v1/chat/completions", json=ASKED).json()["choices"]
     offered = {**ASKED, **OFFERED, "parallel_tool_calls": True, "tool_choice": choice, "function_call": choice}
     assert client.post("/v1/chat/completions", json=offered).json()["choices"] == plain
+
+
+def test_an_answer_to_a_filters_nothing_is_not_queued_for_review(client):
+    asked = {"messages": [{"role": "user", "content": "Which tower leans?"}], "ragtune": {"source": "nowhere*"}}
+    assert client.post("/v1/chat/completions", json=asked).json()["ragtune"]["abstained"]
+    queued = {item["question"] for item in client.get("/api/review").json()["items"]}
+    assert "Which tower leans?" not in queued
+
+
+@pytest.mark.parametrize(("model", "expected"), [("first", True), ("base", False)])
+def test_the_base_beside_a_tuned_model_has_nothing_to_mend(client, served, model, expected):
+    body = AnswerBody.model_validate(client.post("/v1/chat/completions", json={**ASKED, "model": model}).json()["ragtune"])
+    assert body.model == model
+    assert served.state.answering._to_review(Request(QUESTION), body) == expected
 
 
 def test_documents_can_be_chosen(client):

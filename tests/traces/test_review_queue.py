@@ -30,6 +30,7 @@ def whys(store: TraceStore) -> list[tuple[str, ...]]:
         ({"error": "busy", "confidence": 0.1}, []),
         ({"abstained": True, "confidence": 0.1}, [("unanswered",)]),
         ({"withheld": True, "abstained": True}, [("unanswered",)]),
+        ({"abstained": True, "review": False}, []),
         ({"confidence": 0.4}, [("low confidence",)]),
         ({"answer": "by donkey"}, [("low groundedness",)]),
         ({"answer": "by donkey", "confidence": 0.2}, [("low groundedness", "low confidence")]),

@@ -9,7 +9,7 @@ from html import escape
 from ragtune.evaluate.charts import Line, axis_plot, interval_plot, line_chart
 from ragtune.evaluate.decide import closed_book_words, signed
 from ragtune.evaluate.page_blocks import words_of
-from ragtune.evaluate.report import Cell, Contrast, Report, Slice
+from ragtune.evaluate.report import Cell, Contrast, Report, Slice, ThresholdCell
 from ragtune.page import fold, framed, safe
 from ragtune.page.charts import Axis, axis
 from ragtune.types import JSON, Arm, Context, Estimate
@@ -124,7 +124,7 @@ def _thresholds(report: Report) -> str:
         return ""
     rows = [
         (
-            (f"{cell.wanted:.0%}", cell.arm),
+            (_wanted(cell), cell.arm),
             {"coverage": cell.coverage} | ({} if cell.precision is None else {"precision": cell.precision}),
         )
         for cell in report.thresholds
@@ -135,6 +135,12 @@ def _thresholds(report: Report) -> str:
     )
     names = {"coverage": "Questions answered", "precision": "Of them right (F1 ≥ 0.5)"}
     return about + table("Answering only where it is sure", ("generate.precision", "Model"), names, rows)
+
+
+def _wanted(cell: ThresholdCell) -> str:
+    """The precision asked for, and what was reached instead."""
+    short = cell.expected < cell.wanted
+    return f"{cell.wanted:.0%}, not reached: at best {cell.expected:.0%} on validation" if short else f"{cell.wanted:.0%}"
 
 
 def _curve_table(curves: Sequence[Line], context: str) -> str:

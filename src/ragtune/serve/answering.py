@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ragtune.config import Settings
@@ -13,7 +13,7 @@ from ragtune.conversation import search_text
 from ragtune.errors import AbandonedError, BusyError, ConfigError
 from ragtune.protocols import ChatModel
 from ragtune.rag import NOT_SURE, Answer, answer_question
-from ragtune.serve.models import Served, ServedModels
+from ragtune.serve.models import BASE, Served, ServedModels
 from ragtune.serve.records import (
     AnswerBody,
     Pages,
@@ -237,8 +237,14 @@ class Answering:
         )
         timing.answered = True
         asked.spend(reply.usage.prompt_tokens + reply.usage.completion_tokens)
-        body.trace = self._record(_trace(asked, body, answer.raw, reply.usage))
+        body.trace = self._record(replace(_trace(asked, body, answer.raw, reply.usage), review=self._to_review(asked, body)))
         return Answered(answer, body, reply.finished)
+
+    def _to_review(self, asked: Request, body: AnswerBody) -> bool:
+        """Whether an unsure answer tells of something to mend: not that of the base beside a tuned model, nor one to a filter's nothing."""
+        compared = body.model == BASE != self.models.default
+        filtered = asked.where is not None and bool(asked.where.source or asked.where.media_type)
+        return not compared and not (filtered and not body.passages)
 
     def _failed(self, asked: Request, served: Served, found: Retrieved | None, timing: _Timing, error: BaseException) -> None:
         """Leave a trace of what was asked and not answered; what was answered has one already, and who was sent away asks again."""

@@ -33,7 +33,7 @@ _ITEMS = (
 
 def reasons(record: TraceRecord, groundedness: float | None) -> list[Why]:
     """Why a person should look at an answer; nothing where nobody need."""
-    if record.error is not None:
+    if record.error is not None or not record.review:
         return []
     if record.abstained or record.withheld:
         return ["unanswered"]

@@ -45,6 +45,8 @@ class TraceRecord:
         seconds_total: from the question to the end of the answer.
         error: what went wrong, where there is no answer; :data:`LEFT` where nobody waited for it.
         conversation: an id that questions of one conversation share.
+        review: whether a person should look at it where the answer is not sure of itself; nobody need where an answer was not to be
+            expected.
     """
 
     at: str
@@ -69,6 +71,7 @@ class TraceRecord:
     seconds_total: float = 0.0
     error: str | None = None
     conversation: str | None = None
+    review: bool = True
 
 
 @dataclass(frozen=True, slots=True)
