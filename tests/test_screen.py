@@ -150,11 +150,11 @@ def test_a_terminal_is_told_what_takes_long_and_nothing_of_what_does_not(monkeyp
 
 
 def test_questions_left_out_for_one_reason_are_one_line_with_their_number(capsys: pytest.CaptureFixture[str]) -> None:
-    scanned = [Reason(f"q{n}", "needs ocr: no ingested document is called scan.pdf") for n in range(8)]
+    scanned = [Reason(f"q{n}", "needs ocr: without it scan.pdf could not be ingested") for n in range(8)]
     figures = {"questions": {"train": 1}}
     screen.show_dataset(DatasetResult("d", "folder", True, figures, (*scanned, Reason("q9", "dropped from train: it has no evidence"))))
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "left out" in line]
     assert lines == [
-        "left out: 8 (q0, q1, q2, …) — needs ocr: no ingested document is called scan.pdf",
+        "left out: 8 (q0, q1, q2, …) — needs ocr: without it scan.pdf could not be ingested",
         "left out: q9 — dropped from train: it has no evidence",
     ]

@@ -121,7 +121,7 @@ def test_a_question_without_evidence_is_kept_with_the_document_that_it_names() -
 def test_a_question_that_needs_what_was_not_ingested_is_reported_apart() -> None:
     report = ask("text", "scan.pdf", needs="ocr")
     assert (report.questions, report.stale) == ([], [])
-    assert report.unread[0].reason.startswith("needs ocr: no ingested document is called scan.pdf")
+    assert report.unread[0].reason.startswith("needs ocr: without it scan.pdf could not be ingested")
     assert len(ask("not in it", "guide.pdf", needs="ocr").stale) == 1
 
 

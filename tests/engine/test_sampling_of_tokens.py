@@ -139,6 +139,7 @@ def test_any_object_will_do_for_an_empty_schema(engine):
         ({"type": "object", "properties": 3}, "properties"),
         ({"$ref": "http://x/y"}, "http://x/y"),
         ({"a": set()}, "set"),
+        ({"$ref": "#"}, "cannot be used"),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_an_error_that_names_what_is_wrong(engine, schema, said):

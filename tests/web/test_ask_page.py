@@ -170,6 +170,18 @@ def test_a_thumb_down_takes_a_reason_and_a_correction(visit: Any, server: Any) -
     assert given == {"rating": "down", "reason": "It misses something", "correction": "Agathe Brandlow, until 1963"}
 
 
+def test_a_thumb_down_says_that_the_documents_do_not_answer(visit: Any, server: Any) -> None:
+    page = visit(server.address)
+    ask(page, QUESTION)
+    page.get_by_role("button", name="Bad answer").click()
+    assert page.get_by_label("The documents do answer this").count() == 0
+    page.get_by_label("The documents do not answer this").check()
+    page.get_by_role("button", name="Send").click()
+    page.locator("button[aria-label='Bad answer'][aria-pressed=true]").wait_for()
+    given = max(server.example.traces.values(), key=lambda trace: trace["id"])["feedback"]
+    assert given["reason"] == "The documents do not answer this"
+
+
 def test_the_model_and_the_documents_are_chosen(visit: Any, address: str) -> None:
     page = visit(address)
     page.get_by_label("Model", exact=True).select_option("tuned-77b0c1e9")

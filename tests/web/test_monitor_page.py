@@ -105,6 +105,15 @@ def test_a_question_that_the_documents_do_not_answer_is_accepted_as_such(visit: 
     assert decided["answers"] == decided["evidence"] == []
 
 
+def test_who_rated_it_so_has_said_already_that_the_documents_do_not_answer(visit: Any, server: Any) -> None:
+    item = next(each for each in server.example.reviews.values() if each["state"] == "open")
+    item["reason"] = "It is wrong; The documents do not answer this"
+    page = visit(server.address, f"#/monitor/review/{item['id']}")
+    page.get_by_role("button", name="Accept").click()
+    page.get_by_text("2 answers", exact=True).wait_for()
+    assert server.example.decided[item["id"]]["answers"] == []
+
+
 def test_a_follow_up_is_reviewed_with_what_was_said_before_it(visit: Any, server: Any) -> None:
     item = next(each for each in server.example.reviews.values() if each["state"] == "open")
     item["history"] = [{"role": "user", "content": "Who was the first chair?"}, {"role": "assistant", "content": "Agathe Brandlow"}]

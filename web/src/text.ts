@@ -79,3 +79,6 @@ export function likelihood(confidence: number): string {
   if (confidence >= 0.35) return "uncertain: check the passages";
   return "unlikely in these passages";
 }
+
+/** What a person says of a question whose answer is nowhere, where they rate it and where they review it. */
+export const UNANSWERED = "The documents do not answer this";

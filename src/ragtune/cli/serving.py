@@ -133,3 +133,6 @@ def keys_revoke(
         raise ConfigError("name the key to revoke, or say --all")
     revoked = [opened.revoke_key(name)] if name is not None else opened.revoke_keys()
     show(revoked if every or not as_json else revoked[0], as_json, "show_revoked")
+    if every:
+        said = "" if revoked else "there was no key to revoke: "
+        typer.echo(f"{said}everybody on this machine may ask without one", err=True)

@@ -39,6 +39,10 @@ class _NotFoundError(Exception):
 class _NoDocumentError(_NotFoundError):
     """The document is not there at all."""
 
+    def __init__(self, document: str) -> None:
+        super().__init__(f"no ingested document is called {document}: check the path, or ingest it")
+        self.document = document
+
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
@@ -77,7 +81,7 @@ def anchor(raw: Sequence[RawQuestion], documents: Mapping[str, Document], copies
             named = () if evidence or question.document is None else _named(question.document, sources)
         except _NoDocumentError as error:
             if question.needs:
-                report.unread.append(Reason(question.id, f"needs {question.needs}: {error}"))
+                report.unread.append(Reason(question.id, f"needs {question.needs}: without it {error.document} could not be ingested"))
             else:
                 report.stale.append(Reason(question.id, f"{question.where}: {error}"))
         except _NotFoundError as error:
@@ -142,7 +146,7 @@ def _resolve(name: str, sources: _Sources) -> list[str]:
         return [wanted]
     found = sources.endings.get(wanted, [])
     if not found:
-        raise _NoDocumentError(f"no ingested document is called {name}: check the path, or ingest it")
+        raise _NoDocumentError(name)
     rows = [source for source in found if _file(sources.documents[source]) == wanted]
     if rows:
         return rows

@@ -42,6 +42,7 @@ class JsonConstraint:
         self._matcher = LLMatcher(_tokenizer(tokenizer, frozenset(stop)), grammar, log_level=0)
         self._read = 0
         self._stop = torch.tensor(sorted(stop))
+        self._matcher.compute_bitmask()  # that a schema never comes to an end, as {"$ref": "#"}, is found by its first step
         if self._matcher.is_error():
             raise SchemaError(f"this JSON schema cannot be used ({_first_line(self._matcher.get_error())}): correct or simplify it")
 

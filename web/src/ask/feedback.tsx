@@ -1,11 +1,18 @@
 /** Thumbs, and for a thumb down what was wrong and what would be right. */
 import { useState } from "preact/hooks";
 import { announced } from "../state";
+import { UNANSWERED } from "../text";
 import { Button, Notice, said } from "../ui";
 import { rate } from "./run";
 import type { Column, Turn } from "./store";
 
-const REASONS = ["It is wrong", "It misses something", "The quote does not say that", "The documents do answer this", "Something else"];
+const reasons = ({ answer }: Column) => [
+  "It is wrong",
+  "It misses something",
+  "The quote does not say that",
+  answer?.abstained || answer?.withheld ? "The documents do answer this" : UNANSWERED,
+  "Something else",
+];
 
 const shown = (form: HTMLFormElement | null) => form?.scrollIntoView({ block: "nearest" });
 
@@ -46,7 +53,7 @@ export function Feedback({ turn, index, column, conversation }: { turn: Turn; in
         >
           <fieldset>
             <legend>What is wrong with it?</legend>
-            {REASONS.map((reason, number) => (
+            {reasons(column).map((reason, number) => (
               <label key={reason} class="chip">
                 <input type="checkbox" name="reason" value={reason} ref={number === 0 ? (node) => node?.focus() : undefined} /> {reason}
               </label>

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { api, type ReviewItem, type Span } from "../api";
 import { announced, link, may } from "../state";
-import { plural, when } from "../text";
+import { plural, UNANSWERED, when } from "../text";
 import { Button, Empty, Notice, said, Select, Shown, useLoad } from "../ui";
 import { Evidence } from "./evidence";
 
@@ -66,7 +66,7 @@ export function Review({ chosen }: { chosen: string | null }) {
 function Item({ item, done }: { item: ReviewItem; done: (warnings: string[]) => void }) {
   const [question, setQuestion] = useState(item.question);
   const [answers, setAnswers] = useState(item.correction ?? "");
-  const [none, setNone] = useState(false);
+  const [none, setNone] = useState((item.reason ?? "").includes(UNANSWERED));
   const [evidence, setEvidence] = useState<(Span & { text: string })[]>([]);
   const [error, setError] = useState("");
   const [busy, setBusy] = useState(false);
@@ -111,7 +111,7 @@ function Item({ item, done }: { item: ReviewItem; done: (warnings: string[]) => 
             <span>The right answer <span class="quiet">(other wordings on lines of their own)</span></span>
             <textarea rows={2} value={answers} disabled={none} onInput={(event) => setAnswers(event.currentTarget.value)} />
           </label>
-          <label class="chip"><input type="checkbox" checked={none} onChange={(event) => setNone(event.currentTarget.checked)} /> The documents do not answer this</label>
+          <label class="chip"><input type="checkbox" checked={none} onChange={(event) => setNone(event.currentTarget.checked)} /> {UNANSWERED}</label>
           {!none && <Evidence passages={item.passages} evidence={evidence} change={setEvidence} />}
           {error && <Notice kind="error">{error}</Notice>}
           <div class="row decide">

@@ -42,8 +42,9 @@ function Jobs() {
     <Shown loaded={loaded} what="the runs">
       {({ jobs }) =>
         jobs.length === 0 ? (
-          <Empty icon="runs" title="Nothing has run yet">
+          <Empty icon="runs" title="Nothing was started here yet">
             <p>A run makes questions from the documents, tunes a small model on them, and measures whether it answers better.</p>
+            <p>What was trained on the command line stands under <a href={link("runs", "models")}>Models</a>.</p>
             {may("write") && <p><a class="button main" href={link("runs", "new")}>Choose how</a></p>}
           </Empty>
         ) : (

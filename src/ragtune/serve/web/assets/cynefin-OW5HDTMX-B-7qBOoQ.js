@@ -1,1 +1,0 @@
-export{A as createCynefinServices}from"./mermaid-parser.core-CkbH1znW.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{w as createInfoServices}from"./mermaid-parser.core-2vDRBBNT.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,1 +1,0 @@
-export{b as createPieServices}from"./mermaid-parser.core-CkbH1znW.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

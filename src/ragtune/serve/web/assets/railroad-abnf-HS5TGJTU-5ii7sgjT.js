@@ -1,1 +1,0 @@
-export{m as createRailroadAbnfServices}from"./mermaid-parser.core-CkbH1znW.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

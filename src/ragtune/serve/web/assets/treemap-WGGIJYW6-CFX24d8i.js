@@ -1,0 +1,1 @@
+export{o as createTreemapServices}from"./mermaid-parser.core-2vDRBBNT.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";
