@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ragtune.sqlite  # noqa: F401 - before anything else opens SQLite: beside TensorFlow it takes care
+from ragtune.memory import bound_kernels
 
 __version__ = "0.1.0"
 __all__ = ["Project", "RagtuneError", "Settings", "__version__"]
+
+bound_kernels()
 
 if TYPE_CHECKING:
     from ragtune.config import Settings
