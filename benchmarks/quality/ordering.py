@@ -1,7 +1,7 @@
 """RAFT's ordering: RAFT > fine-tuned without context > few-shot base, all shown retrieved passages > closed-book.
 
-Run:     RAGTUNE_DATA=/path/to/data .venv/bin/python benchmarks/quality/ordering.py squadshifts
-Results: benchmarks/quality/results/ordering-NAME.json, printed as a table
+Run:     RAGTUNE_DATA=/path/to/data .venv/bin/python benchmarks/quality/ordering.py squadshifts [--arms raft dsf --rates 1e-3]
+Results: benchmarks/quality/results/ordering-NAME.json, printed as a table; of some arms or rates alone, ordering-NAME-part.json
 
 All tuned arms answer the same training questions equally often, in as many updates, but for ``dsf-tokens``, which repeats them until it has
 read as many tokens as RAFT. Rates are chosen on validation, by F1 in the context that decides, for each arm by itself; so is the few-shot
@@ -46,10 +46,10 @@ ORDER = (("raft", "dsf"), ("raft", "dsf-tokens"), ("dsf", "base-fewshot"), ("bas
 
 
 class Ordering:
-    """The arms on one data set."""
+    """The arms on one data set, all of them at every rate or some."""
 
-    def __init__(self, experiment: Experiment, answers: int) -> None:
-        self.experiment, self.answers = experiment, answers
+    def __init__(self, experiment: Experiment, answers: int, arms: Sequence[str] = TUNED, rates: Sequence[float] = RATES) -> None:
+        self.experiment, self.answers, self.arms, self.rates = experiment, answers, arms, rates
         self.context: Context = experiment.benchmark.contexts[0]
         self.validation: list[Example] = [e for e in experiment.data.validation if e.answers]
         self.test: list[Example] = [e for e in experiment.data.test if e.answers]
@@ -137,16 +137,25 @@ class Ordering:
     def make(self, jobs: int, seeds: int, overrides: Sequence[str], data: Path) -> None:
         """Make every cell that :meth:`run` asks for, so many at once."""
         experiment = self.experiment
-        arguments = (experiment.benchmark_name, experiment.folder.parent, data, list(overrides), experiment.dataset_name, self.answers)
+        arguments = (
+            experiment.benchmark_name,
+            experiment.folder.parent,
+            data,
+            list(overrides),
+            experiment.dataset_name,
+            self.answers,
+            self.arms,
+            self.rates,
+        )
         with side_by_side(jobs, _open, *arguments) as submit:
             ways = {submit("base_on_validation", way): way for way in WAYS}
-            running = {submit("on_validation", arm, rate): (arm, rate) for arm in reversed(TUNED) for rate in RATES}
+            running = {submit("on_validation", arm, rate): (arm, rate) for arm in reversed(self.arms) for rate in self.rates}
             rest = [submit("closed_book")]
-            found: dict[str, dict[float, float]] = {arm: {} for arm in TUNED}
+            found: dict[str, dict[float, float]] = {arm: {} for arm in self.arms}
             for done in as_completed(running):
                 arm, rate = running[done]
                 found[arm][rate] = done.result()
-                if len(found[arm]) == len(RATES):
+                if len(found[arm]) == len(self.rates):
                     rest += [submit("answered", arm, best(found[arm]), seed, "test") for seed in range(seeds)]
             rest.append(submit("base", best({way: each.result() for each, way in ways.items()}), "test"))
             for each in rest:
@@ -154,9 +163,9 @@ class Ordering:
 
     def run(self, seeds: int) -> dict[str, Any]:
         """Everything, as it goes into the results."""
-        found = {arm: {rate: self.on_validation(arm, rate) for rate in RATES} for arm in TUNED}
+        found = {arm: {rate: self.on_validation(arm, rate) for rate in self.rates} for arm in self.arms}
         ways = {way: self.base_on_validation(way) for way in WAYS}
-        tested = {arm: [self.answered(arm, best(found[arm]), seed, "test") for seed in range(seeds)] for arm in TUNED}
+        tested = {arm: [self.answered(arm, best(found[arm]), seed, "test") for seed in range(seeds)] for arm in self.arms}
         base, closed_book = self.base(best(ways), "test"), self.closed_book()
         groups = {example.id: example.group for example in self.test}
         contexts: dict[str, Any] = {}
@@ -175,8 +184,10 @@ class Ordering:
         }
 
 
-def _open(name: str, folder: Path, data: Path, overrides: Sequence[str], dataset: str, answers: int) -> Ordering:
-    return Ordering(Experiment(name, folder, data, overrides, dataset), answers)
+def _open(
+    name: str, folder: Path, data: Path, overrides: Sequence[str], dataset: str, answers: int, arms: Sequence[str], rates: Sequence[float]
+) -> Ordering:
+    return Ordering(Experiment(name, folder, data, overrides, dataset), answers, arms, rates)
 
 
 def best(found: Mapping[T, float]) -> T:
@@ -202,6 +213,8 @@ def compare(scores: Mapping[str, Mapping[str, float]], groups: Mapping[str, str]
     rows = {arm: as_figure(bootstrap([f1[i] for i in ids], own)) for arm, f1 in scores.items()}
     steps = {}
     for above, below in ORDER:
+        if above not in scores or below not in scores:
+            continue
         found = paired_difference([scores[above][i] for i in ids], [scores[below][i] for i in ids], own)
         steps[f"{above} - {below}"] = {**as_figure(found.estimate), "p": found.p}
     return {"f1": rows, "steps": steps, "questions": len(ids), "groups": len(set(own))}
@@ -228,20 +241,25 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("build/quality"))
     parser.add_argument("--answers", type=int, default=600, help="answers that each arm is trained on, but for dsf-tokens")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", choices=TUNED, default=TUNED, help="tuned arms, raft among them; default: all")
+    parser.add_argument("--rates", nargs="+", type=float, default=RATES, help="learning rates that are tried; default: 1e-3 3e-4 1e-4")
     parser.add_argument("--jobs", type=int, default=1, help="models that are trained or asked at once, each by a process of its own")
     parser.add_argument("--set", action="append", default=[], help="a setting, as in ragtune --set")
     options = parser.parse_args()
+    if "raft" not in options.arms:
+        parser.error("the other arms are compared with raft: name it among --arms")
     data = os.environ.get("RAGTUNE_DATA")
     if not data:
         print("skipped: set RAGTUNE_DATA to the folder that holds the public data sets")
         return 0
     experiment = Experiment(options.name, options.folder, Path(data), options.set)
-    ordering = Ordering(experiment, options.answers)
+    ordering = Ordering(experiment, options.answers, options.arms, options.rates)
     if options.jobs > 1:
         ordering.make(options.jobs, options.seeds, options.set, Path(data))
     results = ordering.run(options.seeds)
+    part = "" if set(options.arms) == set(TUNED) and set(options.rates) == set(RATES) else "-part"
     settings = {"answers": options.answers, "seeds": options.seeds, "overrides": experiment.overrides}
-    write_json(HERE / "results" / f"ordering-{options.name}.json", {"settings": settings, "versions": library_versions(), **results})
+    write_json(HERE / "results" / f"ordering-{options.name}{part}.json", {"settings": settings, "versions": library_versions(), **results})
     print_tables(results)
     return 0
 

@@ -52,6 +52,7 @@ def test_a_changed_file_is_put_in_the_place_of_the_old_one(visit: Any, address: 
     upload.get_by_role("heading", name="1 file read").wait_for()
     send(b"# The new wharf")
     upload.get_by_text("another file of this name is there already").wait_for()
+    upload.get_by_role("heading", name="Nothing was taken").wait_for()
     upload.get_by_role("button", name="Put this one in its place").click()
     upload.get_by_text("In place of what was there: uploads/wharf.md").wait_for()
     assert upload.get_by_role("button", name="Put this one in its place").count() == 0

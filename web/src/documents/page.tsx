@@ -116,10 +116,19 @@ function Upload({ sending, close, replace, done }: { sending: Sending; close: ()
   const written = [...(sending.result?.saved ?? []), ...(sending.result?.replaced ?? [])];
   const missing = unread(job, written);
   const finished = Boolean(sending.error || (sending.result && (!sending.result.job || (job && over(job)))));
+  const headline = () => {
+    if (sending.error) return "The upload failed";
+    if (!sending.result) return `Sending ${plural(sending.files.length, "file")}…`;
+    if (!finished) return "Reading what was uploaded…";
+    if (job && job.state !== "done") return `Reading ${job.state}`;
+    if (missing.length) return "Not everything could be read";
+    if (written.length) return `${plural(written.length, "file")} read`;
+    return sending.result.refused.length ? "Nothing was taken" : "Nothing new to read";
+  };
   return (
     <section class="card upload" aria-label="Upload">
       <header class="row">
-        <h2>{sending.error ? "The upload failed" : !sending.result ? `Sending ${plural(sending.files.length, "file")}…` : !finished ? "Reading what was uploaded…" : job && job.state !== "done" ? `Reading ${job.state}` : missing.length ? "Not everything could be read" : `${plural(written.length, "file")} read`}</h2>
+        <h2>{headline()}</h2>
         <span class="grow" />
         {finished && <Button icon="close" look="quiet" label="Close" onClick={close} />}
       </header>
@@ -135,7 +144,7 @@ function Upload({ sending, close, replace, done }: { sending: Sending; close: ()
       {sending.result?.replaced?.length ? <Notice>In place of what was there: {sending.result.replaced.join(", ")}</Notice> : null}
       {sending.result?.unchanged?.length ? <Notice>There already, the same: {sending.result.unchanged.join(", ")}</Notice> : null}
       {missing.map((each) => (
-        <Notice key={each.source} kind="warning"><strong>{each.source}</strong>: {each.reason}</Notice>
+        <Notice key={each.source} kind="warning"><strong>{each.source}</strong>: {each.reason.replace(`${each.source} is `, "")}</Notice>
       ))}
       {sending.result?.refused.map((each) => {
         const file = each.taken && finished ? sending.files.find((one) => one.name === each.name) : undefined;

@@ -1,1 +1,0 @@
-export{S as createPacketServices}from"./mermaid-parser.core-2vDRBBNT.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

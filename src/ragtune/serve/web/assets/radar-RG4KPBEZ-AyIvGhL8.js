@@ -1,1 +1,0 @@
-export{v as createRadarServices}from"./mermaid-parser.core-2vDRBBNT.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

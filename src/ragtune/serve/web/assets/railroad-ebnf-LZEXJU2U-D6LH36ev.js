@@ -1,0 +1,1 @@
+export{f as createRailroadEbnfServices}from"./mermaid-parser.core-Bsx1QkiE.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

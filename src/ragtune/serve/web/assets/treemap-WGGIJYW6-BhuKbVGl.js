@@ -1,0 +1,1 @@
+export{o as createTreemapServices}from"./mermaid-parser.core-Bsx1QkiE.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";
