@@ -14,7 +14,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import servers
 from faults import FaultServer
@@ -24,8 +24,8 @@ from tiny_project import PLACES, Sources, document, write_project, write_sources
 if TYPE_CHECKING:
     from embedding_server import EmbeddingServer
 
-# A busy machine is no failure.
-settings.register_profile("ragtune", deadline=None)
+# A busy machine is no failure, neither where it tries an example nor where it draws one. What examples share, they are meant to share.
+settings.register_profile("ragtune", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 settings.load_profile("ragtune")
 
 

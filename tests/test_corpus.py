@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragtune.corpus import Corpus, FileState, embedding_text
@@ -350,7 +350,7 @@ class TestFullText:
         query=st.text(max_size=60)
         | st.sampled_from(['"', "a AND", "NEAR(a b)", "prefix:x", "a*", "^", "-- x", "'; DROP TABLE chunks", "_", "\0a", "\ud800"])
     )
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=150)
     def test_no_query_raises(self, corpus: Corpus, query: str) -> None:
         if not corpus.files():
             corpus.put_file("a.md", "1", "k", [cut("a.md")])

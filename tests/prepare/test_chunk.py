@@ -41,7 +41,7 @@ LINES = st.sampled_from(
 MARKDOWN = st.lists(LINES | st.text(max_size=60), max_size=60).map("\n".join)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(MARKDOWN, st.integers(8, 60), st.integers(0, 7), st.sampled_from([count_words, count_characters]))
 def test_chunks_are_exact_complete_and_small(text: str, size: int, overlap: int, count: object) -> None:
     counter = count_characters if count is count_characters else count_words

@@ -113,7 +113,7 @@ def test_offsets_of_pages_move_with_the_text() -> None:
     assert counts["boilerplate"] == counts["hyphenation"] == counts["control characters"] - 1 == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(alphabet=st.characters(), max_size=80)
     | st.text(alphabet="aé Ã©â€™\n\r\t\0\x1b[\u0301|#", max_size=60)

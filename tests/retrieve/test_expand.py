@@ -33,7 +33,7 @@ def count_words(texts: Sequence[str]) -> list[int]:
 def test_a_passage_holds_its_chunk_and_is_a_stretch_of_the_document(tmp_path: Path, mode: Literal["neighbours", "section"]) -> None:
     corpus = Corpus(tmp_path / "corpus.db")
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(MARKDOWN, st.integers(8, 40), st.integers(0, 7))
     def check(text: str, size: int, overlap: int) -> None:
         document = Document("d.md", "A title", text)
