@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
+from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, RateLimiter
 
 from ragtune.serve.errors import ApiError
 
@@ -20,7 +20,8 @@ class Limits:
 
     def __init__(self) -> None:
         storage = MemoryStorage()
-        self._requests = SlidingWindowCounterRateLimiter(storage)
+        # In any minute: of windows that begin with the clock's minutes, two together let through more where they meet.
+        self._requests = MovingWindowRateLimiter(storage)
         # What an answer took is known after it, so it counts however much that is: the next request waits for it.
         self._tokens = FixedWindowRateLimiter(storage)
         self._reserved: Counter[str] = Counter()
