@@ -19,6 +19,9 @@ from ragtune.serve.state import State, is_loopback
 logger = logging.getLogger("ragtune.serve")
 _CUT_SECONDS = 1
 """That answers which did not end in time have to be told so."""
+_KEPT_SECONDS = 75
+"""That a connection stays open for another request. Clients give theirs up sooner (httpx, on which OpenAI's SDK stands, after five seconds,
+as long as uvicorn's own keeping): where both do so at once, a request is lost."""
 
 
 class Server(uvicorn.Server):
@@ -71,7 +74,13 @@ def serve(project: Project, model: str | None = None, ready: Callable[[str], Non
     try:
         _warm(state)
         config = uvicorn.Config(
-            app, log_config=None, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=_CUT_SECONDS
+            app,
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEPT_SECONDS,
+            timeout_graceful_shutdown=_CUT_SECONDS,
         )
         server = Server(config, state, settings.drain)
         name = f"[{settings.host}]" if ":" in settings.host else settings.host
