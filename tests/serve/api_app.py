@@ -9,12 +9,14 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from waiting import until
+from served_project import KEPT_OPEN_S
 
 from ragtune import Project
+from ragtune.errors import JobError
 from ragtune.serve.app import close_state, create_app
 from ragtune.serve.jobs import Jobs
 from ragtune.serve.jobs.records import FINISHED
+from waiting import until
 
 
 @contextlib.contextmanager
@@ -33,7 +35,8 @@ def end_jobs(jobs: Jobs) -> None:
     """Stop what is under way."""
     for job in jobs.all():
         if job.state not in FINISHED:
-            jobs.stop(job.id)
+            with contextlib.suppress(JobError):  # it has ended just now
+                jobs.stop(job.id)
     until(lambda: all(job.state in FINISHED for job in jobs.all()))
     jobs.close()
 
@@ -46,7 +49,7 @@ def client_of(app: FastAPI) -> TestClient:
 @contextlib.contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
     """The address of a real server with it, on loopback."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none", timeout_keep_alive=KEPT_OPEN_S))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

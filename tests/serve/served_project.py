@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,11 @@ from ragtune import Project
 from ragtune.serve.app import create_app
 from ragtune.serve.server import Server, listen
 from ragtune.serve.state import State
+from waiting import PATIENCE_S, until
 
 QUESTION = "Who built the mill of Ardmoor?"
+KEPT_OPEN_S = 3600
+"""A connection that the server gives up just when a client asks again over it is an error of neither."""
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Served:
 
     def client(self, key: str | None = None, **options: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **options)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S, **options)
 
 
 @contextlib.contextmanager
@@ -40,18 +42,15 @@ def running(project: Project, model: str | None = None) -> Iterator[Served]:
     app = create_app(project, model)
     state: State = app.state.ragtune
     listening = listen("127.0.0.1", 0)
-    config = uvicorn.Config(app, log_config=None, log_level="error", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, log_config=None, log_level="error", timeout_graceful_shutdown=1, timeout_keep_alive=KEPT_OPEN_S)
     server = Server(config, state, project.settings.serve.drain)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        until = time.monotonic() + 30
-        while not server.started:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        until(lambda: server.started)
         yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", project, state, server)
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)
         listening.close()
         assert not thread.is_alive()

@@ -12,7 +12,6 @@ import httpx
 import pytest
 from api_app import client_of, finished, open_app, serving
 from fastapi.testclient import TestClient
-from waiting import until
 
 from ragtune import Project
 from ragtune.config import load_settings
@@ -23,6 +22,7 @@ from ragtune.serve.jobs.records import check_arguments
 from ragtune.serve.jobs.settings import check_settings
 from ragtune.serve.state import Caller
 from tiny_project import write_project, write_sources
+from waiting import PATIENCE_S, until
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 
@@ -78,19 +78,19 @@ def test_the_events_of_a_job_are_replayed_and_gone_on_from(client):
 
 def test_events_come_as_they_happen(ran):
     project = Project(ran)
-    with open_app(project) as app, serving(app) as address:
+    with open_app(project) as app, serving(app) as address, httpx.Client(base_url=address, timeout=PATIENCE_S) as client:
         with project.workspace.lock("index"):
-            job = httpx.post(f"{address}/api/jobs", json={"kind": "ingest"}).json()
-            with httpx.stream("GET", f"{address}/api/jobs/{job['id']}/events", timeout=60) as stream:
+            job = client.post("/api/jobs", json={"kind": "ingest"}).json()
+            with client.stream("GET", f"/api/jobs/{job['id']}/events") as stream:
                 for line in stream.iter_lines():
                     if "ragtune index" in line:
                         break  # told while the job waits, which it does for as long as the lock is held
-            assert httpx.get(f"{address}/api/jobs/{job['id']}").json()["state"] == "waiting"
-            assert httpx.post(f"{address}/api/jobs/{job['id']}/stop").status_code == 200
-        until(lambda: httpx.get(f"{address}/api/jobs/{job['id']}").json()["state"] == "stopped")
-        assert httpx.post(f"{address}/api/jobs/{job['id']}/stop").status_code == 409
-        assert httpx.delete(f"{address}/api/jobs/{job['id']}").status_code == 204
-        assert httpx.delete(f"{address}/api/jobs/{job['id']}").status_code == 404
+            assert client.get(f"/api/jobs/{job['id']}").json()["state"] == "waiting"
+            assert client.post(f"/api/jobs/{job['id']}/stop").status_code == 200
+        until(lambda: client.get(f"/api/jobs/{job['id']}").json()["state"] == "stopped")
+        assert client.post(f"/api/jobs/{job['id']}/stop").status_code == 409
+        assert client.delete(f"/api/jobs/{job['id']}").status_code == 204
+        assert client.delete(f"/api/jobs/{job['id']}").status_code == 404
 
 
 def test_what_is_wrong_with_a_job_is_said_at_once(client):

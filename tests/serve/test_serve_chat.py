@@ -294,7 +294,7 @@ def test_a_bug_is_told_and_logged_under_the_requests_id_in_the_middle_of_a_strea
 
     monkeypatch.setattr(served.state.answering, "stream", stream)
     with served.client() as client:
-        response = client.post("/api/ask", json={"question": QUESTION}, timeout=10)
+        response = client.post("/api/ask", json={"question": QUESTION})
     if pieces:
         name, data = response.text.strip().split("\n\n")[-1].split("\n")
         assert (response.status_code, name) == (200, "event: error")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from made_traces import trace
 from ragtune import Project
 from ragtune.serve.checks import Checks
 from ragtune.traces.records import Trace
+from waiting import until
 
 
 def opened(folder: Path, url: str, *overrides: str) -> Project:
@@ -26,10 +26,8 @@ def opened(folder: Path, url: str, *overrides: str) -> Project:
 
 
 def graded(project: Project, id_: str, by: str = "judge") -> Trace:
-    until = time.monotonic() + 20
-    while (found := project.traces.find(id_)).grounded_by != by and time.monotonic() < until:
-        time.sleep(0.02)
-    return found
+    until(lambda: project.traces.find(id_).grounded_by == by)
+    return project.traces.find(id_)
 
 
 def test_the_judge_grades_what_it_is_given_and_the_queue_follows(tmp_path: Path) -> None:
@@ -64,9 +62,7 @@ def test_the_share_is_about_what_is_set(tmp_path: Path) -> None:
         ids = [project.traces.record(trace(question=f"Question {n}?")) for n in range(60)]
         for id_ in ids:
             checks.offer(id_)
-        until = time.monotonic() + 20
-        while not checks._waiting.empty() and time.monotonic() < until:
-            time.sleep(0.02)
+        until(checks._waiting.empty)
         checks.close()
         assert 6 <= len({*server.prompts}) <= 34
 
@@ -112,5 +108,6 @@ def test_a_judge_that_cannot_be_asked_is_said_once_and_the_server_goes_on(tmp_pa
     checks = Checks(project.workspace, project.settings, project.traces)
     for n in range(3):
         checks.offer(project.traces.record(trace(question=f"Question {n}?")))
+    until(lambda: "not judged any more" in caplog.text)
     checks.close()
     assert sum("not judged any more" in each.message for each in caplog.records) == 1

@@ -12,6 +12,7 @@ import pytest
 from served_project import QUESTION, Served, running
 
 from ragtune import Project
+from waiting import PATIENCE_S
 
 openai = pytest.importorskip("openai", reason="openai is not installed")
 
@@ -143,7 +144,7 @@ def test_javascript(keyed):
         pytest.skip("node or its package openai is missing: run npm install in tests/serve/js")
     server, secret = keyed
     done = subprocess.run(
-        [node, JS / "client.mjs", f"{server.url}/v1", secret, QUESTION], capture_output=True, text=True, check=False, timeout=120
+        [node, JS / "client.mjs", f"{server.url}/v1", secret, QUESTION], capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

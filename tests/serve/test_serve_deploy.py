@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import random
 import shutil
 import socket
 import ssl
@@ -14,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 from api_app import client_of, open_app, serving
-from waiting import until
 
 from ragtune import Project
+from waiting import PATIENCE_S, until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin") or shutil.which("nginx")
@@ -65,8 +66,9 @@ def proxied(tmp_path: Path, certificate: Path, project: Path) -> Iterator[tuple[
             trust = ssl.create_default_context(cafile=str(certificate))
             told = {"Host": NAME, "Authorization": f"Bearer {key}", "Origin": f"https://{NAME}"}
             try:
-                with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trust, timeout=60, headers=told) as client:
-                    until(lambda: _answers(client), 20)
+                with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trust, timeout=PATIENCE_S, headers=told) as client:
+                    until(lambda: nginx.poll() is not None or _answers(client))
+                    assert nginx.poll() is None, (folder / "error.log").read_text(encoding="utf-8")
                     yield client, opened
             finally:
                 nginx.terminate()
@@ -93,7 +95,9 @@ def test_uploads_of_the_size_that_ragtune_takes_pass_through_nginx(proxied):
 def test_a_larger_upload_is_refused_by_nginx_before_it_is_sent(proxied, certificate):
     client, _ = proxied
     trust = ssl.create_default_context(cafile=str(certificate))
-    with contextlib.closing(http.client.HTTPSConnection("127.0.0.1", client.base_url.port, context=trust, timeout=20)) as connection:
+    with contextlib.closing(
+        http.client.HTTPSConnection("127.0.0.1", client.base_url.port, context=trust, timeout=PATIENCE_S)
+    ) as connection:
         connection.putrequest("POST", "/api/documents")
         connection.putheader("Content-Length", "200000000")
         connection.endheaders()
@@ -117,6 +121,9 @@ def _answers(client: httpx.Client) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
+    """One that nobody has, below those that the system hands out: no other server or client is given it before nginx has it."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as listening, contextlib.suppress(OSError):
+            listening.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")

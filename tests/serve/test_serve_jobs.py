@@ -13,7 +13,6 @@ from typing import Any
 import psutil
 import pytest
 from api_app import end_jobs
-from waiting import until
 
 from ragtune import Project
 from ragtune.errors import ConfigError, JobError, ProjectError
@@ -22,6 +21,7 @@ from ragtune.serve.jobs import events as journal
 from ragtune.serve.jobs.records import FINISHED
 from ragtune.serve.jobs.settings import to_overrides
 from ragtune.workspace import Workspace
+from waiting import until
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 
@@ -50,7 +50,10 @@ def found(jobs: Jobs, id_: str) -> Job:
 
 
 def told(jobs: Jobs, id_: str, type_: str) -> list[dict[str, Any]]:
-    return [event for _, event in jobs.events(id_)[0] if event["type"] == type_]
+    events, place = jobs.events(id_)
+    while more := jobs.events(id_, place)[0]:
+        events, place = [*events, *more], more[-1][0]
+    return [event for _, event in events if event["type"] == type_]
 
 
 def pid_of(jobs: Jobs, id_: str) -> int:
@@ -70,7 +73,7 @@ def holding(workspace: Workspace, command: str) -> Callable[[], None]:
             held.set()
             let_go.wait()
 
-    thread = threading.Thread(target=hold)
+    thread = threading.Thread(target=hold, daemon=True)
     thread.start()
     held.wait()
 
@@ -110,10 +113,12 @@ def test_a_second_job_waits_for_the_first_and_a_waiting_one_can_be_stopped(jobs,
     assert [each["state"] for each in told(jobs, first.id, "state")] == ["waiting", "running", "waiting", "running", "done"]
 
 
-def test_a_killed_child_is_told_of_and_the_job_resumed(jobs):
+def test_a_killed_child_is_told_of_and_the_job_resumed(jobs, workspace):
+    release = holding(workspace, "index")  # the child waits for as long: it cannot have ended before it is killed
     job = jobs.create("ingest")
     os.kill(pid_of(jobs, job.id), signal.SIGKILL)
     failed = ended(jobs, job.id)
+    release()
     assert failed.state == "failed"
     assert "signal 9" in (failed.error or "")
     assert jobs.resume(job.id).state == "waiting"
@@ -127,7 +132,7 @@ def test_a_training_that_is_stopped_goes_on_from_where_it_was(jobs, workspace):
     Project(workspace.project).ingest()
     Project(workspace.project).index()
     Project(workspace.project).dataset()
-    job = jobs.create("train", {"name": "mine"}, {"train.epochs": 200})
+    job = jobs.create("train", {"name": "mine"}, {"train.epochs": 2000})  # minutes, of which it is let work seconds
     until(lambda: told(jobs, job.id, "metrics"))
     pid = pid_of(jobs, job.id)
     assert jobs.stop(job.id).state == "running", "it is asked to, and stops by itself"
@@ -141,13 +146,15 @@ def test_a_training_that_is_stopped_goes_on_from_where_it_was(jobs, workspace):
     assert steps == sorted(set(steps)), "no step is told twice"
 
 
-def test_a_child_that_does_not_stop_is_killed(jobs, monkeypatch):
+def test_a_child_that_does_not_stop_is_killed(jobs, workspace, monkeypatch):
     monkeypatch.setattr(queue, "GRACE_S", 0.5)
+    release = holding(workspace, "index")
     job = jobs.create("ingest")
     pid = pid_of(jobs, job.id)
     os.kill(pid, signal.SIGSTOP)
     jobs.stop(job.id)
     assert ended(jobs, job.id).state == "stopped"
+    release()
     assert not psutil.pid_exists(pid)
 
 
@@ -190,7 +197,7 @@ def test_what_another_server_was_asked_for_is_begun_when_that_is_gone(jobs, work
     other = Jobs(workspace)
     other.close()
     job = other.create("ingest")
-    until(lambda: found(jobs, job.id).state != "waiting", 60)
+    until(lambda: found(jobs, job.id).state != "waiting")
     assert pid_of(jobs, job.id)
 
 

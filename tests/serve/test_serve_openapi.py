@@ -16,6 +16,7 @@ from served_project import running
 from ragtune import Project
 from ragtune.serve.app import close_state, create_app
 from ragtune.serve.jobs import Jobs
+from waiting import PATIENCE_S
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 
@@ -36,7 +37,9 @@ def document() -> dict[str, Any]:
 DOCUMENT = document()
 schema = schemathesis.openapi.from_dict(
     DOCUMENT,
-    config=schemathesis.Config.from_dict({"request-timeout": 60, "checks": {"positive_data_acceptance": {"expected-statuses": ACCEPTED}}}),
+    config=schemathesis.Config.from_dict(
+        {"request-timeout": PATIENCE_S, "checks": {"positive_data_acceptance": {"expected-statuses": ACCEPTED}}}
+    ),
 )
 
 

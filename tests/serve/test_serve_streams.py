@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from ragtune.errors import BusyError
 from ragtune.serve.streams import ClientLeftError, Places, collect
+from waiting import PATIENCE_S
 
 
 async def leave() -> dict[str, Any]:
@@ -27,7 +27,7 @@ async def stay() -> dict[str, Any]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -36,7 +36,7 @@ def test_whoever_leaves_keeps_the_place_until_the_thread_has_ended():
     done = threading.Event()
 
     def hangs() -> Iterator[int]:
-        done.wait(30)
+        assert done.wait(PATIENCE_S)
         yield 1
 
     async def run() -> None:
@@ -79,7 +79,7 @@ import asyncio, time
 from ragtune.serve.streams import ClientLeftError, Places, collect
 
 def hangs():
-    time.sleep(120)
+    time.sleep(3600)
     yield 1
 
 async def leave():
@@ -95,7 +95,5 @@ async def run():
 
 asyncio.run(run())
 """
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
-    assert time.monotonic() - began < 40

@@ -64,6 +64,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         monkeypatch.delenv(name, raising=False)
     with Collector() as server:
         monkeypatch.setenv(ENDPOINT, server.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "400")  # seconds, of which a busy machine may take more than the usual ten
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
