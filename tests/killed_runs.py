@@ -42,7 +42,7 @@ def _train(steps: int, train: Train, base: Path, output: Path, options: dict[str
         nonlocal done
         done += 1
         if done > steps:
-            time.sleep(60)  # on a busy machine it would end before it is killed otherwise
+            time.sleep(3600)  # on a busy machine it would end before it is killed otherwise
         with log.open("a") as file:
             file.write(f"{line['step']}\n")
 

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -26,6 +27,8 @@ class TeacherServer:
         seconds: that each answer takes.
         known: places whose builders it knows by heart.
         obeys: a document's word that makes it write what the document wants.
+
+    ``hold`` is called before each answer: a kill test lets its client have no more there.
     """
 
     def __init__(self, *, seconds: float = 0.0, known: tuple[str, ...] = (), obeys: str | None = None) -> None:
@@ -33,6 +36,7 @@ class TeacherServer:
         self.known = known
         self.obeys = obeys
         self.requests: Counter[str] = Counter()
+        self.hold: Callable[[], object] = lambda: None
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -67,6 +71,7 @@ class TeacherServer:
         """A chat completion."""
         messages = request["messages"]
         self.requests[json.dumps(messages)] += 1
+        self.hold()
         time.sleep(self.seconds)
         text = self._write(request) if messages[0]["content"].startswith("You write test questions") else self._answer(messages)
         words = sum(len(message["content"].split()) for message in messages)

@@ -442,7 +442,7 @@ from pathlib import Path
 from ragtune.workspace import Workspace
 with Workspace(Path(sys.argv[1])).lock("train"):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
     with subprocess.Popen([sys.executable, "-c", code, str(project)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import PATIENCE_S
+
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
 
@@ -27,7 +29,7 @@ def python(project: Path, blocked: tuple[str, ...], code: str, *arguments: str) 
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})){IMPORTS}{code}"
     clean = {name: value for name, value in os.environ.items() if not name.endswith("_BASE_URL")}
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=project, env=clean, timeout=120
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=project, env=clean, timeout=PATIENCE_S
     )
     return done.returncode, done.stdout, done.stderr
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from ragtune.workspace import Workspace
 with Workspace(Path(sys.argv[1])).lock("train"):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 WRITE = """
 import sys

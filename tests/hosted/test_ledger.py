@@ -15,6 +15,7 @@ import pytest
 from ragtune.errors import RefusalError, SpendingCapError
 from ragtune.hosted.ledger import Ledger
 from ragtune.types import Reply, Usage
+from waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -90,13 +91,13 @@ for _ in range(20):
 print(got)
 """
     processes = [python(code, path) for _ in range(2)]
-    got = [int(process.communicate(timeout=60)[0]) for process in processes]
+    got = [int(process.communicate(timeout=PATIENCE_S)[0]) for process in processes]
     assert sum(got) == 16
     assert Ledger(path).spent == 1.0
 
 
 def test_a_killed_process_leaves_what_it_set_aside(path):
-    process = python("import time\nLedger(path, 1.0).reserve('m', 0.75)\nprint('reserved', flush=True)\ntime.sleep(60)", path)
+    process = python("import time\nLedger(path, 1.0).reserve('m', 0.75)\nprint('reserved', flush=True)\ntime.sleep(3600)", path)
     assert process.stdout is not None
     assert process.stdout.readline() == "reserved\n"
     os.kill(process.pid, signal.SIGKILL)
@@ -115,7 +116,7 @@ db = sqlite3.connect(path, isolation_level=None)
 db.execute("BEGIN IMMEDIATE")
 db.execute("INSERT INTO spending (at, model, dollars, settled) VALUES (0, 'm', 9, 0)")
 print("open", flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
     process = python(code, path)
     assert process.stdout is not None

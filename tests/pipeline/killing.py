@@ -24,7 +24,7 @@ from typing import Any
 STAGES = ("ingest", "index", "train", "evaluate")
 _PRELOAD = ["ragtune.cli", "ragtune.screen", "ragtune.pipeline.run", "ragtune.embed.sentence_transformers", "ragtune.index.faiss"]
 _PRELOAD += ["ragtune.engine.huggingface", "ragtune.train.torch"]
-_PATIENCE_S = 120.0
+_PATIENCE_S = 400.0
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,11 @@ def run(project: Path, stage: str) -> None:
 def kill(project: Path, stage: str, target: int, delay_s: float = 0.0) -> Kill:
     """Run a command and kill it as soon as ``target`` units of its work are on disk, and ``delay_s`` later."""
     process = start(project, stage)
-    assert process.pid is not None
     until = time.monotonic() + _PATIENCE_S
     while done_so_far(project, stage) < target and process.is_alive() and time.monotonic() < until:
         time.sleep(0.001)
     time.sleep(delay_s)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()  # which one that has ended already bears
     process.join()
     return Kill(stage, target, done_so_far(project, stage), process.exitcode == -signal.SIGKILL)
 

@@ -13,6 +13,7 @@ from ragtune import Project
 from ragtune.errors import CorpusError, LockedError
 from ragtune.pipeline import ingest as ingesting
 from tiny_project import PLACES, document
+from waiting import PATIENCE_S
 
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
@@ -24,13 +25,13 @@ def test_of_two_ingests_at_once_the_second_is_refused_and_the_first_is_whole(pro
 
     def slow(*arguments: Any, **named: Any) -> Any:
         reading.set()
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE_S)
         return read(*arguments, **named)
 
     monkeypatch.setattr(ingesting, "read_sources", slow)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(Project(project).ingest)
-        assert reading.wait(60)
+        assert reading.wait(PATIENCE_S)
         for command in (Project(project).ingest, Project(project).index):
             with pytest.raises(LockedError, match="'ragtune ingest'"):
                 command()
@@ -47,7 +48,7 @@ def test_searches_while_documents_change_find_whole_states_or_say_that_the_index
     versions = [document(PLACES[2], facts) for facts in (8, 3, 6, 1)]
     texts = {each.name: [each.read_text(encoding="utf-8")] for each in sources.documents.iterdir()}
     texts["calder.md"] += versions
-    stop = threading.Event()
+    stop, begun = threading.Event(), threading.Barrier(3)
 
     def search_on() -> int:
         answered = 0
@@ -59,6 +60,8 @@ def test_searches_while_documents_change_find_whole_states_or_say_that_the_index
                     raise
                 continue
             answered += 1
+            if answered == 1:
+                begun.wait(PATIENCE_S)
             assert len({(hit.source, hit.start, hit.end) for hit in hits}) == 5
             for hit in hits:
                 assert any(text[hit.start : hit.end] == hit.text for text in texts[hit.source]), hit
@@ -67,6 +70,7 @@ def test_searches_while_documents_change_find_whole_states_or_say_that_the_index
     with ThreadPoolExecutor(2) as pool:
         searches = [pool.submit(search_on) for _ in range(2)]
         try:
+            begun.wait(PATIENCE_S)  # nothing changes before both have searched once
             for text in versions:
                 place.write_text(text, encoding="utf-8")
                 assert [each.source for each in Project(project).ingest().read] == ["calder.md"]

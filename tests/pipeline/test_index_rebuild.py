@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ragtune.progress import Silent
 from ragtune.protocols import Float32, VectorStore
 from ragtune.types import Chunk, Document
 from ragtune.workspace import Workspace
+from waiting import PATIENCE_S, until
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 
@@ -141,7 +141,7 @@ def test_an_index_that_is_built_in_the_background_takes_the_others_place(
     before = reader.search(queries_qd, 10)[1]
     process = start_rebuild(workspace, source, made["build"])
     add(corpus, range(2000, 2010))  # while it builds
-    assert process.wait(timeout=120) == 0, (workspace.folder / "index.next.log").read_text()
+    assert process.wait(timeout=PATIENCE_S) == 0, (workspace.folder / "index.next.log").read_text()
     manifest = read_manifest(workspace.index)
     assert manifest is not None
     assert manifest["build"] != made["build"]
@@ -158,9 +158,7 @@ def test_it_waits_while_another_command_writes_and_the_next_one_puts_it_in_place
     made, _ = bring_up(workspace, source, Silent())
     with workspace.lock("ingest"):
         process = start_rebuild(workspace, source, made["build"])
-        until = time.monotonic() + 120
-        while read_manifest(workspace.next_index) is None and time.monotonic() < until:
-            time.sleep(0.05)
+        until(lambda: read_manifest(workspace.next_index))
         process.send_signal(signal.SIGKILL)
         process.wait()
         waiting = read_manifest(workspace.next_index)
@@ -175,7 +173,7 @@ def test_two_rebuildings_do_not_collide(corpus: Corpus, workspace: Workspace) ->
     source = source_of(corpus, kind="ivf", recall=0.9)
     made, _ = bring_up(workspace, source, Silent())
     processes = [start_rebuild(workspace, source, made["build"]) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [process.wait(timeout=PATIENCE_S) for process in processes] == [0, 0]
     assert len(current(source, workspace)) == COUNT
     assert not list(workspace.folder.glob("*.part"))
 
@@ -189,7 +187,7 @@ def test_an_index_of_another_embedder_that_was_made_meanwhile_stays(corpus: Corp
             "other", [key for key, _ in corpus.embedding_texts(corpus.missing_rows("other"))], np.array([vector(n) for n in range(COUNT)])
         )
         there, _ = bring_up(workspace, Source(corpus, source.settings, "other", "other", DIMENSION), Silent())
-    assert process.wait(timeout=120) == 0, (workspace.folder / "index.next.log").read_text()
+    assert process.wait(timeout=PATIENCE_S) == 0, (workspace.folder / "index.next.log").read_text()
     assert read_manifest(workspace.index) == {**there, "bytes": explain(workspace, source.settings).bytes}
     assert not workspace.next_index.exists()
     assert not explain(workspace, source.settings, EMBEDDER).current

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from ragtune.pipeline.synthesise import MOST
 from ragtune.workspace import Workspace
 from teacher_server import FACT, PRICES, TeacherServer
 from tiny_project import PLACES, WORDS, Sources
+from waiting import until
 
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
@@ -139,17 +138,16 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_nobody_disturbed(ready, teach
     next((ready / ".ragtune" / "synthesis").glob("*/rows.jsonl")).unlink()
     next((ready / ".ragtune" / "synthesis").glob("*/manifest.json")).unlink()
     teacher.requests.clear()
-    teacher.seconds = 0.05
+    killed = threading.Event()
+    teacher.hold = lambda: _rows_on_disk(ready) >= after and killed.wait()  # it cannot end before it is killed
     command = [sys.executable, "-m", "ragtune.cli", "dataset", "--synthesise", "--count", "12", "--project", str(ready), "--set", TEACHER]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([*command, "--set", f"chat.concurrency={CONCURRENCY}"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        until = time.monotonic() + 180
-        while process.poll() is None and time.monotonic() < until and _rows_on_disk(ready) < after:
-            time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
+        until(lambda: process.poll() is not None or _rows_on_disk(ready) >= after)
+        process.kill()
         process.wait()
-    killed = _rows_on_disk(ready)
-    assert after <= killed < len(whole), (tmp_path / "log").read_text(encoding="utf-8")
+        killed.set()
+    assert after <= _rows_on_disk(ready) < len(whole), (tmp_path / "log").read_text(encoding="utf-8")
     assert not (ready / "questions" / "synthesised.jsonl").exists()
     opened(ready).synthesise(12)
     assert written(ready) == undisturbed

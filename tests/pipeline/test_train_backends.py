@@ -16,6 +16,7 @@ from ragtune.errors import ConfigError, TrainError
 from ragtune.pipeline.train import read_settings
 from ragtune.rag import Answer
 from tiny_project import write_project_with_dataset
+from waiting import PATIENCE_S
 
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("faiss", reason="faiss is not installed")
@@ -108,6 +109,6 @@ def test_an_unknown_backend_is_named(ready):
 def test_without_tensorflow_the_extra_is_named(ready):
     code = "import sys; sys.modules.update(dict.fromkeys(('keras', 'tensorflow'))); from ragtune import cli; cli.main()"
     command = [sys.executable, "-c", code, "train", "--backend", "keras", "--project", str(ready)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 2, done.stderr
     assert "run pip install 'ragtune[tensorflow]'" in " ".join(done.stderr.split())

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from ragtune.workspace import Workspace
 from tiny_project import write_project, write_sources
 
 BASE = "openai:gpt-4.1-mini-2025-04-14"
-_PATIENCE_S = 90.0
+_PATIENCE_S = 400.0
 
 
 def yes(_: str) -> bool:
@@ -290,10 +291,7 @@ WHERE = ["upload:before", "upload:after", "create:before", "create:after", "stat
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 @pytest.mark.parametrize("where", WHERE)
 def test_a_killed_run_goes_on_and_pays_for_one_job(project, server, where):
-    process = command(project, "--yes")
-    server.gate = killer(process, where)
-    assert finish(process)[0] == -signal.SIGKILL
-    server.gate = lambda _: None
+    assert killed_at(server, project, where) == -signal.SIGKILL
     code, _, err = finish(command(project))  # without --yes: it was confirmed
     if where == "upload:before":
         assert len(server.files) == 2
@@ -301,8 +299,20 @@ def test_a_killed_run_goes_on_and_pays_for_one_job(project, server, where):
     assert find_tuned(Workspace(project), None).settings["hosted"].endswith(":0001")
 
 
-def killer(process: subprocess.Popen[str], where: str) -> Callable[[str], None]:
+def killed_at(server: TuningServer, project: Path, where: str) -> int:
+    """Have a run killed when the server comes to a point; how the run ended."""
+    started: Future[subprocess.Popen[str]] = Future()
+    server.gate = killer(started, where)  # before there is a run, which may come there at once
+    process = command(project, "--yes")
+    started.set_result(process)
+    code = finish(process)[0]
+    server.gate = lambda _: None
+    return code
+
+
+def killer(started: Future[subprocess.Popen[str]], where: str) -> Callable[[str], None]:
     def gate(point: str) -> None:
+        process = started.result()
         if point == where and process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             process.wait(_PATIENCE_S)
@@ -315,10 +325,7 @@ def killer(process: subprocess.Popen[str], where: str) -> Callable[[str], None]:
 def test_a_run_killed_twice_while_its_server_is_restarted_ends_at_the_same_job(project, server):
     server.script = ["queued", *["running"] * 6, "succeeded"]
     for where in ("create:after", "events:after"):
-        process = command(project, "--yes")
-        server.gate = killer(process, where)
-        assert finish(process)[0] == -signal.SIGKILL
-        server.gate = lambda _: None
+        assert killed_at(server, project, where) == -signal.SIGKILL
         server.stop()
         server.start()
     code, _, err = finish(command(project, "--yes"))

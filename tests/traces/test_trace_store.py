@@ -20,6 +20,7 @@ from ragtune.traces import queue, summary
 from ragtune.traces.records import Asker
 from ragtune.traces.store import BLANK, LONGEST, TraceStore
 from ragtune.types import Message
+from waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_threads_and_another_process_write_at_once(store: TraceStore) -> None:
     with subprocess.Popen([sys.executable, "-c", code, str(store.path)], env=environment) as other:
         with ThreadPoolExecutor(8) as pool:
             ids = list(pool.map(lambda n: store.record(trace(question=f"question {n}?", abstained=True)), range(80)))
-        assert other.wait(60) == 0
+        assert other.wait(PATIENCE_S) == 0
     assert len(set(ids)) == 80
     assert store.list().total == 120
     assert queue.items(store).total == 120
