@@ -33,7 +33,7 @@ LITELLM = "litellm[proxy]==1.105.*"
 CONTEXT = 4096
 """Tokens that the llama.cpp server's prompt and answer may have together."""
 _PROCESS = str(Path(__file__).with_name("server_process.py"))
-_START_S = 120.0
+_START_S = 400.0
 _INSTALL_S = 1200.0
 
 

@@ -142,7 +142,7 @@ def test_no_key_is_written_anywhere(name, faults, model, tmp_path, caplog, capfd
     if name.startswith("gemini"):
         good, failures = gemini_reply(), tuple(gemini_error(code, WORDS, "INVALID_ARGUMENT") for code in (400, 403, 429, 500))
     faults.script(good)
-    model(name, "chat.retries=1", "chat.timeout=0.3").complete(ASKED)
+    model(name).complete(ASKED)
     chat = model(name, "chat.retries=1", "chat.timeout=0.3", "chat.cache=false")
     said = []
     for failure in failures:

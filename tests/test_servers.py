@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 import servers
+from waiting import PATIENCE_S
 
 
 def post(server: servers.Server, path: str, body: dict, key: str | None = None, header: str = "Authorization"):
     key = key or server.key
     headers = {"Content-Type": "application/json", header: f"Bearer {key}" if header == "Authorization" else key}
     request = urllib.request.Request(f"{server.url}{path}", json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return json.load(answer)
 
 
@@ -47,9 +48,9 @@ def test_the_gemini_proxy_speaks_geminis_protocol(gemini_proxy):
 
 def test_a_server_ends_with_a_killed_session(llama_server):
     session = "import os, servers\nwith servers.llama() as s: print(s.url, flush=True); os.kill(os.getpid(), 9)"
-    done = subprocess.run([sys.executable, "-c", session], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120)
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
+    done = subprocess.run([sys.executable, "-c", session], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=PATIENCE_S)
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
         try:
             urllib.request.urlopen(f"{done.stdout.strip()}/models", timeout=1)
         except urllib.error.HTTPError:

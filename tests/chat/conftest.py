@@ -6,6 +6,7 @@ import pytest
 from vendor_words import KEY
 
 from faults import FaultServer
+from waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def openai_chat(faults: FaultServer) -> Callable[..., object]:
     pytest.importorskip("openai")
     from ragtune.chat.openai import OpenAIChat
 
-    def make(model: str = "m", *, name: str = "compatible:m", timeout: float = 5.0, thinking: bool = False) -> OpenAIChat:
+    def make(model: str = "m", *, name: str = "compatible:m", timeout: float = PATIENCE_S, thinking: bool = False) -> OpenAIChat:
         return OpenAIChat(
             name, model, base_url=faults.url, api_key=KEY, key_variable="COMPATIBLE_API_KEY", timeout=timeout, thinking=thinking
         )
@@ -29,7 +30,7 @@ def gemini_chat(faults: FaultServer) -> Callable[..., object]:
     from ragtune.chat.gemini import GeminiChat
     from ragtune.hosted.gemini import connect
 
-    def make(model: str = "m", *, timeout: float = 5.0, thinking: bool = False) -> GeminiChat:
+    def make(model: str = "m", *, timeout: float = PATIENCE_S, thinking: bool = False) -> GeminiChat:
         client = connect(KEY, base_url=faults.root, timeout=timeout)
         return GeminiChat(f"gemini:{model}", model, client=client, secret=KEY, key_variable="GEMINI_API_KEY", thinking=thinking)
 

@@ -16,6 +16,7 @@ from ragtune.errors import (
     UnreachableError,
 )
 from ragtune.types import Message, Sampling, Usage
+from waiting import PATIENCE_S
 
 pytest.importorskip("langchain_openai")
 
@@ -26,7 +27,7 @@ from ragtune.chat.langchain import LangChainChat, load
 def chat(faults, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
-    def make(timeout: float = 5.0) -> LangChainChat:
+    def make(timeout: float = PATIENCE_S) -> LangChainChat:
         return LangChainChat("langchain:openai:m", load("langchain:openai:m", "openai:m", timeout=timeout, base_url=faults.url))
 
     return make

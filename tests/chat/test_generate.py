@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,16 +12,19 @@ from faults import openai_error, openai_reply
 from ragtune.chat.generate import generate, side_by_side
 from ragtune.errors import KeyRefusedError
 from ragtune.types import Message
+from waiting import PATIENCE_S
 
 
 def test_no_more_than_concurrency_are_on_their_way():
-    lock, now, most = threading.Lock(), 0, 0
+    lock, now, most, first = threading.Lock(), 0, 0, threading.Barrier(3)
 
     def work(item):
         nonlocal now, most
         with lock:
             now += 1
             most = max(most, now)
+        if item < 3:
+            first.wait(PATIENCE_S)  # until the others are on their way too
         time.sleep(0.01)
         with lock:
             now -= 1
@@ -31,8 +35,11 @@ def test_no_more_than_concurrency_are_on_their_way():
 
 
 def test_results_come_as_they_end():
-    order = [item for item, _ in side_by_side(lambda item: time.sleep(item), [0.3, 0.0], 2)]
-    assert order == [0.0, 0.3]
+    given, order = threading.Event(), []
+    for item, _ in side_by_side(lambda item: item == "quick" or given.wait(PATIENCE_S), ["slow", "quick"], 2):
+        order.append(item)
+        given.set()
+    assert order == ["quick", "slow"]
 
 
 def test_items_are_taken_as_they_are_needed():
@@ -49,16 +56,22 @@ def test_items_are_taken_as_they_are_needed():
     assert len(taken) <= 4
 
 
-def test_nothing_is_begun_after_the_first_error():
-    begun, failed = [], threading.Event()
+@pytest.fixture
+def stop(monkeypatch):
+    """Set as soon as the first error is known."""
+    event = threading.Event()
+    monkeypatch.setattr("ragtune.chat.generate.threading", SimpleNamespace(Event=lambda: event))
+    return event
+
+
+def test_nothing_is_begun_after_the_first_error(stop):
+    begun = []
 
     def work(item):
         begun.append(item)
         if item == 1:
-            failed.set()
             raise ValueError("first")
-        failed.wait(5)
-        time.sleep(0.05)
+        assert stop.wait(PATIENCE_S)
         return item
 
     with pytest.raises(ValueError, match="first"):
@@ -66,15 +79,13 @@ def test_nothing_is_begun_after_the_first_error():
     assert sorted(begun) == [0, 1]
 
 
-def test_what_ends_after_an_error_is_still_given():
-    failed, given = threading.Event(), []
+def test_what_ends_after_an_error_is_still_given(stop):
+    given = []
 
     def work(item):
         if item == 1:
-            failed.set()
             raise ValueError("first")
-        failed.wait(5)
-        time.sleep(0.1)
+        assert stop.wait(PATIENCE_S)
         return item
 
     with pytest.raises(ValueError, match="first"):

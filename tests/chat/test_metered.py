@@ -27,6 +27,7 @@ from ragtune.errors import (
 )
 from ragtune.hosted.ledger import Ledger
 from ragtune.types import Message, Reply, Sampling
+from waiting import PATIENCE_S
 
 pytest.importorskip("tenacity")
 
@@ -52,7 +53,7 @@ def ledger(tmp_path):
 @pytest.fixture
 def metered_chat(openai_chat, ledger):
     def make(**options):
-        return MeteredChat(openai_chat(timeout=options.pop("timeout", 5.0)), ledger, **{"price": price, "retries": 2, **options})
+        return MeteredChat(openai_chat(timeout=options.pop("timeout", PATIENCE_S)), ledger, **{"price": price, "retries": 2, **options})
 
     return make
 
@@ -175,7 +176,7 @@ def test_an_interrupt_ends_waits_for_another_attempt_at_once(limit, faults, mete
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         list(side_by_side(lambda n: chat.complete(ASKED, seed=n), items(), 2))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50, "it would have waited for a minute"
 
 
 @pytest.mark.parametrize(
@@ -241,12 +242,15 @@ def test_what_is_set_aside_is_more_than_a_server_counts_schema_included(llama_se
 
 @pytest.mark.parametrize("case", ["seconds", "milliseconds", "date"])
 def test_a_server_is_waited_for_as_long_as_it_asks(case, faults, metered_chat):
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    asked = {"seconds": {"Retry-After": "1"}, "milliseconds": {"retry-after-ms": "700"}, "date": {"Retry-After": date}}[case]
-    faults.script(openai_error(429, "slow down", headers=asked), openai_reply())
+    def busy(_):
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)  # one to two seconds after it was asked
+        asked = {"seconds": {"Retry-After": "1"}, "milliseconds": {"retry-after-ms": "700"}, "date": {"Retry-After": date}}[case]
+        return openai_error(429, "slow down", headers=asked)
+
+    faults.script(busy, openai_reply())
     began = time.monotonic()
     assert metered_chat().complete(ASKED).text == "Paris."
-    assert 0.5 < time.monotonic() - began < 10
+    assert time.monotonic() - began > 0.5
 
 
 def test_a_wait_that_is_too_long_is_told_instead(faults, metered_chat):
@@ -317,7 +321,7 @@ def test_a_stream_is_tried_again_only_before_its_first_piece(faults, metered_cha
 )
 def test_what_may_have_been_charged_stays_set_aside(answer, charged, faults, metered_chat, ledger):
     faults.script(answer)
-    chat = metered_chat(retries=0, timeout=0.3)
+    chat = metered_chat(retries=0, timeout=0.3 if answer.silent else PATIENCE_S)
     with contextlib.suppress(ChatError):
         chat.complete(ASKED)
     assert (ledger.spent > 0) is charged

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from waiting import PATIENCE_S
 
 pytest.importorskip("openai", reason="openai is not installed")
 pytest.importorskip("google.genai", reason="google-genai is not installed")
@@ -42,9 +45,11 @@ def make(protocol, url, folder: Path, *, key=KEY, model=None, dimensions=None, c
     model = model or {"openai": "text-embedding-3-small", "gemini": "gemini-embedding-001"}[protocol]
     name = f"{protocol}:{model}"
     if protocol == "openai":
-        server = OpenAIEmbeddings(name, model, base_url=url, api_key=key, key_variable="OPENAI_API_KEY", dimensions=dimensions, timeout=60)
+        server = OpenAIEmbeddings(
+            name, model, base_url=url, api_key=key, key_variable="OPENAI_API_KEY", dimensions=dimensions, timeout=PATIENCE_S
+        )
     else:
-        client = connect(key, base_url=url.removesuffix("/v1"), timeout=60)
+        client = connect(key, base_url=url.removesuffix("/v1"), timeout=PATIENCE_S)
         server = GeminiEmbeddings(name, model, client=client, secret=key, key_variable="GEMINI_API_KEY", dimensions=dimensions)
     meter = Meter(name, Ledger(folder / "chat.db", cap), price=lambda usage: usage.prompt_tokens * 1.0, retries=retries)
     mark = fingerprint(protocol, model, dimensions, url)
@@ -70,7 +75,7 @@ def test_an_interrupt_of_who_asks_ends_the_embedders_waits_too(embeddings, tmp_p
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         list(side_by_side(lambda text: embedder.embed_queries([text]), items(), 2))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50, "it would have waited for a minute"
 
 
 def test_hosted_embedders_fulfil_the_contract(made):
@@ -233,13 +238,13 @@ def test_the_cap_stops_before_it_is_passed_and_what_was_paid_for_is_kept(made, e
 
 
 def test_several_requests_are_on_their_way_at_once_and_no_more_than_allowed(embeddings, tmp_path):
-    running, most = [], []
+    running, most, first = [], [], threading.Barrier(3)
 
     def watch(_):
-        import time
-
         running.append(1)
         most.append(len(running))
+        if len(most) <= 3:
+            first.wait(PATIENCE_S)  # until the others are on their way too
         time.sleep(0.1)
         running.pop()
 

@@ -12,16 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from waiting import PATIENCE_S, until
+
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 import torch
 import transformers
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragtune.engine import running
+from ragtune.engine.adapters import tuned_by
 from ragtune.engine.continuous import ContinuousEngine
 from ragtune.engine.decode import KEPT_PREFIXES, keep_prefix, kept_prefix
 from ragtune.engine.huggingface import HuggingFaceEngine
@@ -64,20 +67,13 @@ def endless() -> HuggingFaceEngine:
 def make(engine):
     made = []
 
-    def make(rows: int = 3, waiting: int = 64, timeout: float = 60.0, over: HuggingFaceEngine = engine) -> ContinuousEngine:
+    def make(rows: int = 3, waiting: int = 64, timeout: float = PATIENCE_S, over: HuggingFaceEngine = engine) -> ContinuousEngine:
         made.append(ContinuousEngine(over, rows=rows, waiting=waiting, timeout=timeout))
         return made[-1]
 
     yield make
     for one in made:
         one.close()
-
-
-def wait_until(true, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come to it"
-        time.sleep(0.005)
 
 
 def finish(pieces):
@@ -125,7 +121,7 @@ ASK = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(asks=st.lists(ASK, min_size=1, max_size=12), rows=st.integers(1, 4))
 def test_in_any_order_of_arrival_each_answer_is_that_of_the_engine_alone(make, adapters, alone, asks, rows):
     engine = make(rows)
@@ -146,7 +142,7 @@ def test_in_any_order_of_arrival_each_answer_is_that_of_the_engine_alone(make, a
         time.sleep(pause / 500)
     for pieces, wanted in left:
         same(finish(pieces), wanted)
-    wait_until(lambda: engine.load == (0, 0))
+    until(lambda: engine.load == (0, 0))
     engine.close()
 
 
@@ -175,20 +171,28 @@ def test_a_long_prompt_is_read_in_parts_between_which_others_go_on(make, engine,
     monkeypatch.setattr(running, "READ_AT_ONCE", 64)
     wanted = alone(4, None, False, 7)
     continuous = make()
+    go_on, step = threading.Event(), continuous._round
+    begun = lambda: any(len(one.writing.ids) >= 20 for one in continuous._running)  # noqa: E731
+    continuous._round = lambda: (begun() and go_on.wait(), step())  # it does not end before the other has come
     going = continuous.stream(PROMPTS[1], max_new_tokens=100)
     next(going)
     shapes = []
     forward = engine._model.forward
     monkeypatch.setattr(engine._model, "forward", lambda *a, **k: shapes.append(k["input_ids"].shape[1]) or forward(*a, **k))
-    same(finish(continuous.stream(PROMPTS[4], max_new_tokens=7)), wanted)
+    long = continuous.stream(PROMPTS[4], max_new_tokens=7)
+    go_on.set()
+    same(finish(long), wanted)
     going.close()
     parts = [place for place, size in enumerate(shapes) if size > 1]
     assert len(parts) > 3
     assert max(shapes) == 64
     assert all(after - before == 2 for before, after in itertools.pairwise(parts)), "a step lies between two parts"
+    left_alone = threading.Event()
+    continuous._round = lambda: (left_alone.wait(), step())
     left = continuous.stream(PROMPTS[0], max_new_tokens=7)
-    wait_until(lambda: continuous.load == (1, 0))
+    until(lambda: continuous.load == (1, 0))
     left.close()
+    left_alone.set()
     same(finish(continuous.stream(PROMPTS[0], max_new_tokens=7)), alone(0, None, False, 7))
 
 
@@ -211,8 +215,8 @@ def test_a_stop_text_frees_the_row(make, alone):
     found = next(piece for piece in pieces if not isinstance(piece, str))
     assert found.text == whole[: whole.index(stop)]
     assert found.finished
-    wait_until(lambda: continuous.load == (0, 0))
-    wait_until(lambda: not continuous._batch.rows)
+    until(lambda: continuous.load == (0, 0))
+    until(lambda: not continuous._batch.rows)
     pieces.close()
 
 
@@ -242,14 +246,14 @@ def test_whoever_stops_listening_frees_the_row(make, endless):
     for leave in leaving:
         leave()
         gc.collect()
-        wait_until(lambda: continuous.load == (0, 0))
+        until(lambda: continuous.load == (0, 0))
     assert finish(continuous.stream(PROMPTS[1], max_new_tokens=3)).completion_tokens == 3
 
 
 def test_a_full_queue_says_at_once_when_to_come_back(make, endless):
     continuous = make(rows=1, waiting=2, over=endless)
     held = [continuous.stream(PROMPTS[4], max_new_tokens=5000) for _ in range(3)]
-    wait_until(lambda: continuous.load == (1, 2))
+    until(lambda: continuous.load == (1, 2))
     with pytest.raises(BusyError, match="2 questions wait") as caught:
         continuous.stream(PROMPTS[0])
     assert 1 <= caught.value.retry_after <= 60
@@ -266,21 +270,19 @@ def test_an_idle_engine_without_a_queue_answers(make):
 
 def test_a_busy_adapter_does_not_starve_another(make, adapters):
     continuous = make(rows=2)
-    order = []
-    lock = threading.Lock()
-
-    def ask(adapter, limit):
-        finish(continuous.stream(PROMPTS[1], adapter=adapter, max_new_tokens=limit))
-        with lock:
-            order.append(adapter)
-
-    with ThreadPoolExecutor(16) as pool:
-        many = [pool.submit(ask, adapters[0], 30) for _ in range(12)]
-        wait_until(lambda: continuous.load[0] > 0)
-        few = [pool.submit(ask, adapter, 5) for adapter in (adapters[1], None)]
-        for future in (*many, *few):
-            future.result()
-    assert order.index(adapters[1]) < 9
+    asked, go_on, step = threading.Event(), threading.Event(), continuous._round
+    continuous._round = lambda: (asked.set(), go_on.wait(), step())  # nothing is written before all have asked
+    order, end = [], continuous._end
+    continuous._end = lambda one, error=None: (order.append(one.tuned), end(one, error))
+    try:
+        many = [continuous.stream(PROMPTS[1], adapter=adapters[0], max_new_tokens=30) for _ in range(12)]
+        assert asked.wait(PATIENCE_S)
+        few = [continuous.stream(PROMPTS[1], adapter=adapter, max_new_tokens=5) for adapter in (adapters[1], None)]
+    finally:
+        go_on.set()
+    for pieces in (*many, *few):
+        finish(pieces)
+    assert order.index(tuned_by(adapters[1])) < 9
     assert order.index(None) < 9
 
 
@@ -291,7 +293,7 @@ def test_an_answer_that_takes_too_long_is_ended(make, endless):
     for pieces in (first, second):
         with pytest.raises(LateError, match=r"no whole answer within 0\.2 s"):
             finish(pieces)
-    wait_until(lambda: continuous.load == (0, 0))
+    until(lambda: continuous.load == (0, 0))
 
 
 def test_a_step_that_fails_fails_its_answers_and_the_next_ones_go_on(make, engine, alone, monkeypatch):
@@ -500,7 +502,7 @@ def test_should_the_thread_die_whoever_waits_is_told_and_the_next_one_is_answere
             for pieces in held:
                 with pytest.raises((ZeroDivisionError, ChatError), match="it broke"):
                     finish(pieces)
-            wait_until(lambda: continuous._thread is None)
+            until(lambda: continuous._thread is None)
         same(finish(continuous.stream(PROMPTS[1], max_new_tokens=7)), alone(1, None, False, 7))
         assert continuous.load == (0, 0)
 

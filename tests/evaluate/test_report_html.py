@@ -25,6 +25,7 @@ from ragtune.evaluate.score import score
 from ragtune.page.charts import axis
 from ragtune.types import Estimate, Passage, Span
 from synthetic_evaluation import Evaluation, make_evaluation
+from waiting import PATIENCE_S
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">😀 & \u2028"
 
@@ -299,7 +300,7 @@ def browse(text: str, probe: str, tmp_path: Path) -> str:
     quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", *quiet, profile, "--dump-dom", path.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")

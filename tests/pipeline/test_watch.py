@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from ragtune.progress import Silent
 from ragtune.workspace import hash_file
 from site_server import Page, Site
 from tiny_project import PLACES, Sources, document
+from waiting import PATIENCE_S
 
 pytest.importorskip("faiss", reason="faiss is not installed")
 
@@ -48,6 +50,13 @@ def names(made: WatchRound, part: str = "read") -> list[str]:
     return [each.source for each in getattr(made.ingested, part)]
 
 
+def put(path: Path, data: str | bytes) -> None:
+    """Write a file that no look finds half written."""
+    whole = path.parents[1] / path.name
+    whole.write_bytes(data.encode() if isinstance(data, str) else data)
+    whole.replace(path)
+
+
 def later(do: Any, seconds: float = 0.2) -> None:
     threading.Timer(seconds, do).start()
 
@@ -56,13 +65,13 @@ def test_rounds_follow_what_is_written_changed_and_deleted(project: Path, source
     rounds = Project(project).watch()
     assert len(names(next(rounds))) == 8
     new = sources.documents / "new.md"
-    later(lambda: new.write_text(document(PLACES[9], 3), encoding="utf-8"))
+    later(lambda: put(new, document(PLACES[9], 3)))
     made = next(rounds)
     assert (names(made), made.error) == (["new.md"], None)
     assert made.indexed is not None
     assert made.indexed.embedded > 0
     assert "new.md" in {hit.source for hit in Project(project).search(f"Who built the mill of {PLACES[9]}?", 9)}
-    later(lambda: new.write_text(document(PLACES[10], 3), encoding="utf-8"))
+    later(lambda: put(new, document(PLACES[10], 3)))
     assert names(next(rounds)) == ["new.md"]
     later(new.unlink)
     assert names(next(rounds), "removed") == ["new.md"]
@@ -70,16 +79,17 @@ def test_rounds_follow_what_is_written_changed_and_deleted(project: Path, source
 
 
 def test_files_that_come_one_after_the_other_are_one_round(project: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "_EVERY_S", 0.3)
     rounds = Project(project).watch()
     next(rounds)
+    left = list(range(8))
 
-    def copy() -> None:
-        for number in range(8):
+    def copy(_seconds: float) -> None:
+        """One between any two looks."""
+        if left:
+            number = left.pop()
             (sources.documents / f"new{number}.md").write_text(f"# Number {number}\n\nSlate {number}.", encoding="utf-8")
-            time.sleep(0.1)
 
-    later(copy)
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=copy))
     assert len(names(next(rounds))) == 8
 
 
@@ -89,10 +99,10 @@ def test_a_round_tells_what_is_new_and_one_with_nothing_new_is_none(project: Pat
     rounds = Project(project, progress=notes).watch()
     assert names(next(rounds), "skipped") == ["blob.bin"]
     later(lambda: os.utime(sources.documents / "calder.md"))
-    later(lambda: (sources.documents / "new.md").write_text(document(PLACES[9], 3), encoding="utf-8"), 1.5)
+    later(lambda: put(sources.documents / "new.md", document(PLACES[9], 3)), 1.5)
     made = next(rounds)
     assert (names(made), names(made, "skipped")) == (["new.md"], [])
-    later(lambda: (sources.documents / "other.bin").write_bytes(b"\0\2"))
+    later(lambda: put(sources.documents / "other.bin", b"\0\2"))
     assert names(next(rounds), "skipped") == ["other.bin"]
     assert [note for note in notes.notes if "Ctrl-C" in note] == ["watching 1 source; Ctrl-C ends"]
     rounds.close()  # type: ignore[attr-defined]
@@ -108,7 +118,7 @@ def test_unchanged_files_are_not_even_hashed_again(project: Path, sources: Sourc
     next(rounds)
     assert len(hashed) == 8
     hashed.clear()
-    later(lambda: (sources.documents / "new.md").write_text("# New\n\nSlate.", encoding="utf-8"))
+    later(lambda: put(sources.documents / "new.md", "# New\n\nSlate."))
     next(rounds)
     assert hashed == ["new.md"]
 
@@ -140,9 +150,9 @@ def test_what_is_wrong_in_a_later_round_is_told_and_mended_by_the_next(project: 
 def test_patterns_and_single_files_are_followed(project: Path, sources: Sources) -> None:
     rounds = Project(project).watch([sources.documents / "c*.md", sources.documents / "dunmere.md"])
     assert sorted(names(next(rounds))) == ["calder.md", "dunmere.md"]
-    later(lambda: (sources.documents / "copper.md").write_text(document(PLACES[9], 2), encoding="utf-8"))
+    later(lambda: put(sources.documents / "copper.md", document(PLACES[9], 2)))
     assert names(next(rounds)) == ["copper.md"]
-    later(lambda: (sources.documents / "dunmere.md").write_text(document(PLACES[10], 2), encoding="utf-8"))
+    later(lambda: put(sources.documents / "dunmere.md", document(PLACES[10], 2)))
     assert names(next(rounds)) == ["dunmere.md"]
 
 
@@ -166,7 +176,7 @@ def test_a_failed_index_leaves_what_was_ingested_and_is_tried_again(
         raise CorpusError("the disk is full")
 
     monkeypatch.setattr(watching, "build_index", failing)
-    later(lambda: (sources.documents / "new.md").write_text(document(PLACES[9], 3), encoding="utf-8"))
+    later(lambda: put(sources.documents / "new.md", document(PLACES[9], 3)))
     made = next(rounds)
     assert (names(made), made.error) == (["new.md"], "the disk is full")
     made = next(rounds)
@@ -180,13 +190,13 @@ def test_a_round_waits_for_another_command_and_others_run_between_rounds(project
     next(rounds)
     assert Project(project).ingest().unchanged == 8, "no lock is held while it waits"
     with opened.workspace.lock("train"):
-        later(lambda: (sources.documents / "new.md").write_text(document(PLACES[9], 3), encoding="utf-8"), 0)
+        later(lambda: put(sources.documents / "new.md", document(PLACES[9], 3)), 0)
         results: list[WatchRound] = []
         thread = threading.Thread(target=lambda: results.append(next(rounds)))
         thread.start()
         thread.join(1)
         assert results == []
-    thread.join(30)
+    thread.join()
     assert names(results[0]) == ["new.md"]
 
 
@@ -211,7 +221,7 @@ def test_pages_are_looked_at_again_after_their_time_and_not_with_each_file(
         made = next(rounds)
         assert (names(made), served.took()) == ([served.url("/a")], [("/a", 200)])
         return
-    later(lambda: (sources.documents / "new.md").write_text("# New\n\nSlate.", encoding="utf-8"))
+    later(lambda: put(sources.documents / "new.md", "# New\n\nSlate."))
     made = next(rounds)
     assert (names(made), names(made, "removed"), served.took()) == (["new.md"], [], [])
 
@@ -222,11 +232,11 @@ def test_the_command_prints_a_line_for_each_round_and_ends_at_ctrl_c(project: Pa
         try:
             assert running.stdout is not None
             assert json.loads(running.stdout.readline())["ingested"]["documents"] == 8
-            (sources.documents / "new.md").write_text(document(PLACES[9], 3), encoding="utf-8")
+            put(sources.documents / "new.md", document(PLACES[9], 3))
             made = json.loads(running.stdout.readline())
             assert [each["source"] for each in made["ingested"]["read"]] == ["new.md"]
             running.send_signal(signal.SIGINT)
-            errors = running.communicate(timeout=60)[1]
+            errors = running.communicate(timeout=PATIENCE_S)[1]
         finally:
             running.kill()
     assert (running.returncode, "Traceback" in errors) == (130, False)

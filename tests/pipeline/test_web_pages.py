@@ -25,7 +25,7 @@ pytest.importorskip("protego", reason="protego is not installed")
 pytest.importorskip("bs4", reason="beautifulsoup4 is not installed")
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 
-SET = ["web.private=true", "web.delay=0", "web.timeout=5"]
+SET = ["web.private=true", "web.delay=0", "web.timeout=400"]
 
 
 def html(place: str, extra: str = "") -> str:

@@ -14,10 +14,11 @@ import pytest
 import ragtune
 from ragtune.prepare import ReadResult, Source, find_sources, read_sources
 from ragtune.prepare.read import csv
+from waiting import PATIENCE_S
 
 pytest.importorskip("charset_normalizer", reason="needs ragtune[documents]")
 
-HANG = "import time\ndef read(source):\n    time.sleep(60)\n"
+HANG = "import time\ndef read(source):\n    time.sleep(3600)\n"
 CRASH = "import os\ndef read(source):\n    os.abort()\n"
 HUNGRY = "def read(source):\n    return bytearray(3 << 30)\n"
 BUG = "def read(source):\n    print('noise on standard output')\n    return {}['nothing']\n"
@@ -33,7 +34,7 @@ def results(folder: Path, **options: object) -> dict[str, ReadResult]:
     return {result.source.name: result for result in read_sources(find_sources([folder]), **options)}  # type: ignore[arg-type]
 
 
-def run_with(evil_reader: str, folder: Path, tmp_path: Path, timeout_s: float = 20.0, memory_mb: int = 1024) -> dict[str, str]:
+def run_with(evil_reader: str, folder: Path, tmp_path: Path, timeout_s: float = PATIENCE_S, memory_mb: int = 1024) -> dict[str, str]:
     """Read a folder with the package's HTML reader replaced; gives what became of each file."""
     package = tmp_path / "package"
     source = Path(ragtune.__file__).parent
@@ -53,7 +54,7 @@ def run_with(evil_reader: str, folder: Path, tmp_path: Path, timeout_s: float = 
         "json.dump({r.source.name: r.reason or told(r) for r in found}, sys.stdout)"
     )
     environment = os.environ | {"PYTHONPATH": str(package), "OPENAI_API_KEY": "secret"}
-    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     outcome: dict[str, str] = json.loads(run.stdout)
     return outcome
 
@@ -61,7 +62,7 @@ def run_with(evil_reader: str, folder: Path, tmp_path: Path, timeout_s: float = 
 @pytest.mark.parametrize(
     ("reader", "reason"),
     [
-        (HANG, "took more than 1 s and was stopped"),
+        (HANG, "took more than 5 s and was stopped"),
         (CRASH, r"crashed its parser \(signal SIGABRT\)"),
         (HUNGRY, "took more than 1024 MiB of memory"),
         (BUG, "cannot be read: KeyError"),
@@ -75,7 +76,7 @@ def test_a_misbehaving_parser_costs_its_file_only(tmp_path: Path, reader: str, r
     folder.mkdir()
     for name in ("a.md", "b.html", "c.md", "d.html", "e.md"):
         (folder / name).write_text("# Fine\n\nText.")
-    outcome = run_with(reader, folder, tmp_path, timeout_s=1.0 if reader == HANG else 20.0)
+    outcome = run_with(reader, folder, tmp_path, timeout_s=5.0 if reader == HANG else PATIENCE_S)  # the others are read in milliseconds
     assert list(outcome) == ["a.md", "b.html", "c.md", "d.html", "e.md"]
     for name, text in outcome.items():
         if name.endswith(".md"):

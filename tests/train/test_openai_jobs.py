@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import PATIENCE_S
+
 openai = pytest.importorskip("openai", reason="openai is not installed")
 pytest.importorskip("google.genai", reason="google-genai is not installed")
 
@@ -33,7 +35,7 @@ def server(tmp_path):
 
 
 def tuning(server: TuningServer, key: str = KEY) -> OpenAITuning:
-    client = openai.OpenAI(api_key=key, base_url=server.url, max_retries=0, timeout=10)
+    client = openai.OpenAI(api_key=key, base_url=server.url, max_retries=0, timeout=PATIENCE_S)
     return OpenAITuning(BASE, BASE.partition(":")[2], client=client, secret=key, key_variable="OPENAI_API_KEY")
 
 

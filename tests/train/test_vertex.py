@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from waiting import PATIENCE_S
+
 genai = pytest.importorskip("google.genai", reason="google-genai is not installed")
 pytest.importorskip("openai", reason="openai is not installed")
 
@@ -41,7 +43,7 @@ def tuning(server: TuningServer, bucket: str = "examples") -> VertexTuning:
     return VertexTuning(
         BASE,
         "gemini-3.5-flash",
-        client=connect_vertex("acme", "us-central1", base_url=server.root, timeout=10),
+        client=connect_vertex("acme", "us-central1", base_url=server.root, timeout=PATIENCE_S),
         session=AuthorizedSession(find_credentials()),
         bucket=bucket,
         storage=server.root,
@@ -64,7 +66,9 @@ def test_a_job_is_followed_to_its_endpoint_which_answers(server, tmp_path, inten
     assert job["validation"] == f"gs://examples/ragtune/{intent.tag}-validation.jsonl"
     assert server.content(job["training"]) == (tmp_path / "training.jsonl").read_bytes()
     assert [(each.step, each.model) for each in tuning(server).checkpoints(record.job or "")] == [(2, endpoint + "1"), (4, endpoint + "2")]
-    chat = GeminiChat(f"vertex:{endpoint}", endpoint, client=connect_vertex("acme", "us-central1", base_url=server.root, timeout=10))
+    chat = GeminiChat(
+        f"vertex:{endpoint}", endpoint, client=connect_vertex("acme", "us-central1", base_url=server.root, timeout=PATIENCE_S)
+    )
     reply = chat.complete([Message("user", "Who?")])
     assert isinstance(reply, Reply)
     assert reply.text == "Answer: not in the passages"
