@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from web_steps import DESKTOP, PHONE
 
+from waiting import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "web/dev"))
 CHROMIUM = shutil.which("chromium")
@@ -28,7 +30,7 @@ def browser() -> Iterator[Any]:
     """One a module: its event loop must be gone before tests of other modules run coroutines."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_S * 1000)
         yield started
         started.close()
 
@@ -58,7 +60,7 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce", has_touch=size == PHONE, **options
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_S * 1000 / 4)
         contexts.append(context)
         page = context.new_page()
         page.requested, page.said = [], []

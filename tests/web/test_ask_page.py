@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from web_steps import DESKTOP, PHONE, ask
 
 QUESTION = "Who was the first chair of the Cooperative?"
+IN_VIEW = """() => {
+    const mark = document.querySelector('dialog.source mark.quoted').getBoundingClientRect();
+    const view = document.querySelector('dialog.source [role=region]').getBoundingClientRect();
+    return view.top <= mark.top && mark.top <= view.bottom;
+}"""
 UNANSWERABLE = "What colour is the mayor's bicycle in the year 3000?"
 
 
@@ -24,8 +33,7 @@ def test_an_answer_comes_with_its_quote_and_the_quote_opens_its_place(visit: Any
         mark.inner_text() == "The schoolteacher Agathe Brandlow took the minutes and became the first chair, an office she held until 1963."
     )
     assert mark.is_visible()
-    box, view = mark.bounding_box(), panel.get_by_role("region").bounding_box()
-    assert view["y"] <= box["y"] <= view["y"] + view["height"]
+    page.wait_for_function(IN_VIEW)  # it is scrolled to when it is drawn
     assert "chunk" in panel.locator(".line", has=page.locator("mark.quoted")).get_attribute("class")
     page.keyboard.press("Escape")
     panel.wait_for(state="detached")
@@ -33,8 +41,20 @@ def test_an_answer_comes_with_its_quote_and_the_quote_opens_its_place(visit: Any
     assert not page.said
 
 
-def test_sources_are_shown_before_the_answer_is_written(visit: Any, server: Any) -> None:
-    server.pace = 0.2
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Have the server stop at one of the pauses that it makes: after the search, before the first word, and after each word."""
+    go_on, pauses = threading.Event(), itertools.count()
+
+    def hold(at: int) -> None:
+        monkeypatch.setattr("stand_in.time", SimpleNamespace(sleep=lambda _: next(pauses) >= at and go_on.wait()))
+
+    yield hold
+    go_on.set()
+
+
+def test_sources_are_shown_before_the_answer_is_written(visit: Any, server: Any, held: Any) -> None:
+    held(1)
     page = visit(server.address)
     page.get_by_label("Your question").fill(QUESTION)
     page.keyboard.press("Enter")
@@ -43,12 +63,12 @@ def test_sources_are_shown_before_the_answer_is_written(visit: Any, server: Any)
     assert page.locator(".answer").count() == 0
 
 
-def test_an_answer_is_stopped_and_what_was_written_stays(visit: Any, server: Any) -> None:
-    server.pace = 0.02
+def test_an_answer_is_stopped_and_what_was_written_stays(visit: Any, server: Any, held: Any) -> None:
+    held(20)
     page = visit(server.address)
     page.get_by_label("Your question").fill("Answer slowly, please")
     page.keyboard.press("Enter")
-    page.locator(".answer.writing").wait_for()
+    page.locator(".answer.writing", has_text="word word").wait_for()
     page.keyboard.press("Escape")
     page.get_by_text("Stopped before the answer was whole").wait_for()
     assert page.locator(".answer").inner_text().startswith("word word")
@@ -220,6 +240,7 @@ def test_a_question_is_answered_again(visit: Any, server: Any) -> None:
     page.get_by_role("button", name="Answer again").click()
     page.locator(".answer", has_text="The schoolteacher").wait_for()
     page.get_by_role("button", name="Answer again").wait_for()
+    page.wait_for_function("() => Object.values(localStorage).join().includes('The schoolteacher')")
     assert page.locator("article.turn").count() == page.locator(".answer").count() == 1
     page.reload()
     assert page.locator(".answer").inner_text().startswith("The schoolteacher")

@@ -19,6 +19,7 @@ from web_steps import DESKTOP, PHONE, ask, elsewhere
 
 from ragtune.errors import ModelError
 from ragtune.models.pull import resolve
+from waiting import PATIENCE_S
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUICK = (
@@ -68,13 +69,13 @@ def address(example: Path) -> Iterator[str]:
             pytest.fail("the server ended before it was ready")
         yield found[0]
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
 
 @pytest.fixture
 def page(visit: Any, address: str) -> Any:
     opened = visit(address)
-    opened.context.set_default_timeout(60_000)
+    opened.context.set_default_timeout(PATIENCE_S * 1000)
     return opened
 
 
@@ -82,7 +83,7 @@ def page(visit: Any, address: str) -> Any:
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_every_page_shows_the_example(visit: Any, address: str, scheme: str, size: tuple[int, int]) -> None:
     page = visit(address, size=size, scheme=scheme)
-    page.context.set_default_timeout(60_000)
+    page.context.set_default_timeout(PATIENCE_S * 1000)
     page.get_by_label("Your question").wait_for()
     ask(page, QUESTION)
     assert page.locator(".sources li").count() == 3
@@ -121,7 +122,8 @@ def test_a_source_opens_at_its_place(page: Any) -> None:
 def test_a_bad_answer_is_corrected_and_becomes_a_question(page: Any, example: Path) -> None:
     ask(page, "Who taught at the school when the Cooperative was founded?")
     page.get_by_role("button", name="Bad answer").click()
-    page.get_by_role("button", name=re.compile("Send")).click()
+    with page.expect_response("**/feedback"):  # the queue is looked at when it is there
+        page.get_by_role("button", name=re.compile("Send")).click()
     page.evaluate("() => { location.hash = '#/monitor/review'; }")
     page.get_by_label("The right answer").fill("Agathe Brandlow")
     page.get_by_role("button", name="Another document").click()
@@ -141,7 +143,7 @@ def test_a_bad_answer_is_corrected_and_becomes_a_question(page: Any, example: Pa
 
 def test_a_hostile_document_is_uploaded_found_and_shown_harmless(visit: Any, address: str) -> None:
     page = visit(address, "#/documents", bypass_csp=True)
-    page.context.set_default_timeout(60_000)
+    page.context.set_default_timeout(PATIENCE_S * 1000)
     page.get_by_role("button", name="Upload").wait_for()
     page.locator("input[type=file]").set_input_files({"name": "lantern.md", "mimeType": "text/markdown", "buffer": HOSTILE.encode()})
     page.get_by_role("region", name="Upload").get_by_role("heading", name="1 file read").wait_for()

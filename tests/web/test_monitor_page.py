@@ -13,6 +13,7 @@ from web_steps import DESKTOP, PHONE
 def test_traffic_and_drift_are_shown_in_figures_and_words(visit: Any, address: str, size: tuple[int, int]) -> None:
     page = visit(address, "#/monitor", size=size)
     page.get_by_role("img", name="Time to answer. median: from").wait_for()
+    page.locator(".plot canvas").nth(5).wait_for()  # drawn after what is said of them
     assert page.locator(".plot canvas").count() == 6
     assert page.get_by_text("its figures may not hold for what is asked now").is_visible()
     page.get_by_label("Time", exact=True).select_option("1")

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from web_steps import DESKTOP, PHONE
 
+from waiting import until
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """By which the server's runs go, in seconds; it moves when it is set."""
+    at = [0.0]
+    monkeypatch.setattr("example_data.time", SimpleNamespace(monotonic=lambda: at[0], sleep=time.sleep))
+    return at
+
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_a_run_is_started_watched_over_a_reload_and_stopped(visit: Any, server: Any, size: tuple[int, int]) -> None:
+def test_a_run_is_started_watched_over_a_reload_and_stopped(visit: Any, server: Any, clock: list[float], size: tuple[int, int]) -> None:
     page = visit(server.address, "#/runs/new", size=size)
     page.get_by_role("radio", name="A quick look").check()
     page.get_by_label("Passes over the data").fill("3")
     page.get_by_label("Others, one").fill("train.seed=3")
     page.get_by_role("button", name="Start").click()
     page.get_by_role("heading", name="Everything: data, training, evaluation").wait_for()
+    clock[0] = 4.0  # of the eight that it takes
     page.get_by_role("img", name="Loss.").wait_for()
     page.reload()
     page.get_by_role("img", name="Loss.").wait_for()
@@ -26,12 +39,13 @@ def test_a_run_is_started_watched_over_a_reload_and_stopped(visit: Any, server: 
     assert started["settings"] == {"train.max_answers": 200, "train.epochs": 3, "train.seed": 3} | started["settings"]
     page.get_by_role("button", name="Resume").click()
     page.locator(".state.running").wait_for()
+    clock[0] = 20.0
     page.locator(".state.done").wait_for()
     assert len(server.example.jobs) == 4, "it goes on under its own id"
     assert not page.said
 
 
-def test_a_run_is_followed_on_where_the_server_ends_the_stream_as_it_stops(visit: Any, server: Any) -> None:
+def test_a_run_is_followed_on_where_the_server_ends_the_stream_as_it_stops(visit: Any, server: Any, clock: list[float]) -> None:
     whole, asked = server.example.job_events, []
 
     def ending(name: str) -> Any:
@@ -42,6 +56,8 @@ def test_a_run_is_followed_on_where_the_server_ends_the_stream_as_it_stops(visit
     job = server.example.start_job("ingest", {}, {})["id"]
     page = visit(server.address, f"#/runs/job/{job}")
     page.locator(".state.running").wait_for()
+    until(lambda: len(asked) > 1)
+    clock[0] = 20.0
     page.locator(".state.done").wait_for()
     assert asked == [job, job]
 

@@ -11,6 +11,8 @@ import httpx
 import pytest
 from stand_in import ROUTES, StandIn
 
+from waiting import PATIENCE_S
+
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 
 from ragtune import Project
@@ -94,7 +96,7 @@ def test_its_answers_fit_the_schemas_of_the_server(document: Any, standing: Stan
         if standing.example.empty and (name or sent):
             continue
         where = path.replace("{id}", name).replace("{name}", name)
-        response = httpx.request(method, standing.address + where, **sent)
+        response = httpx.request(method, standing.address + where, timeout=PATIENCE_S, **sent)
         status, expected = next(pair for pair in document["paths"][path][method.lower()]["responses"].items() if pair[0][0] == "2")
         assert response.status_code == int(status), f"{method} {where}: {response.status_code} {response.text[:300]}"
         if response.content:
@@ -104,7 +106,9 @@ def test_its_answers_fit_the_schemas_of_the_server(document: Any, standing: Stan
 
 
 def test_the_events_of_its_answers_fit_the_schemas_of_the_server(standing: StandIn) -> None:
-    text = httpx.post(f"{standing.address}/api/ask", json={"question": "Who was the first chair of the Cooperative?"}).text
+    text = httpx.post(
+        f"{standing.address}/api/ask", json={"question": "Who was the first chair of the Cooperative?"}, timeout=PATIENCE_S
+    ).text
     events = re.findall(r"^event: (\w+)\ndata: (.*)$", text, re.MULTILINE)
     assert {name for name, _ in events} == EVENTS.keys()
     for name, data in events:
