@@ -50,6 +50,8 @@ async function follow(conversation: Conversation, turn: Turn, index: number): Pr
     if (!stop.signal.aborted && latest(conversation.id, turn.id, index)?.state === "reading") tell({ state: "failed", raw, error: "The server broke off before the answer was whole." });
   } catch (error) {
     cancelAnimationFrame(frame);
+    // It was whole when the stream was left, or it is being written anew.
+    if (latest(conversation.id, turn.id, index)?.state === "done" || running.get(place) !== stop) return;
     if (stop.signal.aborted) tell({ state: "stopped", raw });
     else tell({ state: "failed", raw, error: said(error) });
     announced.value = stop.signal.aborted ? "Stopped." : `No answer: ${said(error)}`;

@@ -202,9 +202,9 @@ class Jobs:
     def _start(self, job: Stored) -> None:
         job.state, job.started = "running", now()
         self._write(job)  # first: a server that ends just now must not start it twice
+        self._tell(job)  # before the child, which may say that it waits for another command
         job.pid, job.process_started = process.start(self.folder / job.id)
         self._write(job)
-        self._tell(job)
 
     def _settle(self, job: Stored) -> None:
         """Write down how a job ended whose process is gone."""
