@@ -70,13 +70,13 @@ def plan_cells(data: Dataset, examples: Sequence[Example], settings: Settings, k
     return cells
 
 
-def choose_shots(data: Dataset, seed: int) -> tuple[Shot, ...]:
-    """Two worked examples from training, each with the passage that answers and one distractor: before it, then behind it.
+def choose_shots(data: Dataset, seed: int, count: int = SHOTS) -> tuple[Shot, ...]:
+    """Worked examples from training, each with the passage that answers and one distractor: before it, then behind it.
 
     Always in one place, the evidence would teach the model to answer from that place.
     """
     answered = [example for example in data.train if len(example.oracles) == 1 and not example.history]
-    chosen = sorted(answered, key=lambda example: draw("shot", seed, example.id))[:SHOTS]
+    chosen = sorted(answered, key=lambda example: draw("shot", seed, example.id))[:count]
     shots: list[Shot] = []
     for example in chosen:
         distractor = [each.passage for each in example.candidates if each.allowed and not (each.oracle or each.holds_answer)][:1]
