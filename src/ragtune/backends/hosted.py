@@ -168,7 +168,7 @@ def find_key(workspace: Workspace, provider: Provider) -> tuple[str | None, str 
             return key, variable
     if provider.keys and provider.name != "compatible":
         raise KeyRefusedError(
-            f"{provider.name}: there is no key: write {' or '.join(f'{key}=…' for key in provider.keys)} into .env or into the environment"
+            f"{provider.name}: there is no key: write {' or '.join(provider.keys)} into .env or into the environment"
         )
     return None, provider.keys[0] if provider.keys else None
 
