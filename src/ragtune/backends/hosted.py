@@ -167,9 +167,7 @@ def find_key(workspace: Workspace, provider: Provider) -> tuple[str | None, str 
                 raise KeyRefusedError(f"{provider.name}: {variable} holds characters that are in no key, or two lines: copy it once more")
             return key, variable
     if provider.keys and provider.name != "compatible":
-        raise KeyRefusedError(
-            f"{provider.name}: there is no key: write {' or '.join(provider.keys)} into .env or into the environment"
-        )
+        raise KeyRefusedError(f"{provider.name}: there is no key: write {' or '.join(provider.keys)} into .env or into the environment")
     return None, provider.keys[0] if provider.keys else None
 
 
