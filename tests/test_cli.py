@@ -458,7 +458,11 @@ with Workspace(Path(sys.argv[1])).lock("train"):
 def test_revoking_all_keys_says_who_may_ask_now_also_where_there_was_none(run):
     assert run("init", "handbook")[0] == 0
     assert run("keys", "add", "website", "--project", "handbook")[0] == 0
-    assert run("keys", "revoke", "--all", "--project", "handbook") == (0, "revoked website\n", "everybody on this machine may ask without one\n")
+    assert run("keys", "revoke", "--all", "--project", "handbook") == (
+        0,
+        "revoked website\n",
+        "everybody on this machine may ask without one\n",
+    )
     code, out, err = run("keys", "revoke", "--all", "--project", "handbook")
     assert (code, out) == (0, "")
     assert err == "there was no key to revoke: everybody on this machine may ask without one\n"
