@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from projects import BENCHMARKS, Benchmark
 
 from ragtune import Project, build
 from ragtune.config import Settings, load_settings
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset, read_dataset
+from ragtune.dtype import best_dtype
 from ragtune.engine.cached import CachedEngine
 from ragtune.pipeline.answerers import engine_key
 from ragtune.pipeline.cells import Cell, make_prediction
@@ -39,7 +41,7 @@ class Model:
 
 
 class Experiment:
-    """One data set's project, with the cells that were done on it.
+    """One data set's project, with the cells that were done on it; ``machines`` are those that made what was asked for.
 
     Args:
         name: of :data:`projects.BENCHMARKS`.
@@ -55,6 +57,7 @@ class Experiment:
         self.folder = folder / name
         self.overrides = ['documents=["documents"]', *self.benchmark.settings, *overrides]
         self.progress = LiveProgress()
+        self.machines: set[str] = set()
         if dataset is None and not (self.folder / "questions" / "questions.jsonl").is_file():
             self.benchmark.write(self.folder, data)
         project = Project(self.folder, overrides=self.overrides, progress=self.progress, create=True)
@@ -72,15 +75,18 @@ class Experiment:
         return load_settings(self.folder, [*self.overrides, *more])
 
     def kept(self, label: str, made_of: Sequence[str], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What a cell came to, from its file where that is of the same dataset, prompt and settings; else made now, and written there."""
+        """What a cell came to, from its file where that is of the same dataset, prompt and settings; else made now, and written there.
+
+        How many questions are answered at once is no setting of it: it changes what is rounded, and nothing else.
+        """
         path = KEPT / self.benchmark_name / f"{label.replace(' ', '-')}.json"
-        key = {"dataset": self.dataset_name, "prompt": PROMPT_VERSION, "settings": [*self.overrides, *made_of]}
-        if path.is_file():
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if {name: found.get(name) for name in key} == key:
-                return found
-        found = {**key, **make()}
-        write_json(path, found)
+        chosen = [each for each in (*self.overrides, *made_of) if not each.startswith("generate.batch_size=")]
+        key = {"dataset": self.dataset_name, "prompt": PROMPT_VERSION, "settings": chosen}
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if {name: found.get(name) for name in key} != key:
+            found = {**key, "machine": _machine(), **make()}
+            write_json(path, found)
+        self.machines.add(found["machine"])
         return found
 
     def train(self, name: str, *settings: str, without_context: bool = False) -> Model:
@@ -127,3 +133,9 @@ class Experiment:
     def answer(self, arm: Arm, context: Context, examples: Sequence[Example], **options: Any) -> list[Prediction]:
         """The same without the generations."""
         return [prediction for prediction, _ in self.answers(arm, context, examples, **options)]
+
+
+def _machine() -> str:
+    """What computes, and with which PyTorch: other kernels round otherwise."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {best_dtype(torch.device('cpu'))}".replace("torch.", "")
+    return f"{device}, PyTorch {torch.__version__}"

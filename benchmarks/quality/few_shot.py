@@ -18,7 +18,7 @@ from statistics import mean
 from typing import Any
 
 from cells import Experiment
-from ordering import Ordering, scored
+from ordering import Ordering, compare, scored
 from projects import BENCHMARKS
 
 from ragtune.evaluate.answers import containment
@@ -58,21 +58,29 @@ def main() -> int:
     ordering = Ordering(Experiment(options.name, options.folder, Path(data)), options.answers)
     answer, context = ordering.experiment.answer, ordering.context
     found: dict[str, Any] = {}
+    tested: dict[str, Sequence[Prediction]] = {}
     for count in (2, 4):
         shots = choose_shots(ordering.experiment.data, 0, count)
         label = f"base-fewshot of {count}"
         made = answer("base-fewshot", context, ordering.validation, shots=shots, constrained=False, label=label)
         found[f"{label}, validation"] = figures(made, shots)
-    made = answer("base-fewshot", context, ordering.test, shots=ordering.shots, constrained=False, label="base-fewshot")
-    found["base-fewshot of 2, test"] = figures(made, ordering.shots)
-    found["closed-book, test"] = figures(answer("base", "closed-book", ordering.test, label="closed-book"))
+    tested["base-fewshot"] = answer("base-fewshot", context, ordering.test, shots=ordering.shots, constrained=False, label="base-fewshot")
+    found["base-fewshot of 2, test"] = figures(tested["base-fewshot"], ordering.shots)
+    tested["closed-book"] = answer("base", "closed-book", ordering.test, label="closed-book")
+    found["closed-book, test"] = figures(tested["closed-book"])
     for arm in ("raft", "dsf"):
         name, settings = f"{arm}-0.001-{options.seed}", ordering.trained(arm, 1e-3, options.seed)
         model = ordering.experiment.train(name, *settings, without_context=arm != "raft")
-        found[f"{name}, test"] = figures(answer("tuned", context, ordering.test, model=model, seed=options.seed))
+        tested[arm] = answer("tuned", context, ordering.test, model=model, seed=options.seed)
+        found[f"{name}, test"] = figures(tested[arm])
     for name, row in found.items():
         print(name, row)
-    write_json(HERE / "results" / f"few-shot-{options.name}.json", {"versions": library_versions(), "arms": found})
+    held = {arm: {each.id: containment(each.answer, each.references) for each in made} for arm, made in tested.items()}
+    order = compare(held, {example.id: example.group for example in ordering.test})["steps"]
+    for step, row in order.items():
+        print(f"{step:26} answers that hold the reference {row['value']:+.3f} [{row['low']}, {row['high']}]")
+    results = {"versions": library_versions(), "arms": found, "steps_by_containment": order}
+    write_json(HERE / "results" / f"few-shot-{options.name}.json", results)
     return 0
 
 

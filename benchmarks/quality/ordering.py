@@ -175,6 +175,7 @@ class Ordering:
             contexts[context] = compare({arm: over_seeds(own) for arm, own in arms.items()}, groups)
             contexts[context]["answer_seconds"] = {arm: round(sum(each["seconds"] for each in own), 1) for arm, own in arms.items()}
         return {
+            "machines": sorted(self.experiment.machines),
             "rates": {arm: [best(own), {f"{rate:g}": round(f1, 4) for rate, f1 in own.items()}] for arm, own in found.items()},
             "few_shot": {"chosen": best(ways), "validation_f1": {way: round(f1, 4) for way, f1 in ways.items()}},
             "models": {

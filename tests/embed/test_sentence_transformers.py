@@ -82,6 +82,17 @@ def test_a_text_has_one_vector_whatever_it_is_embedded_with(folder: Path, embedd
     np.testing.assert_allclose(embedder.embed_queries(TEXTS), alone, atol=1e-5)
 
 
+def test_where_memory_does_not_suffice_fewer_texts_are_embedded_at_once(folder: Path, embedder: SentenceTransformersEmbedder) -> None:
+    cramped = SentenceTransformersEmbedder(folder, device="cpu")
+
+    def refuse(_module, args) -> None:
+        if len(args[0]["input_ids"]) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    cramped._model[0].register_forward_pre_hook(refuse)
+    np.testing.assert_allclose(cramped.embed_documents(TEXTS), embedder.embed_documents(TEXTS), atol=1e-5)
+
+
 def test_tokens_are_counted_without_truncation_padding_or_special_ones(embedder: SentenceTransformersEmbedder) -> None:
     assert embedder.count_tokens(["", "a", "ab c", "a " * 5000]) == [0, 1, 3, 5000]
     assert embedder.count_tokens([]) == []

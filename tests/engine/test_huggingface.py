@@ -239,3 +239,36 @@ def test_an_empty_folder_is_a_model_error(tmp_path):
 def test_bfloat16_answers_come_too(tiny):
     engine = HuggingFaceEngine(tiny, device="cpu", dtype="bfloat16")
     assert len(dict(engine.generate(PROMPTS, max_new_tokens=4))) == len(PROMPTS)
+
+
+@pytest.fixture
+def cramped(engine):
+    """The engine with memory for two rows."""
+
+    def refuse(_model, _args, options):
+        if options["input_ids"].shape[0] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = engine._model.register_forward_pre_hook(refuse, with_kwargs=True)
+    yield engine
+    hook.remove()
+
+
+def test_where_memory_does_not_suffice_fewer_are_answered_together(engine, cramped, tiny):
+    roomy = HuggingFaceEngine(tiny, device="cpu", dtype="float32")
+    assert texts(cramped, PROMPTS, max_new_tokens=24, batch_size=7) == texts(roomy, PROMPTS, max_new_tokens=24, batch_size=2)
+    pairs = [(prompt, "an answer") for prompt in PROMPTS]
+    for found, expected in zip(cramped.nll(pairs, batch_size=7), roomy.nll(pairs, batch_size=2), strict=True):
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_prompt_that_memory_does_not_suffice_for_is_refused_with_what_to_do(engine):
+    def refuse(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = engine._model.register_forward_pre_hook(refuse)
+    try:
+        with pytest.raises(ModelError, match=r"one text of .* tokens: end what else uses it"):
+            list(engine.generate(PROMPTS))
+    finally:
+        hook.remove()

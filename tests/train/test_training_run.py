@@ -26,6 +26,7 @@ from ragtune.engine.huggingface import HuggingFaceEngine  # noqa: E402
 from ragtune.errors import ModelError, TrainError  # noqa: E402
 from ragtune.prompts import build_messages  # noqa: E402
 from ragtune.train import loop as training  # noqa: E402
+from ragtune.train.learner import TorchLearner  # noqa: E402
 from ragtune.train.loop import OnStep  # noqa: E402
 from ragtune.train.schedule import is_averaged, learning_rate  # noqa: E402
 from ragtune.train.sequences import ANSWER_TOKENS, split_steps  # noqa: E402
@@ -226,6 +227,25 @@ def test_a_loss_that_stays_far_above_its_start_stops_the_run_and_leaves_a_sound_
     assert kept["step"] <= stopped - 19
     assert kept["loss"] < 2 * kept["start"]
     assert not (tmp_path / "model").exists()
+
+
+def test_a_run_that_memory_runs_out_in_says_what_to_do_and_goes_on_behind_it(undisturbed, tiny_chat, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    with monkeypatch.context() as patch:
+
+        def gradients(learner, fed, step):
+            if step == 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return real(learner, fed, step)
+
+        real = TorchLearner.gradients
+        patch.setattr(TorchLearner, "gradients", gradients)
+        with pytest.raises(TrainError, match=r"ran out in step 6 of .*train\.gradient_checkpointing = true"):
+            run(tiny_chat, tmp_path)
+    _, lines = run(tiny_chat, tmp_path)
+    assert lines[0]["step"] == 6
+    expected = weights(undisturbed[0])
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path).items())
 
 
 def test_a_run_that_learns_is_not_taken_for_one_that_diverges(tiny_chat, tmp_path):

@@ -132,7 +132,7 @@ class EmbedSettings(Section):
     model: str = "all-minilm-l6-v2"
     """Catalog id, Hugging Face id or local folder of a sentence-transformers model; or a hosted one, as openai:text-embedding-3-small."""
     batch_size: int = Field(64, ge=1)
-    """Texts embedded at once; of a hosted embedder, in one request."""
+    """Texts embedded at once, fewer where memory does not suffice; of a hosted embedder, in one request."""
     dimensions: int | None = Field(None, ge=1)
     """Length of the vectors, shorter than the model's own where it can shorten them; unset: the model's own."""
     max_tokens: int | None = Field(None, ge=1)
@@ -314,7 +314,7 @@ class GenerateSettings(Section):
     max_new_tokens: int = Field(96, ge=1)
     """Longest answer, in tokens."""
     batch_size: int = Field(16, ge=1)
-    """Prompts answered at once."""
+    """Prompts answered at once; fewer where memory does not suffice."""
     constrained_quotes: bool = True
     """In the quotes that open a line before the answer, a local model may only write what stands in a passage that it is shown."""
     precision: float | None = Field(None, gt=0, le=1)

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from ragtune.embed.tokens import counter_of, counting
 from ragtune.errors import ModelError
+from ragtune.fitting import fitting
 from ragtune.protocols import Float32
 
 _ANY_LENGTH = 1_000_000  # tokens: a model without attention reads a text whole
@@ -27,7 +28,8 @@ class SentenceTransformersEmbedder:
 
     Args:
         model: folder or Hugging Face id.
-        batch_size: texts embedded at once; the library sorts them by length first, so that little is padding.
+        batch_size: texts embedded at once, fewer where memory does not suffice; the library sorts them by length first, so that little is
+            padding.
         device: of torch; ``None`` takes the best.
         dimensions: what vectors are cut to, for models trained for that (Matryoshka); ``None`` leaves them whole.
 
@@ -81,8 +83,10 @@ class SentenceTransformersEmbedder:
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
         encode = self._model.encode_query if query else self._model.encode_document
-        vectors = encode(
-            list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+        vectors, self._batch_size = fitting(
+            self._batch_size,
+            lambda size: encode(list(texts), batch_size=size, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True),
+            f"memory on {self._model.device} does not suffice to embed one text: end what else uses it, or lower prepare.chunk_size",
         )
         return np.ascontiguousarray(vectors, dtype=np.float32)
 

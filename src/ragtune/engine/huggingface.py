@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from ragtune.engine.running import RunningBatch
 from ragtune.engine.spans import SpanConstraint
 from ragtune.engine.words import Words
 from ragtune.errors import ContextOverflowError, ModelError
+from ragtune.fitting import fitting
 from ragtune.prompts import PromptIds, build_completion, encode_completion, encode_prompt, end_of_turn
 from ragtune.templates import load_tokenizer
 from ragtune.types import GREEDY, Generation, Message, Passage, Sampling
@@ -102,11 +104,11 @@ class HuggingFaceEngine:
             quotable: for each prompt the passages that the quotes before its answer are held to; ``None`` leaves them free.
             adapter: folder of a PEFT adapter; ``None`` is the plain base.
             max_new_tokens: an answer is cut after so many.
-            batch_size: prompts answered together.
+            batch_size: prompts answered together; fewer where memory does not suffice.
             constraints: for each prompt what it may write, or ``None``. A constraint must depend on its prompt alone.
 
         Raises:
-            ModelError: a prompt with its answer does not fit the model.
+            ModelError: a prompt with its answer does not fit the model, or memory not even one of them.
         """
         encoded = [self.encode(prompt, max_new_tokens) for prompt in prompts]
         if quotable is not None:
@@ -116,12 +118,15 @@ class HuggingFaceEngine:
             places.setdefault(prompt_ids, []).append(index)
         # Equal contexts come together, so that they are read once; the longest first, so that memory runs out at once or never.
         order = sorted(places, key=lambda ids: (len(ids.context), ids.context, len(ids.branch), ids.branch), reverse=True)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            chosen = None if constraints is None else [constraints[places[ids][0]] for ids in batch]
-            for prompt_ids, generation in zip(batch, self._answer(batch, adapter, max_new_tokens, chosen), strict=True):
+        held = [None if constraints is None else constraints[places[ids][0]] for ids in order]
+        start, size = 0, batch_size
+        while start < len(order):
+            answer = partial(self._answer, order[start:], held[start:], adapter, max_new_tokens)
+            answered, size = fitting(min(size, len(order) - start), answer, self._no_room(len(order[start].ids) + max_new_tokens))
+            for prompt_ids, generation in zip(order[start : start + size], answered, strict=True):
                 for index in places[prompt_ids]:
                     yield index, generation
+            start += size
 
     def stream(
         self,
@@ -183,13 +188,21 @@ class HuggingFaceEngine:
             sequences.append((self.encode(prompt, len(tail)).ids, tail))
         order = sorted(range(len(pairs)), key=lambda index: len(sequences[index][0]) + len(sequences[index][1]), reverse=True)
         result = [(0.0, 0)] * len(pairs)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
+        start, size = 0, batch_size
+        while start < len(order):
+            score = partial(self._score, [sequences[index] for index in order[start:]])
             with self.using(tuned_by(adapter)):
-                sums = self._score([sequences[index] for index in batch])
-            for index, value in zip(batch, sums, strict=True):
+                sums, size = fitting(min(size, len(order) - start), score, self._no_room(sum(map(len, sequences[order[start]]))))
+            for index, value in zip(order[start : start + size], sums, strict=True):
                 result[index] = (value, len(sequences[index][1]))
+            start += size
         return result
+
+    def _no_room(self, tokens: int) -> str:
+        return (
+            f"memory on {self.device} does not suffice for one text of {tokens} tokens: end what else uses it"
+            f"{' (nvidia-smi lists it)' if self.device.type == 'cuda' else ''}, or show fewer or shorter passages"
+        )
 
     def encode(self, prompt: Sequence[Message], room: int) -> PromptIds:
         """Token ids of a chat to be answered in at most ``room`` tokens.
@@ -223,10 +236,12 @@ class HuggingFaceEngine:
         return Decoding(self._model, batch, stop=self.stop, max_new_tokens=limit, probe=self._probe, prefixes=prefixes, writings=writings)
 
     def _answer(
-        self, batch: Sequence[PromptIds], adapter: Path | None, limit: int, constraints: Sequence[Constraint | None] | None
+        self, prompts: Sequence[PromptIds], constraints: Sequence[Constraint | None], adapter: Path | None, limit: int, count: int
     ) -> list[Generation]:
+        """Answers to the first so many of the prompts, written together."""
         begun = time.perf_counter()
-        writings = [Writing(constraint) for constraint in constraints or [None] * len(batch)]
+        batch = prompts[:count]
+        writings = [Writing(constraint) for constraint in constraints[:count]]
         finished = [False] * len(batch)
         with self.using(tuned_by(adapter)) as prefixes:
             decoding = self._start(batch, limit, writings, prefixes)
@@ -248,8 +263,9 @@ class HuggingFaceEngine:
         ]
 
     @torch.inference_mode()
-    def _score(self, batch: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[float]:
-        """Summed negative log-likelihoods; padding stands on the right, where causal attention never looks."""
+    def _score(self, sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], count: int) -> list[float]:
+        """Summed negative log-likelihoods of the first so many; padding stands on the right, where causal attention never looks."""
+        batch = sequences[:count]
         width = max(len(prompt) + len(tail) for prompt, tail in batch)
         ids = torch.zeros(len(batch), width, dtype=torch.long)
         for row, (prompt, tail) in enumerate(batch):

@@ -9,6 +9,7 @@ from sentence_transformers import CrossEncoder
 from transformers.utils import logging as transformers_logging
 
 from ragtune.errors import ModelError
+from ragtune.fitting import fitting
 
 
 class CrossEncoderReranker:
@@ -17,7 +18,7 @@ class CrossEncoderReranker:
     Args:
         model: folder or Hugging Face id.
         fingerprint: of its weights.
-        batch_size: pairs read at once.
+        batch_size: pairs read at once; fewer where memory does not suffice.
         device: of torch; ``None`` takes the best.
 
     Raises:
@@ -48,6 +49,10 @@ class CrossEncoderReranker:
         if not texts:
             return []
         pairs = [(question, text) for text in texts]
-        scores = self._model.predict(pairs, batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True)
+        scores, self._batch_size = fitting(
+            self._batch_size,
+            lambda size: self._model.predict(pairs, batch_size=size, show_progress_bar=False, convert_to_numpy=True),
+            f"memory on {self._model.device} does not suffice to rerank one passage: end what else uses it, or unset retrieve.reranker",
+        )
         # The last digits depend on what a pair was batched with; equal texts must stay equal.
         return [round(float(score), 6) for score in scores]

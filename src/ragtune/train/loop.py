@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 from ragtune.errors import TrainError
+from ragtune.fitting import ran_out
 from ragtune.protocols import CHECKPOINT
 from ragtune.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ragtune.train.metrics import Metrics
@@ -158,7 +159,12 @@ def train(
     if not progress.step and len(plan) >= _TIMED_EVERY:
         progress.predicted_seconds, progress.start = _try(learner, course, plan, expected.tokens, held_out)
     with contextlib.closing(Metrics(output, progress.step)) as metrics:
-        _Run(learner, course, plan, held_out, progress, output, settings).go(metrics, on_step, watch)
+        try:
+            _Run(learner, course, plan, held_out, progress, output, settings).go(metrics, on_step, watch)
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            raise TrainError(_full(expected, progress.step + 1)) from error
     if progress.averaged:
         learner.take_means()
         if course.early_stopping:
@@ -182,6 +188,15 @@ def train(
         predicted_memory=expected.peak,
         peak_memory=progress.peak_memory,
         best_step=progress.best_step,
+    )
+
+
+def _full(expected: TrainForecast, step: int) -> str:
+    """What to do where memory was there before a run, and is not any more."""
+    less = "lower train.tokens_per_batch" if expected.gradient_checkpointing else "set train.gradient_checkpointing = true"
+    return (
+        f"memory on {expected.device} ran out in step {step} of {expected.steps}, of which {expected.peak / 1e9:.1f} GB were thought to "
+        f"suffice: end what else uses it, or {less}, and run again; what was trained up to the last checkpoint is kept"
     )
 
 
