@@ -19,6 +19,7 @@ from ragtune import Project
 from ragtune.errors import ConfigError
 from ragtune.prompts import build_completion
 from ragtune.serve import state, uploads
+from ragtune.serve.jobs import queue
 from ragtune.serve.state import Caller
 from ragtune.types import Reply
 
@@ -63,6 +64,18 @@ def test_an_upload_is_read_found_shown_and_deleted(client, opened):
     assert stored(opened) == set()
     assert client.get("/api/document", params={"source": "uploads/Mill.md"}).status_code == 404
     assert client.delete("/api/document", params={"source": "uploads/Mill.md"}).status_code == 404
+
+
+def test_an_upload_that_no_job_can_be_begun_for_is_not_deleted(client, opened, monkeypatch):
+    made = send(client, ("Mill.md", b"# The mill\n\nThe mill of Zennor was built by Ada Quill in slate.")).json()
+    assert finished(client, made["job"]["id"])["state"] == "done"
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "KEPT", 0)
+        answer = client.delete("/api/document", params={"source": "uploads/Mill.md"})
+    assert (answer.status_code, stored(opened)) == (409, {"Mill.md"})
+    job = client.delete("/api/document", params={"source": "uploads/Mill.md"}).json()["job"]
+    assert finished(client, job["id"])["state"] == "done"
+    assert stored(opened) == set()
 
 
 def test_another_document_is_purged_and_its_file_stays(client, opened, sources):

@@ -72,7 +72,7 @@ def start_rebuild(workspace: Workspace, source: Source, parent: str) -> subproce
     }
     with (workspace.folder / _LOG).open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ragtune.pipeline.rebuild", json.dumps(order)],
+            [sys.executable, "-P", "-m", "ragtune.pipeline.rebuild", json.dumps(order)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Literal
 
@@ -57,6 +58,25 @@ def safe_folder(folder: str) -> str:
     if len(parts) > _DEEPEST or len(safe.encode()) > _PATH_BYTES:
         raise ConfigError(f"folder {folder[:100]!r}: take at most {_DEEPEST} folders in each other, and {_PATH_BYTES} bytes")
     return safe
+
+
+@contextlib.contextmanager
+def removed(path: Path) -> Iterator[None]:
+    """A file is gone for the block, so that what begins there does not see it, and for good after it; an error puts it back."""
+    aside = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    there = True
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        there = False
+    try:
+        yield
+    except BaseException:
+        if there:
+            aside.rename(path)
+        raise
+    if there:
+        aside.unlink()
 
 
 class NameTakenError(ConfigError):

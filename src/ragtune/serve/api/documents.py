@@ -21,7 +21,7 @@ from ragtune.serve.api.shared import plain, whole
 from ragtune.serve.errors import documented
 from ragtune.serve.jobs import Job
 from ragtune.serve.state import Caller, State, get_state, require
-from ragtune.serve.uploads import NameTakenError, save
+from ragtune.serve.uploads import NameTakenError, removed, save
 from ragtune.types import Reason
 from ragtune.workspace import Workspace
 
@@ -209,8 +209,8 @@ def remove_document(source: Source, state: Serving, caller: Annotated[Caller, De
         file = _file_of(corpus, source, caller)
     try:
         if source == file and _is_upload(workspace, file):
-            (workspace.project / file).unlink(missing_ok=True)
-            return Removed(job=_sync(state))
+            with removed(workspace.project / file):
+                return Removed(job=_sync(state))
         return Removed(job=state.jobs.create("purge", {"sources": [source]}))
     except JobError as error:
         raise HTTPException(409, str(error)) from None
