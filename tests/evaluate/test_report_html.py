@@ -18,6 +18,7 @@ import pytest
 
 from ragtune.evaluate.advice import advice
 from ragtune.evaluate.comparison import EVIDENCE, MARGIN, compare_questions, embed_json, passage_offsets
+from ragtune.evaluate.contamination import contamination
 from ragtune.evaluate.html import PageMeta, render_html
 from ragtune.evaluate.page_training import Curves, learning_curves
 from ragtune.evaluate.report import ClosedBook, Report
@@ -202,6 +203,23 @@ class LaterReport(Report):
 
     stamina: tuple[Mapping[str, object], ...] = ()
     power: Mapping[str, object] = field(default_factory=dict)
+
+
+def test_what_may_have_been_known_is_told_in_words(evaluation: Evaluation) -> None:
+    report = score(evaluation.predictions, evaluation.examples, evaluation.retrieved)
+    answerable = sorted({p.id for p in evaluation.predictions if p.references})
+    found = contamination(evaluation.predictions, answerable[:4], answerable[2:9])
+    assert found.difference is not None
+    made = render_html(
+        replace(report, contamination=found), evaluation.predictions, evaluation.passages, evaluation.examples, PageMeta("Trial")
+    )
+    section = made[made.index('id="contamination"') :].split("</section>")[0]
+    section = " ".join(re.sub("<[^>]+>", " ", section).split())
+    assert f"nearly repeat a training question {found.near_identical}" in section
+    assert f"evidence training answers quote {found.evidence_trained}" in section
+    assert f"Left out: any of these {found.left_out}" in section
+    assert f"n {found.difference.n}" in section
+    assert "Near identical" not in section
 
 
 def test_figures_that_the_page_does_not_know_are_shown_all_the_same(evaluation: Evaluation) -> None:

@@ -81,7 +81,7 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
 }
 _ABOUT_MORE = "Further figures of report.json, under the names that they have there."
 _KNOWN = frozenset({"named", "contrasts", "grid", "kinds", "retrieval", "abstention", "cost", "models", "forgetting", "closed_book"})
-_KNOWN |= {"unasked", "judge", "notes", "thresholds"}
+_KNOWN |= {"unasked", "judge", "notes", "thresholds", "contamination"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,7 @@ def _sections(report: Report, data: Mapping[str, JSON], meta: PageMeta) -> dict[
         "Judge": judge_section(report.judge) if report.judge else "",
         "Questions": questions(data),
         "By kind of question": parts.kinds(report),
+        "Contamination": parts.contamination(report),
         **_further(report),
         "Quotes": parts.quotes(report),
         "Retrieval": parts.retrieval(report),

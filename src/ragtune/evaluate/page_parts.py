@@ -185,6 +185,30 @@ def forgetting(report: Report) -> str:
     return table("Likelihood of general text", ("Model",), names, rows, {"nll": 3, "change": 3})
 
 
+def contamination(report: Report) -> str:
+    """How many questions may have been known beforehand, and the contrast that decides without them."""
+    found = report.contamination
+    if found is None:
+        return ""
+    rows: list[tuple[str, str]] = [
+        ("Answerable questions", f"{found.answerable:,}"),
+        ("that nearly repeat a training question", f"{found.near_identical:,}"),
+        ("whose evidence training answers quote", f"{found.evidence_trained:,}"),
+        ("that the base answers exactly without passages", f"{found.closed_book:,}"),
+        ("Left out: any of these", f"{found.left_out:,}"),
+    ]
+    if report.named is not None and found.value is not None and found.value_against is not None:
+        rows += [
+            (f"F1 of {report.named.arm} on the others", signed(found.value, plus=False)),
+            (f"F1 of {report.named.against} on the others", signed(found.value_against, plus=False)),
+        ]
+    if found.difference is not None:
+        rows.append(("Difference", show_figure(found.difference, plus=True, n=True)))
+    body = "".join(f'<tr class="first"><th scope="row">{name}</th><td class="number">{shown}</td></tr>' for name, shown in rows)
+    head = '<thead><tr><th scope="col">Questions</th><th scope="col" class="number">Figure</th></tr></thead>'
+    return framed("Questions that may have been known", f"{head}<tbody>{body}</tbody>", "plain pairs")
+
+
 def commands(lines: Sequence[str]) -> str:
     """What to type to make the figures again."""
     shown = "\n".join(map(safe, lines))
