@@ -495,7 +495,7 @@ class Project:
         """
         from ragtune.pipeline.ask import ask
 
-        return ask(self.workspace, self.settings, question, model, k, _where(access, source, media_type), history)
+        return ask(self.workspace, self.settings, question, model, k, _where(access, source, media_type), history, self._progress)
 
     @cached_property
     def traces(self) -> TraceStore:

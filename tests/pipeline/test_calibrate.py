@@ -11,6 +11,7 @@ import pytest
 from ragtune import Project
 from ragtune.errors import ProjectError
 from ragtune.evaluate.predictions import read_predictions
+from ragtune.progress import Silent
 from ragtune.rag import Answer
 from tiny_project import fact, write_project, write_sources
 
@@ -24,6 +25,14 @@ QUICK = [
     'evaluate.arms=["base-fewshot", "tuned"]',
     'evaluate.contexts=["distractors", "retrieved"]',
 ]
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +95,12 @@ def test_a_precision_withholds_answers_when_evaluated_and_when_asked(evaluated, 
     assert isinstance(answer, Answer)
     assert pieces == []
     assert 0 <= answer.confidence <= 1
-    *_, free = Project(folder).ask(question)
+    told = Notes()
+    list(Project(folder, overrides=[*QUICK, "generate.precision=1.0"], progress=told).ask(question))
+    assert any("generate.precision = 1 was not reached on validation: at best" in note for note in told.notes)
+    free_told = Notes()
+    *_, free = Project(folder, progress=free_told).ask(question)
+    assert not free_told.notes
     assert free.confidence == pytest.approx(answer.confidence, abs=1e-3)
 
 
@@ -106,17 +120,12 @@ def test_a_precision_without_validation_answers_says_what_to_do(evaluated, tmp_p
 
 
 def test_few_validation_questions_calibrate_nothing_and_say_so(tmp_path, tiny_chat, tiny_embedder):
-    notes: list[str] = []
-
-    class Notes:
-        start = update = finish = staticmethod(lambda *_, **__: None)
-        note = staticmethod(notes.append)
-
+    told = Notes()
     folder = write_project(tmp_path / "project", write_sources(tmp_path / "sources", 4, 3), tiny_chat, tiny_embedder)
-    project = Project(folder, overrides=QUICK[:2], progress=Notes())
+    project = Project(folder, overrides=QUICK[:2], progress=told)
     project.ingest()
     project.dataset()
     project.train()
     report = project.evaluate().report
     assert report.thresholds == ()
-    assert any("fewer than 20 validation questions" in note for note in notes)
+    assert any("fewer than 20 validation questions" in note for note in told.notes)

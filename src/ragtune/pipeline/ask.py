@@ -9,11 +9,12 @@ from ragtune.confidence import Gate
 from ragtune.config import Settings
 from ragtune.errors import ProjectError
 from ragtune.pipeline.answerers import tuned_chat
-from ragtune.pipeline.confidence import load_calibration, make_gate
+from ragtune.pipeline.confidence import load_calibration, make_gate, unreached
 from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.promote import check_name, is_named_by_provider, promoted
 from ragtune.pipeline.threshold import load_threshold
 from ragtune.pipeline.train import find_tuned, has_tuned
+from ragtune.progress import Progress
 from ragtune.protocols import ChatModel, Engine
 from ragtune.rag import Answer, answer_question
 from ragtune.types import Message, Where
@@ -28,6 +29,7 @@ def ask(
     k: int | None,
     where: Where | None = None,
     history: Sequence[Message] = (),
+    progress: Progress | None = None,
 ) -> Iterator[str | Answer]:
     """Pieces of the answer as they are written, then the answer with its checked citations.
 
@@ -39,6 +41,7 @@ def ask(
         k: passages shown; ``None`` shows as many as the model was tuned with.
         where: which documents may be found.
         history: what was said before the question.
+        progress: told what falls short of the settings.
     """
     if not question.strip():
         raise ProjectError('the question is empty: write it in quotes, like ragtune ask "How long is the crossing?"')
@@ -49,6 +52,8 @@ def ask(
     with open_retriever(workspace, settings, where) as retriever:
         chat, shown = find_chat(workspace, settings, model)
         threshold = load_threshold(workspace, settings)
+        if progress is not None and (said := precision_note(workspace, settings, model)):
+            progress.note(said)
         yield from answer_question(
             question,
             retriever,
@@ -89,10 +94,19 @@ def find_gate(workspace: Workspace, settings: Settings, model: str | None) -> Ga
     Raises:
         ProjectError: a precision is wanted of a model that was not calibrated.
     """
+    manifest = _calibrated(workspace, model)
+    return None if manifest is None else make_gate(settings, load_calibration(workspace, settings, manifest), manifest.name)
+
+
+def precision_note(workspace: Workspace, settings: Settings, model: str | None) -> str:
+    """See :func:`~ragtune.pipeline.confidence.unreached`; empty for models of which nothing was learned."""
+    manifest = _calibrated(workspace, model)
+    return "" if manifest is None else unreached(settings, load_calibration(workspace, settings, manifest))
+
+
+def _calibrated(workspace: Workspace, model: str | None) -> Manifest | None:
     manifest = find_meant(workspace, model or promoted(workspace))
-    if manifest is None or manifest.settings.get("hosted"):
-        return None
-    return make_gate(settings, load_calibration(workspace, settings, manifest), manifest.name)
+    return None if manifest is None or manifest.settings.get("hosted") else manifest
 
 
 def find_meant(workspace: Workspace, model: str | None) -> Manifest | None:

@@ -108,6 +108,18 @@ def make_gate(settings: Settings, calibration: Calibration | None, model: str) -
     return Gate(calibration.confidence, None if threshold is None else threshold.logodds) if calibration else None
 
 
+def unreached(settings: Settings, calibration: Calibration | None) -> str:
+    """That no threshold gives the precision that is wanted, and what the one that is taken gives; empty where one does."""
+    wanted = settings.generate.precision
+    threshold = calibration.threshold(wanted) if calibration and wanted is not None else None
+    if wanted is None or threshold is None or threshold.precision >= wanted:
+        return ""
+    return (
+        f"generate.precision = {wanted:g} was not reached on validation: at best {threshold.precision:.0%} of the answers were right, "
+        f"with {threshold.coverage:.0%} of the questions answered; that threshold is taken"
+    )
+
+
 def _contexts(data: Dataset, k: int) -> list[_Asked]:
     chosen = sorted(data.validation, key=lambda example: draw("confidence", example.id))[:QUESTIONS]
     asked = []
