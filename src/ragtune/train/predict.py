@@ -27,6 +27,8 @@ KEPT_SCORES_BYTES = 3 * 2**30
 """Attention probabilities kept for the backward pass, at most; beyond, they are computed twice."""
 _LIBRARIES = 250 * 2**20
 """Bytes of code and workspaces that a CPU process takes on its way: kernels, the optimizer, TensorBoard."""
+_WORKSPACE = 32 * 2**20
+"""Bytes that cuBLAS works in on a GPU of 2022 or later."""
 _LOGIT_ROWS = ROWS * 4 * 3
 """Bytes for each word of the vocabulary while the loss is computed, see :mod:`ragtune.train.loss`."""
 _GRAPH = 1.45
@@ -195,7 +197,7 @@ def predict_memory(shape: Shape, steps: Sequence[Sequence[TokenSequence]], how: 
     """Bytes at the peak, by what takes them: in the process on a CPU, on the device elsewhere."""
     trained, whole = shape.trained(how), how.method == "full"
     fixed = {
-        "process": _process_memory() + _LIBRARIES if how.device.type == "cpu" else 0.0,
+        "process": _process_memory() + _LIBRARIES if how.device.type == "cpu" else _WORKSPACE,
         "weights": shape.parameters * how.bytes,
         # Float32 with its gradient and two moments; adapters are there in the base's format too.
         "trained": trained * (12 + 4 * how.keeps_weights) if whole else trained * (16 + 4 * how.keeps_weights + how.bytes),
@@ -247,7 +249,8 @@ def _batch_memory(shape: Shape, batch: Sequence[TokenSequence], how: How) -> dic
         token += sum(o for _, o in shape.adapted) / shape.layers * b if how.method == "dora" else 0
     kept = shape.heads * scores(batch) * b
     if how.device.type != "cpu" or kept * shape.layers > KEPT_SCORES_BYTES:
-        kept = 0
+        # PyTorch's kernels keep what they gave, and keys and values for each head of the queries instead of for each group.
+        kept = tokens * (3 * b * shape.queries + 4 * shape.heads)
     layer = tokens * token + kept
     passing = tokens * (4 * b * shape.inner + 16 * shape.hidden)
     activations = shape.layers * tokens * shape.hidden * b + layer if how.recompute else shape.layers * layer
