@@ -307,6 +307,28 @@ def test_a_step_that_fails_fails_its_answers_and_the_next_ones_go_on(make, engin
     same(finish(continuous.stream(PROMPTS[0], max_new_tokens=40)), alone(0, None, False, 40))
 
 
+def no_memory():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("step", ["reading", "writing"])
+def test_where_memory_runs_out_answers_are_to_be_asked_for_again_and_the_next_ones_go_on(make, engine, alone, monkeypatch, step):
+    continuous = make()
+    forward = engine._model.forward
+
+    def cramped(*args, **options):
+        if (options["input_ids"].shape[1] > 1) == (step == "reading"):
+            no_memory()
+        return forward(*args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._model, "forward", cramped)
+        with pytest.raises(BusyError, match=r"ask again in 5 s.*lower serve\.rows") as told:
+            finish(continuous.stream(PROMPTS[0]))
+    assert told.value.retry_after == 5
+    same(finish(continuous.stream(PROMPTS[0], max_new_tokens=40)), alone(0, None, False, 40))
+
+
 def test_a_prompt_that_cannot_be_read_fails_alone(make, engine, alone, monkeypatch):
     continuous = make()
     going = continuous.stream(PROMPTS[0], max_new_tokens=100)
@@ -315,6 +337,9 @@ def test_a_prompt_that_cannot_be_read_fails_alone(make, engine, alone, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(engine._model, "forward", lambda *a, **k: forward(*a, **k) if k["input_ids"].shape[1] == 1 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
+            finish(continuous.stream(PROMPTS[1], max_new_tokens=5))
+        patched.setattr(engine._model, "forward", lambda *a, **k: forward(*a, **k) if k["input_ids"].shape[1] == 1 else no_memory())
+        with pytest.raises(BusyError, match="memory on cpu did not suffice"):
             finish(continuous.stream(PROMPTS[1], max_new_tokens=5))
     assert list(going)[-1].text == alone(0, None, False, 100).text
 

@@ -25,6 +25,7 @@ from ragtune.engine.running import Reading, Row
 from ragtune.engine.turns import Asked, Token, Turns
 from ragtune.engine.words import Words
 from ragtune.errors import AbandonedError, BusyError, ChatError, LateError
+from ragtune.fitting import ran_out, release
 from ragtune.listening import nobody_listens
 from ragtune.prompts import PromptIds, encode_prompt
 from ragtune.types import GREEDY, Generation, Message, Passage, Sampling
@@ -33,6 +34,8 @@ _LOOK_S = 0.2
 """How often an asker that waits looks whether its own client does."""
 _SMOOTHING = 0.2
 """Weight of the last answer in the mean time between two answers' ends."""
+_PAUSE_S = 5.0
+"""Till there should be room again where memory ran out."""
 
 logger = logging.getLogger(__name__)
 
@@ -217,6 +220,7 @@ class ContinuousEngine:
                     self._fail([*self._running, *self._turns], ChatError("the local model was stopped before the answer was whole"))
                     self._running, self._turns = [], Turns(self._rows)
                     return
+            full = False
             try:
                 with self._changed:
                     self._sweep()
@@ -224,10 +228,20 @@ class ContinuousEngine:
                 self._round()
             except Exception as error:
                 logger.exception("a step of the running batch failed")
-                self._fail(self._running, error)
+                full = ran_out(error)
+                self._fail(self._running, self._full() if full else error)
                 with self._changed:
                     self._running, self._reading = [], None
                 self._batch = self._engine.running(self._rows)  # what the old one's buffers hold is not to be trusted
+            if full:  # behind the handler: what failed is held by its traceback till there
+                release()
+
+    def _full(self) -> BusyError:
+        return BusyError(
+            f"memory on {self._engine.device} did not suffice for the answers under way: ask again in {_PAUSE_S:.0f} s; if it happens "
+            "again, end what else uses that memory, or lower serve.rows or serve.longest_answer",
+            _PAUSE_S,
+        )
 
     def _sweep(self) -> None:
         """Let go whom nobody waits for any more, and who waits for too long."""
@@ -262,14 +276,18 @@ class ContinuousEngine:
         with self._engine.using(self._turns.tuned) as prefixes:
             if self._reading is not None:
                 asked, reading = self._reading
+                full = False
                 try:
                     joined = self._read(asked, reading, prefixes)
                 except Exception as error:  # a prompt that cannot be read is its asker's trouble alone
                     self._reading = None
-                    self._end(asked, error)
+                    full = ran_out(error)
+                    self._end(asked, self._full() if full else error)
                 else:
                     if joined:
                         self._write([asked])
+                if full:
+                    release()
             going = [asked for asked in self._running if asked.row is not None]
             if going:
                 self._batch.advance()
