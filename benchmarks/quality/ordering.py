@@ -27,6 +27,7 @@ from projects import BENCHMARKS
 from side_by_side import side_by_side
 
 from ragtune import build
+from ragtune.dataset.raft import evaluation_context
 from ragtune.evaluate.decide import question_f1
 from ragtune.evaluate.intervals import bootstrap, paired_difference
 from ragtune.pipeline.cells import choose_shots
@@ -122,6 +123,13 @@ class Ordering:
         """The questions of a split that have an answer."""
         return self.validation if split == "validation" else self.test
 
+    def ranks(self, context: Context) -> dict[str, int]:
+        """Of each test question, at which place its evidence is shown first; 0 where it is not shown."""
+        k = int(self.experiment.source.settings["retrieve"]["k"])
+        shown = {example.id: evaluation_context(example, context, k).passages or () for example in self.test}
+        oracles = {example.id: set(example.oracles) for example in self.test}
+        return {id_: next((at for at, own in enumerate(ids, 1) if own in oracles[id_]), 0) for id_, ids in shown.items()}
+
     def on_validation(self, arm: str, rate: float) -> float:
         """F1 of a tuned arm in the context that decides."""
         found = mean(self.answered(arm, rate, 0, "validation")["contexts"][self.context]["f1"].values())
@@ -172,7 +180,8 @@ class Ordering:
         for context in self.experiment.benchmark.contexts:
             arms = {arm: [each["contexts"][context] for each in seeded] for arm, seeded in tested.items()}
             arms |= {"base-fewshot": [base["contexts"][context]], "closed-book": [closed_book["contexts"]["closed-book"]]}
-            contexts[context] = compare({arm: over_seeds(own) for arm, own in arms.items()}, groups)
+            scores = {arm: over_seeds(own) for arm, own in arms.items()}
+            contexts[context] = {**compare(scores, groups), "f1_by_rank_of_the_evidence": by_rank(scores, self.ranks(context))}
             contexts[context]["answer_seconds"] = {arm: round(sum(each["seconds"] for each in own), 1) for arm, own in arms.items()}
         return {
             "machines": sorted(self.experiment.machines),
@@ -221,6 +230,16 @@ def compare(scores: Mapping[str, Mapping[str, float]], groups: Mapping[str, str]
     return {"f1": rows, "steps": steps, "questions": len(ids), "groups": len(set(own))}
 
 
+def by_rank(scores: Mapping[str, Mapping[str, float]], ranks: Mapping[str, int]) -> dict[str, Any]:
+    """Mean F1 of each arm where the evidence is shown at a place, and at how many questions it is."""
+    places = sorted(set(ranks.values()))
+    at = {place: [id_ for id_, own in ranks.items() if own == place] for place in places}
+    return {
+        "questions": {str(place): len(ids) for place, ids in at.items()},
+        **{arm: {str(place): round(mean(f1[id_] for id_ in ids), 3) for place, ids in at.items()} for arm, f1 in scores.items()},
+    }
+
+
 def as_figure(estimate: Any) -> dict[str, Any]:
     return {name: None if value is None else round(value, 4) for name, value in
             (("value", estimate.value), ("low", estimate.low), ("high", estimate.high))}  # fmt: skip
@@ -234,6 +253,9 @@ def print_tables(results: dict[str, Any]) -> None:
             print(f"  {arm:14} F1 {row['value']:.3f} [{row['low']}, {row['high']}]")
         for step, row in found["steps"].items():
             print(f"  {step:26} {row['value']:+.3f} [{row['low']}, {row['high']}]")
+        print("  by the place of the evidence, 0 where it is not shown:")
+        for name, row in found["f1_by_rank_of_the_evidence"].items():
+            print(f"    {name:14}", *(f"{place}: {value:<7g}" for place, value in row.items()))
 
 
 def main() -> int:
