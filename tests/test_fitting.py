@@ -26,12 +26,34 @@ def test_what_does_not_fit_alone_is_refused():
         fitting(3, lambda size: torch.empty(2**50 * size), "no room for one")
 
 
-def test_other_errors_are_no_lack_of_memory():
-    def compute(size: int) -> None:
-        raise RuntimeError("shapes differ")
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), RuntimeError("cuDNN failed"), ValueError("out of memory")], ids=str)
+def test_other_errors_are_no_lack_of_memory(monkeypatch, error):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
-    with pytest.raises(RuntimeError, match="shapes differ"):
+    def compute(size: int) -> None:
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
         fitting(4, compute, "no room")
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow calls it."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GiB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        MemoryError(),
+        ResourceExhaustedError("OOM when allocating tensor"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_library_says_it_in_its_own_words(error):
+    assert ran_out(error)
 
 
 def test_a_library_that_says_nothing_of_memory_is_understood_where_a_gpu_is_full(monkeypatch):
@@ -42,3 +64,17 @@ def test_a_library_that_says_nothing_of_memory_is_understood_where_a_gpu_is_full
     assert not ran_out(error)
     free.pop(0)
     assert ran_out(error)
+    assert not ran_out(RuntimeError("shapes differ"))
+
+
+def test_that_less_is_done_at_once_is_logged(caplog):
+    def compute(size: int) -> int:
+        if size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return size
+
+    assert fitting(8, compute, "no room") == (2, 2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "memory does not suffice for 8 at once: going on with 4",
+        "memory does not suffice for 4 at once: going on with 2",
+    ]

@@ -49,9 +49,13 @@ class Experiment:
         data: folder of the public data.
         overrides: settings beside the data set's own.
         dataset: name of the one that another process has made and asks for cells of; ``None`` makes it where it is not there yet.
+        cells: where what they came to is kept.
     """
 
-    def __init__(self, name: str, folder: Path, data: Path, overrides: Sequence[str] = (), dataset: str | None = None) -> None:
+    def __init__(
+        self, name: str, folder: Path, data: Path, overrides: Sequence[str] = (), dataset: str | None = None, cells: Path = KEPT
+    ) -> None:
+        self.cells = cells
         self.benchmark_name = name
         self.benchmark: Benchmark = BENCHMARKS[name]
         self.folder = folder / name
@@ -77,16 +81,16 @@ class Experiment:
     def kept(self, label: str, made_of: Sequence[str], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What a cell came to, from its file where that is of the same dataset, prompt and settings; else made now, and written there.
 
-        How many questions are answered at once is no setting of it: it changes what is rounded, and nothing else.
+        How many questions are answered at once is no setting of it: it changes what is rounded and how long it takes, and nothing else.
         """
-        path = KEPT / self.benchmark_name / f"{label.replace(' ', '-')}.json"
+        path = self.cells / self.benchmark_name / f"{label.replace(' ', '-')}.json"
         chosen = [each for each in (*self.overrides, *made_of) if not each.startswith("generate.batch_size=")]
         key = {"dataset": self.dataset_name, "prompt": PROMPT_VERSION, "settings": chosen}
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if {name: found.get(name) for name in key} != key:
-            found = {**key, "machine": _machine(), **make()}
+            found = {**key, "machine": machine(), **make()}
             write_json(path, found)
-        self.machines.add(found["machine"])
+        self.machines.add(found.get("machine", "unknown"))
         return found
 
     def train(self, name: str, *settings: str, without_context: bool = False) -> Model:
@@ -135,7 +139,7 @@ class Experiment:
         return [prediction for prediction, _ in self.answers(arm, context, examples, **options)]
 
 
-def _machine() -> str:
+def machine() -> str:
     """What computes, and with which PyTorch: other kernels round otherwise."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {best_dtype(torch.device('cpu'))}".replace("torch.", "")
     return f"{device}, PyTorch {torch.__version__}"

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from cells import Experiment
+from cells import Experiment, machine
 from ordering import Ordering, compare, scored
 from projects import BENCHMARKS
 
@@ -79,7 +79,7 @@ def main() -> int:
     order = compare(held, {example.id: example.group for example in ordering.test})["steps"]
     for step, row in order.items():
         print(f"{step:26} answers that hold the reference {row['value']:+.3f} [{row['low']}, {row['high']}]")
-    results = {"versions": library_versions(), "arms": found, "steps_by_containment": order}
+    results = {"machine": machine(), "versions": library_versions(), "arms": found, "steps_by_containment": order}
     write_json(HERE / "results" / f"few-shot-{options.name}.json", results)
     return 0
 

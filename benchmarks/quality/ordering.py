@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, TypeVar
 
-from cells import Experiment
+from cells import KEPT, Experiment
 from projects import BENCHMARKS
 from side_by_side import side_by_side
 
@@ -154,6 +154,7 @@ class Ordering:
             self.answers,
             self.arms,
             self.rates,
+            experiment.cells,
         )
         with side_by_side(jobs, _open, *arguments) as submit:
             ways = {submit("base_on_validation", way): way for way in WAYS}
@@ -195,9 +196,17 @@ class Ordering:
 
 
 def _open(
-    name: str, folder: Path, data: Path, overrides: Sequence[str], dataset: str, answers: int, arms: Sequence[str], rates: Sequence[float]
+    name: str,
+    folder: Path,
+    data: Path,
+    overrides: Sequence[str],
+    dataset: str,
+    answers: int,
+    arms: Sequence[str],
+    rates: Sequence[float],
+    cells: Path,
 ) -> Ordering:
-    return Ordering(Experiment(name, folder, data, overrides, dataset), answers, arms, rates)
+    return Ordering(Experiment(name, folder, data, overrides, dataset, cells), answers, arms, rates)
 
 
 def best(found: Mapping[T, float]) -> T:
@@ -267,6 +276,7 @@ def main() -> int:
     parser.add_argument("--arms", nargs="+", choices=TUNED, default=TUNED, help="tuned arms, raft among them; default: all")
     parser.add_argument("--rates", nargs="+", type=float, default=RATES, help="learning rates that are tried; default: 1e-3 3e-4 1e-4")
     parser.add_argument("--jobs", type=int, default=1, help="models that are trained or asked at once, each by a process of its own")
+    parser.add_argument("--cells", type=Path, default=KEPT, help="where what each cell came to is kept; default: results/cells")
     parser.add_argument("--set", action="append", default=[], help="a setting, as in ragtune --set")
     options = parser.parse_args()
     if "raft" not in options.arms:
@@ -275,14 +285,15 @@ def main() -> int:
     if not data:
         print("skipped: set RAGTUNE_DATA to the folder that holds the public data sets")
         return 0
-    experiment = Experiment(options.name, options.folder, Path(data), options.set)
+    experiment = Experiment(options.name, options.folder, Path(data), options.set, cells=options.cells)
     ordering = Ordering(experiment, options.answers, options.arms, options.rates)
     if options.jobs > 1:
         ordering.make(options.jobs, options.seeds, options.set, Path(data))
     results = ordering.run(options.seeds)
     part = "" if set(options.arms) == set(TUNED) and set(options.rates) == set(RATES) else "-part"
     settings = {"answers": options.answers, "seeds": options.seeds, "overrides": experiment.overrides}
-    write_json(HERE / "results" / f"ordering-{options.name}{part}.json", {"settings": settings, "versions": library_versions(), **results})
+    own = HERE / "results" if options.cells == KEPT else options.cells
+    write_json(own / f"ordering-{options.name}{part}.json", {"settings": settings, "versions": library_versions(), **results})
     print_tables(results)
     return 0
 

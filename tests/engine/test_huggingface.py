@@ -242,24 +242,29 @@ def test_bfloat16_answers_come_too(tiny):
 
 
 @pytest.fixture
-def cramped(engine):
-    """The engine with memory for two rows."""
+def cramped(tiny):
+    """An engine with memory for two rows; and how often it was asked for more."""
+    engine, refused = HuggingFaceEngine(tiny, device="cpu", dtype="float32"), []
 
     def refuse(_model, _args, options):
         if options["input_ids"].shape[0] > 2:
+            refused.append(options["input_ids"].shape[0])
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    hook = engine._model.register_forward_pre_hook(refuse, with_kwargs=True)
-    yield engine
-    hook.remove()
+    engine._model.register_forward_pre_hook(refuse, with_kwargs=True)
+    return engine, refused
 
 
-def test_where_memory_does_not_suffice_fewer_are_answered_together(engine, cramped, tiny):
-    roomy = HuggingFaceEngine(tiny, device="cpu", dtype="float32")
-    assert texts(cramped, PROMPTS, max_new_tokens=24, batch_size=7) == texts(roomy, PROMPTS, max_new_tokens=24, batch_size=2)
+def test_where_memory_does_not_suffice_fewer_are_answered_together(engine, cramped):
+    own, refused = cramped
+    expected = texts(engine, PROMPTS, max_new_tokens=24, batch_size=2)
+    assert texts(own, PROMPTS, max_new_tokens=24, batch_size=6) == expected
+    assert refused == [6, 3], "the prompts are seven, of which two are equal"
+    assert texts(own, PROMPTS, max_new_tokens=24, batch_size=6) == expected
+    assert refused == [6, 3], "the size that was found is kept"
     pairs = [(prompt, "an answer") for prompt in PROMPTS]
-    for found, expected in zip(cramped.nll(pairs, batch_size=7), roomy.nll(pairs, batch_size=2), strict=True):
-        assert found == pytest.approx(expected, rel=1e-5)
+    for found, wanted in zip(own.nll(pairs, batch_size=7), engine.nll(pairs, batch_size=2), strict=True):
+        assert found == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_prompt_that_memory_does_not_suffice_for_is_refused_with_what_to_do(engine):
@@ -268,7 +273,8 @@ def test_a_prompt_that_memory_does_not_suffice_for_is_refused_with_what_to_do(en
 
     hook = engine._model.register_forward_pre_hook(refuse)
     try:
-        with pytest.raises(ModelError, match=r"one text of .* tokens: end what else uses it"):
-            list(engine.generate(PROMPTS))
+        for asking in (lambda: list(engine.generate(PROMPTS)), lambda: list(engine.stream(PROMPTS[0]))):
+            with pytest.raises(ModelError, match=r"one text of .* tokens: end what else uses it"):
+                asking()
     finally:
         hook.remove()

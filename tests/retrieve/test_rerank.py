@@ -145,7 +145,7 @@ def test_a_chunk_that_the_corpus_no_longer_holds_is_shown_alone(corpus: Corpus) 
     assert Expansion(corpus, "section")(gone := Chunk("gone", "lift.md", chunk.start, chunk.end, chunk.text)) == to_passage(gone)
 
 
-def test_a_cross_encoder_scores_pairs_as_the_library_does(tiny_embedder: Path, tmp_path: Path) -> None:
+def test_a_cross_encoder_scores_pairs_as_the_library_does(tiny_embedder: Path, tmp_path: Path, monkeypatch) -> None:
     sentence_transformers = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
     from ragtune import build
 
@@ -157,6 +157,18 @@ def test_a_cross_encoder_scores_pairs_as_the_library_does(tiny_embedder: Path, t
     assert scores == pytest.approx(model.predict([("Who built the mill?", text) for text in texts]).tolist(), abs=1e-5)
     assert scores[0] == scores[2]
     assert reranker.score("q", []) == []
+
+    def predict(pairs, *, batch_size, **options):
+        sizes.append(batch_size)
+        if batch_size > 2:
+            raise MemoryError
+        return whole(pairs, batch_size=batch_size, **options)
+
+    sizes, whole = [], reranker._model.predict
+    monkeypatch.setattr(reranker._model, "predict", predict)
+    assert reranker.score("Who built the mill?", texts) == pytest.approx(scores, abs=1e-5)
+    assert reranker.score("Who built the mill?", texts) == pytest.approx(scores, abs=1e-5)
+    assert sizes == [4, 2, 2], "no more than there are, and no more again than memory sufficed for"
     assert reranker.fingerprint == build.reranker_fingerprint(str(tmp_path / "one"))
 
     sentence_transformers.CrossEncoder(str(tiny_embedder), num_labels=3, device="cpu", local_files_only=True).save_pretrained(

@@ -78,6 +78,32 @@ def test_an_upload_that_no_job_can_be_begun_for_is_not_deleted(client, opened, m
     assert stored(opened) == set()
 
 
+def test_what_takes_the_name_of_a_file_that_is_put_back_stays(tmp_path):
+    path = tmp_path / "Mill.md"
+    path.write_text("old")
+
+    def remove() -> None:
+        with uploads.removed(path):
+            path.write_text("new")
+            raise ValueError("no job")
+
+    with pytest.raises(ValueError, match="no job"):
+        remove()
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("Mill.md", "new")]
+
+
+def test_what_a_killed_server_left_of_uploads_is_swept(tmp_path):
+    left, young, own = (tmp_path / "deep" / name for name in (f".{'a' * 16}.tmp", f".{'b' * 16}.tmp", ".notes.tmp"))
+    left.parent.mkdir()
+    for path in (left, young, own):
+        path.write_text("x")
+    for path in (left, own):
+        os.utime(path, (1e9, 1e9))
+    uploads.sweep(tmp_path)
+    assert {path.name for path in left.parent.iterdir()} == {young.name, own.name}
+    uploads.sweep(tmp_path / "nowhere")
+
+
 def test_another_document_is_purged_and_its_file_stays(client, opened, sources):
     opened.ingest()
     opened.index()

@@ -13,6 +13,7 @@ import transformers  # noqa: E402
 
 from made_groups import epoch_groups, group  # noqa: E402
 from ragtune.errors import TrainError  # noqa: E402
+from ragtune.train import learner  # noqa: E402
 from ragtune.train import predict as predicting  # noqa: E402
 from ragtune.train.loss import batch_loss  # noqa: E402
 from ragtune.train.predict import PeakMemory, available_memory, predict_memory, shape_of, survey  # noqa: E402
@@ -74,6 +75,13 @@ def _shape(base: Path | str) -> predicting.Shape:
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.1}, {"method": "dora"}, {"method": "full"}], ids=str)
 def test_what_the_backward_pass_keeps_is_predicted(middling, options, dtype):
     held, predicted = kept_bytes(TorchTrainer(middling, rank=8, device="cpu", dtype=dtype, tokens_per_batch=10**6, **options))
+    assert predicted == pytest.approx(held, rel=0.12)
+
+
+def test_what_pytorchs_attention_keeps_is_near_what_is_predicted(middling, monkeypatch):
+    for module in (predicting, learner):
+        monkeypatch.setattr(module, "KEPT_SCORES_BYTES", 0)
+    held, predicted = kept_bytes(TorchTrainer(middling, rank=8, device="cpu", dtype="float32", tokens_per_batch=10**6))
     assert predicted == pytest.approx(held, rel=0.12)
 
 

@@ -240,12 +240,26 @@ def test_a_run_that_memory_runs_out_in_says_what_to_do_and_goes_on_behind_it(und
 
         real = TorchLearner.gradients
         patch.setattr(TorchLearner, "gradients", gradients)
-        with pytest.raises(TrainError, match=r"ran out in step 6 of .*train\.gradient_checkpointing = true"):
+        with pytest.raises(TrainError, match=r"train\.gradient_checkpointing = true, and run again, and it goes on from its checkpoint$"):
             run(tiny_chat, tmp_path)
-    _, lines = run(tiny_chat, tmp_path)
+        with pytest.raises(TrainError, match=r"or lower train\.tokens_per_batch, which begins another run$"):
+            run(tiny_chat, tmp_path, gradient_checkpointing=True)
+    _, lines = run(tiny_chat, tmp_path, gradient_checkpointing=True)
     assert lines[0]["step"] == 6
     expected = weights(undisturbed[0])
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path).items())
+
+
+def test_where_memory_runs_out_before_the_first_step_that_is_said_too(tiny_chat, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training, "_try", refuse)
+    monkeypatch.setattr(training, "_TIMED_EVERY", 1)
+    with pytest.raises(TrainError, match=r"ran out, of which .* GB were thought to suffice.* and run again$"):
+        run(tiny_chat, tmp_path)
+    with pytest.raises(TrainError, match="ran out, of which"):
+        trainer(tiny_chat).forecast(epoch_groups, HELD_OUT)
 
 
 def test_a_run_that_learns_is_not_taken_for_one_that_diverges(tiny_chat, tmp_path):

@@ -83,11 +83,14 @@ class SentenceTransformersEmbedder:
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
         encode = self._model.encode_query if query else self._model.encode_document
-        vectors, self._batch_size = fitting(
-            self._batch_size,
+        most = min(self._batch_size, len(texts))
+        vectors, size = fitting(
+            most,
             lambda size: encode(list(texts), batch_size=size, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True),
             f"memory on {self._model.device} does not suffice to embed one text: end what else uses it, or lower prepare.chunk_size",
         )
+        if size < most:
+            self._batch_size = size
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
 

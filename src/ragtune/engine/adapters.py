@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ragtune.errors import ModelError
+from ragtune.fitting import ran_out
 
 _KEPT = 2
 """Adapters whose merged weights stay in memory: as many as one evaluation alternates between."""
@@ -92,6 +93,8 @@ class Adapters:
                 weights[f"{name}.weight"], parameter.data = parameter.data, base
                 self._base.setdefault(f"{name}.weight", base)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
+            if ran_out(error):
+                raise
             raise ModelError(f"adapter {folder} does not fit this base model: {error}") from error
         finally:
             # Not PEFT's own unload, which is out of reach where loading fails half way.

@@ -24,7 +24,7 @@ from ragtune.engine.running import RunningBatch
 from ragtune.engine.spans import SpanConstraint
 from ragtune.engine.words import Words
 from ragtune.errors import ContextOverflowError, ModelError
-from ragtune.fitting import fitting
+from ragtune.fitting import fitting, ran_out
 from ragtune.prompts import PromptIds, build_completion, encode_completion, encode_prompt, end_of_turn
 from ragtune.templates import load_tokenizer
 from ragtune.types import GREEDY, Generation, Message, Passage, Sampling
@@ -80,6 +80,8 @@ class HuggingFaceEngine:
         self._probe = encode_completion(self._tokenizer, build_completion(None))[0]
         self._adapters = Adapters(self._model)
         self._prefixes: dict[Tuned, Prefixes] = {}
+        self._most: int | None = None
+        """Prompts that memory sufficed for together, once it did not for more."""
         self._lock = threading.Lock()
 
     @property
@@ -119,10 +121,13 @@ class HuggingFaceEngine:
         # Equal contexts come together, so that they are read once; the longest first, so that memory runs out at once or never.
         order = sorted(places, key=lambda ids: (len(ids.context), ids.context, len(ids.branch), ids.branch), reverse=True)
         held = [None if constraints is None else constraints[places[ids][0]] for ids in order]
-        start, size = 0, batch_size
+        start, size = 0, min(batch_size, self._most or batch_size)
         while start < len(order):
             answer = partial(self._answer, order[start:], held[start:], adapter, max_new_tokens)
-            answered, size = fitting(min(size, len(order) - start), answer, self._no_room(len(order[start].ids) + max_new_tokens))
+            asked = min(size, len(order) - start)
+            answered, size = fitting(asked, answer, self._no_room(len(order[start].ids) + max_new_tokens))
+            if size < asked:
+                self._most = size
             for prompt_ids, generation in zip(order[start : start + size], answered, strict=True):
                 for index in places[prompt_ids]:
                     yield index, generation
@@ -143,12 +148,12 @@ class HuggingFaceEngine:
         encoded = self.encode(prompt, max_new_tokens)
         writing = self.writing(quotable, sampling)
         writing.constraint = constraint or writing.constraint
-        tuned = tuned_by(adapter)
-        with self.using(tuned) as prefixes:
+        tuned, length = tuned_by(adapter), len(encoded.ids) + max_new_tokens
+        with self._told_of_memory(length), self.using(tuned) as prefixes:
             decoding = self._start([encoded], max_new_tokens, [writing], prefixes)
         words = Words(self.decode, sampling.stop)
         while not decoding.done and not words.stopped:
-            with self.using(tuned):
+            with self._told_of_memory(length), self.using(tuned):
                 (step,) = decoding.step()
             if piece := words.take(step.token):
                 yield piece
@@ -190,13 +195,21 @@ class HuggingFaceEngine:
         result = [(0.0, 0)] * len(pairs)
         start, size = 0, batch_size
         while start < len(order):
-            score = partial(self._score, [sequences[index] for index in order[start:]])
-            with self.using(tuned_by(adapter)):
-                sums, size = fitting(min(size, len(order) - start), score, self._no_room(sum(map(len, sequences[order[start]]))))
+            score = partial(self._score, [sequences[index] for index in order[start:]], adapter)
+            sums, size = fitting(min(size, len(order) - start), score, self._no_room(sum(map(len, sequences[order[start]]))))
             for index, value in zip(order[start : start + size], sums, strict=True):
                 result[index] = (value, len(sequences[index][1]))
             start += size
         return result
+
+    @contextmanager
+    def _told_of_memory(self, tokens: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if ran_out(error):
+                raise ModelError(self._no_room(tokens)) from error
+            raise
 
     def _no_room(self, tokens: int) -> str:
         return (
@@ -262,10 +275,14 @@ class HuggingFaceEngine:
             for row, prompt in enumerate(batch)
         ]
 
+    def _score(self, sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], adapter: Path | None, count: int) -> list[float]:
+        """Summed negative log-likelihoods of the first so many."""
+        with self.using(tuned_by(adapter)):
+            return self._sums(sequences[:count])
+
     @torch.inference_mode()
-    def _score(self, sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], count: int) -> list[float]:
-        """Summed negative log-likelihoods of the first so many; padding stands on the right, where causal attention never looks."""
-        batch = sequences[:count]
+    def _sums(self, batch: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[float]:
+        """Padding stands on the right, where causal attention never looks."""
         width = max(len(prompt) + len(tail) for prompt, tail in batch)
         ids = torch.zeros(len(batch), width, dtype=torch.long)
         for row, (prompt, tail) in enumerate(batch):

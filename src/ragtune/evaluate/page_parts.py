@@ -194,7 +194,7 @@ def contamination(report: Report) -> str:
         ("Answerable questions", f"{found.answerable:,}"),
         ("that nearly repeat a training question", f"{found.near_identical:,}"),
         ("whose evidence training answers quote", f"{found.evidence_trained:,}"),
-        ("that the base answers exactly without passages", f"{found.closed_book:,}"),
+        ("that the base answers exactly without passages, of those it was asked so", f"{found.closed_book:,}"),
         ("Left out: any of these", f"{found.left_out:,}"),
     ]
     if report.named is not None and found.value is not None and found.value_against is not None:

@@ -115,7 +115,7 @@ def unreached(settings: Settings, calibration: Calibration | None) -> str:
     if wanted is None or threshold is None or threshold.precision >= wanted:
         return ""
     return (
-        f"generate.precision = {wanted:g} was not reached on validation: at best {threshold.precision:.0%} of the answers were right, "
+        f"generate.precision = {wanted:g} was not reached on validation: at best {threshold.precision:.1%} of the answers were right, "
         f"with {threshold.coverage:.0%} of the questions answered; that threshold is taken"
     )
 

@@ -59,6 +59,8 @@ def bring_up(workspace: Workspace, source: Source, progress: Progress, *, rebuil
 def start_rebuild(workspace: Workspace, source: Source, parent: str) -> subprocess.Popen[bytes]:
     """Build an index in a process of its own that outlives this one; where one is at it already, that one ends at once.
 
+    ``-P``: what lies in the folder that this one was started in is not taken for a module.
+
     Args:
         workspace: of the project.
         source: whose index it is.

@@ -49,10 +49,13 @@ class CrossEncoderReranker:
         if not texts:
             return []
         pairs = [(question, text) for text in texts]
-        scores, self._batch_size = fitting(
-            self._batch_size,
+        most = min(self._batch_size, len(pairs))
+        scores, size = fitting(
+            most,
             lambda size: self._model.predict(pairs, batch_size=size, show_progress_bar=False, convert_to_numpy=True),
             f"memory on {self._model.device} does not suffice to rerank one passage: end what else uses it, or unset retrieve.reranker",
         )
+        if size < most:
+            self._batch_size = size
         # The last digits depend on what a pair was batched with; equal texts must stay equal.
         return [round(float(score), 6) for score in scores]

@@ -32,6 +32,7 @@ from ragtune.serve.openai import chat, embeddings, models
 from ragtune.serve.state import State
 from ragtune.serve.streams import Places
 from ragtune.serve.telemetry import open_telemetry
+from ragtune.serve.uploads import sweep
 from ragtune.traces.records import TraceRecord
 from ragtune.traces.store import TraceStore
 
@@ -121,6 +122,7 @@ def open_state(project: Project, model: str | None = None) -> State:
 
     answering = Answering(project.workspace, settings, model, record)
     monitor.watch_queue(lambda: answering.models.load)
+    sweep(project.workspace.uploads)
     return State(
         project=project,
         access=AccessStore(project.workspace.keys),

@@ -43,7 +43,7 @@ class Served:
         hosted: whether it answers elsewhere.
         created: seconds since 1970.
         fingerprint: changes with whatever may change an answer.
-        warnings: how it is served otherwise than it was evaluated.
+        warnings: how it is served otherwise than it was evaluated, and what falls short of the settings.
     """
 
     name: str

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt
 _UNSAFE = re.compile(r'[<>:"|?*#%\x7f]')
 """What Windows takes in no name, and ``#`` and ``%``, which part a document's name and an address."""
 _LONGEST_ENDING = 20
+_ASIDE = re.compile(r"\.[0-9a-f]{16}\.tmp")
+_YOUNG_S = 3600.0
 Outcome = Literal["saved", "unchanged", "replaced"]
 
 
@@ -60,10 +63,22 @@ def safe_folder(folder: str) -> str:
     return safe
 
 
+def sweep(uploads: Path) -> None:
+    """Delete what a killed server left of uploads and of what was removed; what is young may be another server's."""
+    for path in uploads.rglob(".*.tmp"):
+        if _ASIDE.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _YOUNG_S:
+                    path.unlink()
+
+
 @contextlib.contextmanager
 def removed(path: Path) -> Iterator[None]:
-    """A file is gone for the block, so that what begins there does not see it, and for good after it; an error puts it back."""
-    aside = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    """A file is gone for the block, so that what begins there does not see it, and for good after it.
+
+    An error puts it back, unless another one has taken its name meanwhile.
+    """
+    aside = _aside(path)
     there = True
     try:
         path.rename(aside)
@@ -73,10 +88,11 @@ def removed(path: Path) -> Iterator[None]:
         yield
     except BaseException:
         if there:
-            aside.rename(path)
+            with contextlib.suppress(FileExistsError):
+                _take_name(aside, path)
         raise
-    if there:
-        aside.unlink()
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 class NameTakenError(ConfigError):
@@ -110,7 +126,7 @@ def save(uploads: Path, folder: str, name: str, data: IO[bytes], *, replace: boo
         raise ConfigError(f"{shown}: there is a folder of that name, or a file of a folder's: take another name")
     if not path.parent.resolve().is_relative_to(uploads.resolve()):
         raise ConfigError(f"{shown}: a link leads out of {uploads.name}/: take another folder")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # hidden, so that no ingest reads it
+    temporary = _aside(path)
     try:
         with temporary.open("xb") as file:
             shutil.copyfileobj(data, file, 1 << 20)
@@ -119,6 +135,11 @@ def save(uploads: Path, folder: str, name: str, data: IO[bytes], *, replace: boo
         return shown, _put(temporary, path, shown, replace=replace)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _aside(path: Path) -> Path:
+    """A name beside a file's: hidden, so that no ingest reads it."""
+    return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 def _put(temporary: Path, path: Path, shown: str, *, replace: bool) -> Outcome:

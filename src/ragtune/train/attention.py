@@ -30,7 +30,7 @@ ROWS = 128
 class Block:
     """Queries ``[start, end)`` of the flat row; their keys are ``[first, prefix)`` and, under ``mask_qq``, ``[start, end)`` again.
 
-    ``mask_qq`` is what to add to the scores, 0 or -inf; ``None`` is plain causal.
+    ``mask_qq`` is what to add to the scores, 0 or -inf; ``None`` is plain causal. PyTorch's kernels take it over all keys, ``[q, k]``.
     """
 
     start: int
@@ -86,7 +86,10 @@ def lay_out(lengths: Sequence[tuple[int, Sequence[int]]], *, fused: bool) -> Blo
                       for start in range(first, at, step or 1))  # fmt: skip
         for together in _gather(branches, rows):
             size = sum(together)
-            blocks.append(Block(at, at + size, first, first + context, _side_by_side(together)))
+            mask = _side_by_side(together)
+            if fused:  # all of the block's keys: padded in each layer, it would be kept for each
+                mask = nn.functional.pad(mask, (context, 0))
+            blocks.append(Block(at, at + size, first, first + context, mask))
             at += size
     return Blocks(tuple(blocks), fused)
 
@@ -145,9 +148,8 @@ def _attend_fused(query: Tensor, key: Tensor, value: Tensor, scale: float, block
         if mask is None:
             out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
         else:
-            repeats = q.shape[1] // k.shape[1]
-            mask = nn.functional.pad(mask, (block.prefix - block.first, 0))
-            k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
+            if (repeats := q.shape[1] // k.shape[1]) > 1:
+                k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
             out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
         outputs.append(out)
     return torch.cat(outputs, 2).transpose(1, 2)

@@ -110,9 +110,15 @@ class Learner(Protocol):
 
 
 class Backend(Protocol):
-    """What makes a learner."""
+    """What makes a learner.
+
+    Attributes:
+        course: settings of the loop.
+        recomputes: whether it can compute layers twice, to keep less.
+    """
 
     course: Course
+    recomputes: bool
 
     def predict(self, steps: Sequence[Sequence[ContextGroup]]) -> TrainForecast:
         """What a run would take, but for the time; nothing is loaded."""
@@ -146,6 +152,21 @@ def train(
     expected = backend.predict([step for _, step in plan])
     if not expected.fits:
         raise TrainError(expected.refusal)
+    with _told_of_memory(backend, expected, output):
+        return _train(backend, plan, expected, validation, output, on_step, watch, peak)
+
+
+def _train(
+    backend: Backend,
+    plan: Plan,
+    expected: TrainForecast,
+    validation: Sequence[ContextGroup],
+    output: Path,
+    on_step: OnStep,
+    watch: Watch | None,
+    peak: Callable[[], float | None],
+) -> TrainResult:
+    course = backend.course
     learner = backend.load(expected.gradient_checkpointing)
     held_out = [learner.encode(group) for group in validation]
     for _, step in plan:
@@ -159,12 +180,7 @@ def train(
     if not progress.step and len(plan) >= _TIMED_EVERY:
         progress.predicted_seconds, progress.start = _try(learner, course, plan, expected.tokens, held_out)
     with contextlib.closing(Metrics(output, progress.step)) as metrics:
-        try:
-            _Run(learner, course, plan, held_out, progress, output, settings).go(metrics, on_step, watch)
-        except Exception as error:
-            if not ran_out(error):
-                raise
-            raise TrainError(_full(expected, progress.step + 1)) from error
+        _Run(learner, course, plan, held_out, progress, output, settings).go(metrics, on_step, watch)
     if progress.averaged:
         learner.take_means()
         if course.early_stopping:
@@ -191,13 +207,22 @@ def train(
     )
 
 
-def _full(expected: TrainForecast, step: int) -> str:
-    """What to do where memory was there before a run, and is not any more."""
-    less = "lower train.tokens_per_batch" if expected.gradient_checkpointing else "set train.gradient_checkpointing = true"
-    return (
-        f"memory on {expected.device} ran out in step {step} of {expected.steps}, of which {expected.peak / 1e9:.1f} GB were thought to "
-        f"suffice: end what else uses it, or {less}, and run again; what was trained up to the last checkpoint is kept"
-    )
+@contextlib.contextmanager
+def _told_of_memory(backend: Backend, expected: TrainForecast, output: Path | None = None) -> Iterator[None]:
+    """Where memory runs out that was there before, say what to do."""
+    try:
+        yield
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        kept = ", and it goes on from its checkpoint" if output is not None and (output / CHECKPOINT).is_file() else ""
+        if backend.recomputes and not expected.gradient_checkpointing:
+            more = f"end what else uses it, or set train.gradient_checkpointing = true, and run again{kept}"
+        else:
+            more = f"end what else uses it, and run again{kept}; or lower train.tokens_per_batch, which begins another run"
+        raise TrainError(
+            f"memory on {expected.device} ran out, of which {expected.peak / 1e9:.1f} GB were thought to suffice: {more}"
+        ) from error
 
 
 def forecast(backend: Backend, epoch_groups: EpochGroups, validation: Sequence[ContextGroup]) -> TrainForecast:
@@ -206,11 +231,12 @@ def forecast(backend: Backend, epoch_groups: EpochGroups, validation: Sequence[C
     expected = backend.predict([step for _, step in plan])
     if not expected.fits:
         return expected
-    learner = backend.load(expected.gradient_checkpointing)
-    held_out = [learner.encode(group) for group in validation]
-    if backend.course.rehearsal:
-        learner.rehearse_anything(learner.encode(plan[0][1][0]))
-    return replace(expected, seconds=_try(learner, backend.course, plan, expected.tokens, held_out)[0])
+    with _told_of_memory(backend, expected):
+        learner = backend.load(expected.gradient_checkpointing)
+        held_out = [learner.encode(group) for group in validation]
+        if backend.course.rehearsal:
+            learner.rehearse_anything(learner.encode(plan[0][1][0]))
+        return replace(expected, seconds=_try(learner, backend.course, plan, expected.tokens, held_out)[0])
 
 
 def answers_per_second(backend: Backend, groups: Sequence[ContextGroup], seconds: float) -> float:

@@ -28,7 +28,7 @@ KEPT_SCORES_BYTES = 3 * 2**30
 _LIBRARIES = 250 * 2**20
 """Bytes of code and workspaces that a CPU process takes on its way: kernels, the optimizer, TensorBoard."""
 _WORKSPACE = 32 * 2**20
-"""Bytes that cuBLAS works in on a GPU of 2022 or later."""
+"""Bytes that PyTorch gives cuBLAS to work in on a GPU of Hopper's kind; less on older ones."""
 _LOGIT_ROWS = ROWS * 4 * 3
 """Bytes for each word of the vocabulary while the loss is computed, see :mod:`ragtune.train.loss`."""
 _GRAPH = 1.45
@@ -249,8 +249,8 @@ def _batch_memory(shape: Shape, batch: Sequence[TokenSequence], how: How) -> dic
         token += sum(o for _, o in shape.adapted) / shape.layers * b if how.method == "dora" else 0
     kept = shape.heads * scores(batch) * b
     if how.device.type != "cpu" or kept * shape.layers > KEPT_SCORES_BYTES:
-        # PyTorch's kernels keep what they gave, and keys and values for each head of the queries instead of for each group.
-        kept = tokens * (3 * b * shape.queries + 4 * shape.heads)
+        # PyTorch's kernels keep what they gave; where heads share keys and values, on a GPU those of each head, as they were repeated.
+        kept = tokens * (b * shape.queries * (3 if shape.keys < shape.queries else 1) + 4 * shape.heads)
     layer = tokens * token + kept
     passing = tokens * (4 * b * shape.inner + 16 * shape.hidden)
     activations = shape.layers * tokens * shape.hidden * b + layer if how.recompute else shape.layers * layer

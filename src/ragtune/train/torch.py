@@ -56,6 +56,8 @@ class TorchTrainer:
         template: Jinja text of a chat template; ``None`` is the model's own.
     """
 
+    recomputes = True
+
     def __init__(
         self,
         model: str | Path,

@@ -75,7 +75,7 @@ async def ready(state: Known) -> Health:
 
 @router.get("/api/status", responses=documented(), summary="What is served?")
 def status(state: Known, caller: Annotated[Caller, Depends(require("ask"))]) -> Status:
-    """The served model, the index, the queue, and how the model is served otherwise than it was evaluated."""
+    """The served model, the index, the queue, and warnings: what is served otherwise than evaluated, or falls short of the settings."""
     settings, models = state.project.settings, state.answering.models
     name, warnings = None, []
     try:

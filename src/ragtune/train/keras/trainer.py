@@ -57,6 +57,8 @@ class KerasTrainer:
         TrainError: TensorFlow has no such device.
     """
 
+    recomputes = False
+
     def __init__(
         self,
         model: str | Path,
