@@ -134,7 +134,7 @@ def _flags(option: Any, type_: Any) -> str:
 
 def _meaning(parameter: Any) -> str:
     default = parameter.default
-    shown = not getattr(parameter, "is_flag", False) and default not in (None, (), []) and not parameter.required
+    shown = not getattr(parameter, "is_flag", False) and default not in (None, (), [], "") and not parameter.required
     return _cell(f"{parameter.help or ''}{f' Default: `{default}`.' if shown else ''}")
 
 

@@ -33,6 +33,8 @@ Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 CHECKPOINT = "checkpoint.safetensors"
 """The file in a model's folder from which a trainer goes on after a kill."""
+REHEARSED = "rehearsal.json"
+"""The file beside it with the texts that are rehearsed."""
 Form = TypeVar("Form", bound=BaseModel)
 
 

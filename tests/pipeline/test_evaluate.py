@@ -82,6 +82,8 @@ def test_a_gate_exits_1_where_its_condition_holds_and_prints_the_difference(proj
     assert code == 1
     assert "retrieved.f1 < -1: does not hold" in out
     assert f"retrieved.completion_tokens < {limit}: holds" in out
+    assert "two against one, 95 %" in out
+    assert "distractors.f1" not in out.replace("oracle+distractors.f1", "")
 
 
 @pytest.mark.parametrize(

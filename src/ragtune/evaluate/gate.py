@@ -72,6 +72,7 @@ class GateResult:
         against: the other evaluation.
         model: this model.
         model_against: the other.
+        arm_against: its arm; the base may have been asked with worked examples or without.
         questions: that both answered, from retrieved passages or in what contexts there are.
         shown_otherwise: of those, the ones for which retrieval served other passages than for the other evaluation.
         rows: every metric in every context that both evaluations have.
@@ -83,6 +84,7 @@ class GateResult:
     against: str
     model: str
     model_against: str
+    arm_against: Arm
     questions: int
     shown_otherwise: int
     rows: tuple[GateRow, ...]
@@ -140,6 +142,7 @@ def compare_models(
         *names,
         model=next(iter(next(iter(mine.values())).values())).model,
         model_against=next(iter(next(iter(others.values())).values())).model,
+        arm_against=arm,
         questions=len(pairs),
         shown_otherwise=sum(a.passages != b.passages for a, b in pairs),
         rows=tuple(rows),

@@ -43,18 +43,21 @@ _GATE_METRICS = ("f1", "exact_match", "containment", "quotes", "quotes_valid", "
 
 def gate_table(result: GateResult) -> RenderableType:
     """Figures of both models and their differences, then each condition with what was found."""
-    table = Table(box=None, title=f"{result.model} against {result.model_against}, 95 % interval", title_justify="left")
+    other = result.model_against if result.arm_against == "tuned" else f"{result.arm_against} ({result.model_against})"
+    table = Table(box=None, title=f"{result.model} against {other}, 95 % interval", title_justify="left")
     table.add_column("")
     for name in ("this", "other", "difference", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     named = {checked.figure for checked in result.conditions}
     for row in result.rows:
         label = f"{row.context}.{row.metric}"
-        if row.metric != "f1" and not (row.context == "retrieved" and row.metric in _GATE_METRICS) and label not in named:
+        # Without its evidence no answer is right: of distractors F1 tells nothing.
+        shown = (row.metric == "f1" and row.context != "distractors") or (row.context == "retrieved" and row.metric in _GATE_METRICS)
+        if not shown and label not in named:
             continue
         table.add_row(label, f"{row.value:.2f}", f"{row.value_against:.2f}", _change(row.difference), str(row.difference.n))
     lines: list[RenderableType] = [Padding(table, (1, 0))]
-    if result.evaluation == result.against:
+    if result.evaluation == result.against and result.arm_against == "tuned":
         same = f"Note: {result.evaluation} is the evaluation to compare with: nothing that decides an answer has changed since."
         lines.append(Text(same, style="yellow"))
     if result.shown_otherwise:

@@ -21,7 +21,7 @@ from ragtune.pipeline.consent import Confirm
 from ragtune.pipeline.records import ModelResult, TrainingPlan
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages, parse_answer
-from ragtune.protocols import CHECKPOINT
+from ragtune.protocols import CHECKPOINT, REHEARSED
 from ragtune.train.schedule import validations
 from ragtune.types import Branch, ContextGroup, Example, TrainResult
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_json, write_manifest
@@ -83,6 +83,8 @@ def train(
     groups = training_groups(data, examples, settings, source, without_context=without_context)
     check_trained(groups, settings)
     watch = watcher(data, source, settings, without_context)
+    if settings.train.rehearsal and not (output / REHEARSED).is_file():
+        progress.note("train: first the base writes the texts that are rehearsed against forgetting, and some steps are timed")
     result = trainer.train(groups, validation_groups(data, source, settings, without_context), output, _live(progress), watch)
     figures: dict[str, Any] = {
         "train_loss": result.train_loss,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ragtune.prompts import Tokenizer, chat_opening, end_of_turn
+from ragtune.protocols import REHEARSED
 from ragtune.train.batches import Batch
 from ragtune.train.lora import LoRALinear
 from ragtune.train.loss import ROWS, batch_loss, completion_logits
@@ -29,7 +30,6 @@ TEXTS = 48
 """Texts of a run, rehearsed in turn."""
 TOKENS = 128
 """Length of a text, the opening included."""
-FILE = "rehearsal.json"
 
 
 def rehearsal_texts(
@@ -45,7 +45,7 @@ def rehearsal_texts(
         seed: of the draw.
         count: texts.
     """
-    path = folder / FILE
+    path = folder / REHEARSED
     if not path.is_file():
         # Where a template writes nothing before the first words, the text goes on after the end of a turn.
         opening = tuple(tokenizer.encode(chat_opening(tokenizer) or end_of_turn(tokenizer), add_special_tokens=False))
@@ -56,7 +56,7 @@ def rehearsal_texts(
 
 def read_texts(folder: Path) -> list[TokenSequence]:
     """What lies in a run's folder."""
-    kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    kept = json.loads((folder / REHEARSED).read_text(encoding="utf-8"))
     return [text_sequence(kept["opening"], text) for text in kept["texts"]]
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from ragtune.protocols import REHEARSED
 from ragtune.train.load import answering, load_base
 from ragtune.train.lora import add_lora
-from ragtune.train.rehearsal import FILE, read_texts, rehearsal_texts
+from ragtune.train.rehearsal import read_texts, rehearsal_texts
 from ragtune.train.sequences import TokenSequence
 
 
@@ -31,7 +32,7 @@ class Twin:
 
     def texts(self, folder: Path, seed: int) -> list[TokenSequence]:
         """What the base wrote for a run, see :func:`~ragtune.train.rehearsal.rehearsal_texts`."""
-        if (folder / FILE).is_file():
+        if (folder / REHEARSED).is_file():
             return read_texts(folder)
         model, tokenizer = load_base(self._base, torch.device("cpu"), self._dtype, self._template)
         return rehearsal_texts(model, tokenizer, {}, folder, seed=seed)
