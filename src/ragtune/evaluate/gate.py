@@ -72,24 +72,24 @@ class GateResult:
         against: the other evaluation.
         model: this model.
         model_against: the other.
-        arm_against: its arm; the base may have been asked with worked examples or without.
         questions: that both answered, from retrieved passages or in what contexts there are.
         shown_otherwise: of those, the ones for which retrieval served other passages than for the other evaluation.
         rows: every metric in every context that both evaluations have.
         conditions: as given.
         failed: whether one of them holds.
+        arm_against: the other's arm; the base may have been asked with worked examples or without.
     """
 
     evaluation: str
     against: str
     model: str
     model_against: str
-    arm_against: Arm
     questions: int
     shown_otherwise: int
     rows: tuple[GateRow, ...]
     conditions: tuple[Checked, ...]
     failed: bool
+    arm_against: Arm = "tuned"
 
 
 def parse_condition(text: str) -> Condition:
