@@ -37,10 +37,12 @@ class Gate:
     Args:
         confidence: learned from validation.
         least: log-odds below which no answer is given; ``None`` gives each.
+        unreached: that this falls short of the precision that is wanted, in words; empty where it does not.
     """
 
     confidence: Confidence
     least: float | None = None
+    unreached: str = ""
 
     def withholds(self, logodds: float) -> bool:
         """Whether an answer of so much confidence is not given."""

@@ -9,7 +9,7 @@ from ragtune.confidence import Gate
 from ragtune.config import Settings
 from ragtune.errors import ProjectError
 from ragtune.pipeline.answerers import tuned_chat
-from ragtune.pipeline.confidence import load_calibration, make_gate, unreached
+from ragtune.pipeline.confidence import load_calibration, make_gate
 from ragtune.pipeline.index import open_retriever
 from ragtune.pipeline.promote import check_name, is_named_by_provider, promoted
 from ragtune.pipeline.threshold import load_threshold
@@ -52,8 +52,9 @@ def ask(
     with open_retriever(workspace, settings, where) as retriever:
         chat, shown = find_chat(workspace, settings, model)
         threshold = load_threshold(workspace, settings)
-        if progress is not None and (said := precision_note(workspace, settings, model)):
-            progress.note(said)
+        gate = find_gate(workspace, settings, model)
+        if progress is not None and gate is not None and gate.unreached:
+            progress.note(gate.unreached)
         yield from answer_question(
             question,
             retriever,
@@ -61,7 +62,7 @@ def ask(
             to_passage=retriever.to_passage,
             k=k or shown,
             least_score=None if threshold is None else threshold.score,
-            gate=find_gate(workspace, settings, model),
+            gate=gate,
             max_tokens=settings.generate.max_new_tokens,
             constrained_quotes=settings.generate.constrained_quotes,
             history=history,
@@ -94,19 +95,10 @@ def find_gate(workspace: Workspace, settings: Settings, model: str | None) -> Ga
     Raises:
         ProjectError: a precision is wanted of a model that was not calibrated.
     """
-    manifest = _calibrated(workspace, model)
-    return None if manifest is None else make_gate(settings, load_calibration(workspace, settings, manifest), manifest.name)
-
-
-def precision_note(workspace: Workspace, settings: Settings, model: str | None) -> str:
-    """See :func:`~ragtune.pipeline.confidence.unreached`; empty for models of which nothing was learned."""
-    manifest = _calibrated(workspace, model)
-    return "" if manifest is None else unreached(settings, load_calibration(workspace, settings, manifest))
-
-
-def _calibrated(workspace: Workspace, model: str | None) -> Manifest | None:
     manifest = find_meant(workspace, model or promoted(workspace))
-    return None if manifest is None or manifest.settings.get("hosted") else manifest
+    if manifest is None or manifest.settings.get("hosted"):
+        return None
+    return make_gate(settings, load_calibration(workspace, settings, manifest), manifest.name)
 
 
 def find_meant(workspace: Workspace, model: str | None) -> Manifest | None:

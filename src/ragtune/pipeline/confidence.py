@@ -105,18 +105,17 @@ def make_gate(settings: Settings, calibration: Calibration | None, model: str) -
             f"generate.precision needs validation answers of {model}: run 'ragtune evaluate --model {model}' first, "
             f"with at least {FEWEST_QUESTIONS} validation questions, or unset it"
         )
-    return Gate(calibration.confidence, None if threshold is None else threshold.logodds) if calibration else None
+    if calibration is None:
+        return None
+    return Gate(calibration.confidence) if threshold is None else Gate(calibration.confidence, threshold.logodds, _unreached(threshold))
 
 
-def unreached(settings: Settings, calibration: Calibration | None) -> str:
-    """That no threshold gives the precision that is wanted, and what the one that is taken gives; empty where one does."""
-    wanted = settings.generate.precision
-    threshold = calibration.threshold(wanted) if calibration and wanted is not None else None
-    if wanted is None or threshold is None or threshold.precision >= wanted:
+def _unreached(threshold: AnswerThreshold) -> str:
+    if threshold.precision >= threshold.wanted:
         return ""
     return (
-        f"generate.precision = {wanted:g} was not reached on validation: at best {threshold.precision:.1%} of the answers were right, "
-        f"with {threshold.coverage:.0%} of the questions answered; that threshold is taken"
+        f"generate.precision = {threshold.wanted:g} was not reached on validation: at best {threshold.precision:.1%} of the answers were "
+        f"right, with {threshold.coverage:.0%} of the questions answered; that threshold is taken"
     )
 
 

@@ -18,7 +18,7 @@ from ragtune.confidence import Gate
 from ragtune.config import Settings
 from ragtune.errors import KeyRefusedError, NoSuchModelError, ProjectError
 from ragtune.hosted.providers import is_hosted
-from ragtune.pipeline.ask import find_chat, find_gate, find_meant, precision_note
+from ragtune.pipeline.ask import find_chat, find_gate, find_meant
 from ragtune.pipeline.promote import check_name, is_named_by_provider, promoted, served
 from ragtune.pipeline.train import find_tuned
 from ragtune.prompts import PROMPT_VERSION
@@ -137,7 +137,7 @@ class ServedModels:
         engine = None if hosted else build.engine(self._settings)
         device, dtype = (str(getattr(engine, attribute, "hosted")) for attribute in ("device", "dtype"))
         decides = f"{__version__} {PROMPT_VERSION} {own} {manifest.key if manifest else ''} {chat.name} {device} {dtype}"
-        short = precision_note(self._workspace, self._settings, name)
+        short = gate.unreached if gate is not None else ""
         said = (*evaluation_warnings(self._workspace, self._settings, manifest, device), *filter(None, [short]))
         return Served(own, chat, k, gate, hosted, created, f"fp_{hashlib.sha256(decides.encode()).hexdigest()[:10]}", said)
 
