@@ -358,7 +358,7 @@ def test_a_dataset_is_counted_shown_and_exported(run, project: Path, tmp_path: P
     for command in (["ingest"], ["dataset", "--name", "one"]):
         assert run(*command, "--project", project)[0] == 0
     code, out, _ = run("dataset", "stats", "--project", project)
-    assert (code, "abstaining" in out, "distractor ranks" in out) == (0, True, True)
+    assert (code, "abstaining" in out, "evidence shown" in out, "ranks of the distractors" in out) == (0, True, True, True)
     figures = json.loads(run("dataset", "stats", "one", "--json", "--project", project)[1])
     assert figures["tokens"]["context"]["n"] == figures["contexts"]
     viewed = json.loads(run("dataset", "view", "--limit", 2, "--output", tmp_path / "v.html", "--json", "--project", project)[1])

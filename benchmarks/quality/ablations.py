@@ -94,15 +94,17 @@ class Ablations:
         chosen = {**base, **dict(setting.split("=", 1) for setting in variation.train)}
         settings = [f"train.max_answers={round(self.answers * variation.answers)}", *(f"{key}={value}" for key, value in chosen.items())]
 
+        name = f"ablation-{label}-{self.answers}"
+
         def make() -> dict[str, Any]:
-            model = experiment.train("raft-0.001-0" if label == "defaults" else f"ablation-{label}", *settings)
+            model = experiment.train(name, *settings)
             asked = [example for example in experiment.data.validation if example.answers]
             return {
-                "training": {name: model.figures[name] for name in TRAINING},
-                **figures(experiment.answer("tuned", "retrieved", asked, model=model), asked),
+                "training": {figure: model.figures[figure] for figure in TRAINING},
+                **figures(experiment.answer("tuned", experiment.benchmark.contexts[0], asked, model=model), asked),
             }
 
-        return experiment.kept(f"ablation-{label}.validation", settings, make)
+        return experiment.kept(f"{name}.validation", settings, make)
 
 
 def figures(predictions: Sequence[Prediction], asked: Sequence[Example]) -> dict[str, Any]:

@@ -103,9 +103,11 @@ def _gpu() -> Check:
         return Check("GPU", "ok", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
         return Check("GPU", "ok", "Apple MPS")
-    return Check(
-        "GPU", "note", "none", "the default model needs none; for larger ones install a CUDA build of PyTorch on a machine with a GPU"
-    )
+    if torch.version.cuda or torch.version.hip:
+        lacking = "PyTorch is built for one, but finds neither it nor its driver"
+    else:
+        lacking = "and of PyTorch its CUDA build, where this one is for CPUs"
+    return Check("GPU", "note", "none", f"the default model needs none; larger ones need a machine with a GPU, {lacking}")
 
 
 def _packages() -> list[Check]:

@@ -310,11 +310,13 @@ def test_a_run_says_again_what_was_predicted_and_plans_anew_for_a_folder_that_gr
             Project(project, progress=recorder).run(budget="1s")
         return recorder.notes
 
-    predicted = [note for note in notes() if note.startswith("predicted: ")]
+    first = notes()
+    predicted = [note for note in first if note.startswith("predicted: ")]
     assert "the least that can be measured" in predicted[0]
     again = notes()
     assert [note for note in again if note.startswith("predicted: ")] == predicted
     assert not any(note.startswith("measuring") for note in again)
+    assert [any(note.startswith("run before") for note in each) for each in (first, again)] == [False, True]
     with (sources.documents / "calder.md").open("a", encoding="utf-8") as file:
         file.write("It stands still. " * 20_000)
     grown = notes()

@@ -191,6 +191,13 @@ def test_a_wrong_request_says_what_is_wrong(client, changed, status, param):
     assert streamed.status_code == status, "an error before the first word is one of HTTP, in a stream too"
 
 
+def test_a_request_that_is_not_json_is_told_where(client):
+    sent = client.post("/v1/chat/completions", content='{"model": ', headers={"Content-Type": "application/json"})
+    error = sent.json()["error"]
+    assert (sent.status_code, error["code"], error["param"]) == (400, "json_invalid", None)
+    assert error["message"] == "the request is not JSON: Expecting value at character 10"
+
+
 def test_api_ask_gives_passages_pieces_and_the_answer(client):
     text = client.post("/api/ask", json={"question": QUESTION, "history": [{"role": "user", "content": "Hello"}]}).text
     events = [block.split("\n") for block in text.strip().split("\n\n")]

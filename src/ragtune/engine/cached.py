@@ -1,7 +1,8 @@
 """An engine that remembers: no prompt is answered twice by the same weights, and an interrupted evaluation goes on where it was.
 
 Prompts are put into batches before the memory is asked, and a batch is answered whole or not at all. So what is in a batch, and with it
-every last bit of every answer, does not depend on where an earlier run was killed.
+every last bit of every answer, does not depend on where an earlier run was killed; only a batch that memory did not suffice for is answered
+in halves, whose last bits may differ.
 """
 
 from __future__ import annotations

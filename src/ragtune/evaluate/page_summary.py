@@ -54,7 +54,7 @@ def keep_figures(sentence: str) -> str:
 
 
 def _facts(report: Report) -> str:
-    facts = [f"{report.questions} {report.split} questions", f"{report.groups} groups of documents"]
+    facts = [f"{report.questions} {report.split} questions, answerable or not, on {report.groups} groups of documents"]
     if report.test_readings:
         facts.append(f"test split read {'once' if report.test_readings == 1 else f'{report.test_readings} times'}")
     facts += [f"{count} more not asked: their documents need {capability} to be read" for capability, count in report.unasked.items()]

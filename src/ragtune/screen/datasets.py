@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from rich.panel import Panel
 from rich.table import Table
@@ -68,20 +68,37 @@ def show_view(result: ViewResult) -> None:
 
 
 def show_statistics(result: Statistics) -> None:
-    """The figures, a line each; of counts, the values with their numbers."""
+    """What is taught, a line each."""
     console.out.print(f"dataset {result.dataset}, training contexts of epoch {result.epoch}")
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in asdict(result).items():
-        if name not in ("dataset", "epoch"):
-            table.add_row(Text(name.replace("_", " "), style="dim"), Text(_in_words(value) or "none"))
+    for name, value in _taught(result):
+        table.add_row(Text(name, style="dim"), Text(value))
     console.out.print(table)
 
 
-def _in_words(value: Any) -> str:
-    if isinstance(value, dict):
-        deep = any(isinstance(item, dict) for item in value.values())
-        return ("; " if deep else ", ").join(f"{name}{':' if deep else ''} {_in_words(item)}" for name, item in value.items())
-    return "" if value is None else str(value)
+def _taught(found: Statistics) -> Iterator[tuple[str, str]]:
+    yield "questions", _counted(found.questions)
+    for split, kinds in found.kinds.items():
+        yield f"  of {split}", _counted(kinds)
+    yield "answers that are learnt", _counted(found.answers)
+    if found.p_realised is not None:
+        yield "evidence shown", f"for {found.p_realised:.1%} of the answerable questions ({found.p:.1%} asked for)"
+    if found.false_negatives is not None:
+        yield "  where it is not", f"{found.false_negatives:.1%} of {found.without_evidence} contexts had its words in another passage"
+    yield "contexts", str(found.contexts)
+    yield "  questions in each", _counted(found.questions_per_context, "have ")
+    yield "  passages in each", _counted(found.passages_per_context, "have ")
+    yield "passages that a question needs", _counted(found.oracles_per_question, "need ")
+    yield "ranks of the distractors", _counted(found.distractor_ranks, "at ")
+    for part, lengths in found.tokens.items():
+        yield (
+            f"tokens of {'an' if part[0] in 'aeiou' else 'a'} {part}",
+            f"{lengths.least} to {lengths.most}, median {lengths.median}, nine in ten up to {lengths.ninth_decile}",
+        )
+
+
+def _counted(counts: Mapping[str, int], between: str = "") -> str:
+    return ", ".join(f"{count} {between}{name}" for name, count in counts.items()) or "none"
 
 
 def show_export(result: ExportResult) -> None:

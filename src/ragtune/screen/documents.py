@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -142,9 +143,14 @@ def show_hits(hits: Sequence[SearchHit]) -> None:
         console.out.print("nothing found that reaches the calibrated score; the nearest:")
     for hit in hits:
         heading = f" › {hit.heading}" if hit.heading else ""
-        console.out.print(Text.assemble((f"{hit.rank}. ", "bold"), (hit.source, "cyan"), (heading, ""), (f"  {hit.score:.3f}", "dim")))
+        title = Text.assemble((f"{hit.rank}. ", "bold"), (hit.source, "cyan"), (heading, ""), (f"  {hit.score:.3f}", "dim"))
+        console.out.print(title, soft_wrap=True)
         text = " ".join(hit.text.split())
-        console.out.print(Text(f"   {text[:240]}{'…' if len(text) > 240 else ''}", style="dim"))
+        shown = Text(f"{text[:240]}{'…' if len(text) > 240 else ''}", style="dim")
+        if console.out.is_terminal:
+            console.out.print(Padding(shown, (0, 0, 0, 3)))
+        else:
+            console.out.print(Text("   ") + shown, soft_wrap=True)
 
 
 def show_none_fits(patterns: Sequence[str]) -> None:

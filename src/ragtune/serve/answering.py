@@ -11,6 +11,8 @@ from typing import Any
 from ragtune.config import Settings
 from ragtune.conversation import search_text
 from ragtune.errors import AbandonedError, BusyError, ConfigError
+from ragtune.pipeline.forecast import SHOWN
+from ragtune.prompts import WITH_PASSAGES
 from ragtune.protocols import ChatModel
 from ragtune.rag import NOT_SURE, Answer, answer_question
 from ragtune.serve.models import BASE, Served, ServedModels
@@ -143,8 +145,8 @@ class Answering:
             raise ConfigError("the question is empty")
         served = served or self.models.find(asked.model, any_hosted=asked.any_hosted)
         longest = self._longest(asked, self._settings.generate.max_new_tokens)
-        read = guess_tokens([*(turn.content for turn in asked.history), asked.question])
-        shown = (asked.k or served.k) * self._settings.prepare.chunk_size
+        read = guess_tokens([WITH_PASSAGES, *(turn.content for turn in asked.history), asked.question])
+        shown = int((asked.k or served.k) * self._settings.prepare.chunk_size * SHOWN[self._settings.retrieve.expand])
         with asked.reserve(read + shown + longest):
             timing = _Timing()
             found: Retrieved | None = None
