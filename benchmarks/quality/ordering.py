@@ -1,7 +1,7 @@
 """RAFT's ordering: RAFT > fine-tuned without context > few-shot base, all shown retrieved passages > closed-book.
 
 Run:     RAGTUNE_DATA=/path/to/data .venv/bin/python benchmarks/quality/ordering.py squadshifts [--arms raft dsf --rates 1e-3]
-Results: benchmarks/quality/results/ordering-NAME.json, printed as a table; of some arms or rates alone, ordering-NAME-part.json
+Results: benchmarks/quality/results/ordering-NAME.json, printed as a table; a name of some arms, rates or seeds says which
 
 All tuned arms answer the same training questions equally often, in as many updates, but for ``dsf-tokens``, which repeats them until it has
 read as many tokens as RAFT. Rates are chosen on validation, by F1 in the context that decides, for each arm by itself; so is the few-shot
@@ -41,6 +41,7 @@ T = TypeVar("T")
 HERE = Path(__file__).parent
 RATES = (1e-3, 3e-4, 1e-4)
 TUNED = ("raft", "dsf", "dsf-tokens")
+SEEDS = 3
 WAYS = ("quoting", "quoting freely", "plain")
 TRAINING = ("answers", "steps", "tokens", "seconds", "predicted_seconds", "validation_loss", "peak_memory", "predicted_memory")
 ORDER = (("raft", "dsf"), ("raft", "dsf-tokens"), ("dsf", "base-fewshot"), ("base-fewshot", "closed-book"))
@@ -272,7 +273,7 @@ def main() -> int:
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--folder", type=Path, default=Path("build/quality"))
     parser.add_argument("--answers", type=int, default=600, help="answers that each arm is trained on, but for dsf-tokens")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--arms", nargs="+", choices=TUNED, default=TUNED, help="tuned arms, raft among them; default: all")
     parser.add_argument("--rates", nargs="+", type=float, default=RATES, help="learning rates that are tried; default: 1e-3 3e-4 1e-4")
     parser.add_argument("--jobs", type=int, default=1, help="models that are trained or asked at once, each by a process of its own")
@@ -290,10 +291,16 @@ def main() -> int:
     if options.jobs > 1:
         ordering.make(options.jobs, options.seeds, options.set, Path(data))
     results = ordering.run(options.seeds)
-    part = "" if set(options.arms) == set(TUNED) and set(options.rates) == set(RATES) else "-part"
+    part = [
+        *([] if set(options.arms) == set(TUNED) else options.arms),
+        *(f"{rate:g}" for rate in options.rates if set(options.rates) != set(RATES)),
+    ]
+    part += [] if options.seeds == SEEDS else [f"seeds-{options.seeds}"]
     settings = {"answers": options.answers, "seeds": options.seeds, "overrides": experiment.overrides}
     own = HERE / "results" if options.cells == KEPT else options.cells
-    write_json(own / f"ordering-{options.name}{part}.json", {"settings": settings, "versions": library_versions(), **results})
+    write_json(
+        own / f"{'-'.join(['ordering', options.name, *part])}.json", {"settings": settings, "versions": library_versions(), **results}
+    )
     print_tables(results)
     return 0
 
