@@ -115,8 +115,8 @@ BENCHMARKS = {
     "squadshifts": Benchmark(write_squadshifts, ("retrieve.k=4",)),
     "huggingface": Benchmark(write_huggingface, _CALLS, ("oracle+distractors", "retrieved")),
     "torchhub": Benchmark(write_torchhub, _CALLS, ("oracle+distractors", "retrieved")),
-    "pubmedqa": Benchmark(write_pubmedqa, ("retrieve.k=4",)),
-    "hotpotqa": Benchmark(write_hotpotqa, ("retrieve.k=4",)),
+    "pubmedqa": Benchmark(write_pubmedqa, ("retrieve.k=4",), ("retrieved",)),
+    "hotpotqa": Benchmark(write_hotpotqa, ("retrieve.k=4",), ("retrieved",)),
 }
 
 

@@ -29,6 +29,8 @@ _LIBRARIES = 250 * 2**20
 """Bytes of code and workspaces that a CPU process takes on its way: kernels, the optimizer, TensorBoard."""
 _WORKSPACE = 32 * 2**20
 """Bytes that PyTorch gives cuBLAS to work in on a GPU of Hopper's kind; less on older ones."""
+_HEAP = 0.17
+"""What a CPU's heap holds beside the activations, as a share of them: pieces that are free but too small, after some sixty steps."""
 _LOGIT_ROWS = ROWS * 4 * 3
 """Bytes for each word of the vocabulary while the loss is computed, see :mod:`ragtune.train.loss`."""
 _GRAPH = 1.45
@@ -253,8 +255,9 @@ def _batch_memory(shape: Shape, batch: Sequence[TokenSequence], how: How) -> dic
         kept = tokens * (b * shape.queries * (3 if shape.keys < shape.queries else 1) + 4 * shape.heads)
     layer = tokens * token + kept
     passing = tokens * (4 * b * shape.inner + 16 * shape.hidden)
-    activations = shape.layers * tokens * shape.hidden * b + layer if how.recompute else shape.layers * layer
-    return {"activations": activations + passing, "logits": shape.vocabulary * (2 * b * completions + _LOGIT_ROWS)}
+    activations = passing + (shape.layers * tokens * shape.hidden * b + layer if how.recompute else shape.layers * layer)
+    heap = {"heap": _HEAP * activations} if how.device.type == "cpu" else {}
+    return {"activations": activations, **heap, "logits": shape.vocabulary * (2 * b * completions + _LOGIT_ROWS)}
 
 
 def find_remedies(shape: Shape, steps: Sequence[Sequence[TokenSequence]], how: How, available: float) -> dict[str, float]:
