@@ -183,7 +183,10 @@ class Ordering:
             arms = {arm: [each["contexts"][context] for each in seeded] for arm, seeded in tested.items()}
             arms |= {"base-fewshot": [base["contexts"][context]], "closed-book": [closed_book["contexts"]["closed-book"]]}
             scores = {arm: over_seeds(own) for arm, own in arms.items()}
-            contexts[context] = {**compare(scores, groups), "f1_by_rank_of_the_evidence": by_rank(scores, self.ranks(context))}
+            ranks, found_at = self.ranks(context), self.ranks("retrieved")
+            contexts[context] = {**compare(scores, groups), "f1_by_rank_of_the_evidence": by_rank(scores, ranks)}
+            if drawn := {id_: rank for id_, rank in ranks.items() if rank and not found_at[id_]}:
+                contexts[context]["f1_by_place_of_missed_evidence"] = by_rank(scores, drawn)
             contexts[context]["answer_seconds"] = {arm: round(sum(each["seconds"] for each in own), 1) for arm, own in arms.items()}
         return {
             "machines": sorted(self.experiment.machines),
@@ -263,9 +266,15 @@ def print_tables(results: dict[str, Any]) -> None:
             print(f"  {arm:14} F1 {row['value']:.3f} [{row['low']}, {row['high']}]")
         for step, row in found["steps"].items():
             print(f"  {step:26} {row['value']:+.3f} [{row['low']}, {row['high']}]")
-        print("  by the place of the evidence, 0 where it is not shown:")
-        for name, row in found["f1_by_rank_of_the_evidence"].items():
-            print(f"    {name:14}", *(f"{place}: {value:<7g}" for place, value in row.items()))
+        tables = {
+            "f1_by_rank_of_the_evidence": "the place of the evidence, 0 where it is not shown",
+            "f1_by_place_of_missed_evidence": "the place of evidence that the retriever missed, where it is drawn",
+        }
+        for name, words in tables.items():
+            if name in found:
+                print(f"  by {words}:")
+                for arm, row in found[name].items():
+                    print(f"    {arm:14}", *(f"{place}: {value:<7g}" for place, value in row.items()))
 
 
 def main() -> int:
