@@ -34,9 +34,9 @@ SKIPPED = [
 ]
 
 
-def start(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "RAGTUNE_DATA"}
-    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -50,6 +50,18 @@ def test_a_benchmark_without_its_data_is_skipped_and_says_what_it_takes(script):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("skipped: ")
     assert {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()} == results
+
+
+def test_the_order_of_arms_is_drawn(tmp_path):
+    results = BENCHMARKS / "quality" / "results" / "ordering-squadshifts-raft-dsf.json"
+    drawn = tmp_path / "ordering.svg"
+    assert start("quality/picture.py", results, "--output", drawn).returncode == 0
+    found = json.loads(results.read_text(encoding="utf-8"))["contexts"]["retrieved"]
+    picture = drawn.read_text(encoding="utf-8")
+    assert f"retrieved, {found['questions']} questions, 3 seeds" in picture
+    assert all(f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" in picture for row in found["f1"].values())
+    twice = start("quality/picture.py", results, results, "--output", drawn)
+    assert (twice.returncode, "named twice" in twice.stderr) == (2, True)
 
 
 def test_highlights_are_measured_and_written(project, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 
 from ragtune import Project, __version__, cli
 from ragtune.config import load_settings
+from ragtune.doctor import run_checks
 from ragtune.models.catalog import CATALOG
 from ragtune.models.pull import _origin
 from tiny_project import Sources
@@ -365,6 +366,17 @@ def test_a_dataset_is_counted_shown_and_exported(run, project: Path, tmp_path: P
     assert (viewed["contexts"], Path(viewed["path"])) == (2, tmp_path / "v.html")
     code, out, _ = run("dataset", "export", tmp_path / "out.jsonl", "--format", "raft", "--project", project)
     assert (code, " ".join(out.split()).endswith(f"train questions of one as raft in {tmp_path / 'out.jsonl'}")) == (0, True)
+
+
+@pytest.mark.parametrize(("cuda", "said"), [("13.0", "no GPU or driver answers"), (None, "a build for CPUs alone")])
+def test_doctor_says_why_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cuda: str | None, said: str):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.version, "hip", None)
+    for device in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(device, "is_available", lambda: False)
+    gpu = next(check for check in run_checks(tmp_path, load_settings(tmp_path)) if check.name == "GPU")
+    assert (gpu.state, said in gpu.found) == ("note", True)
 
 
 def test_doctor_works_outside_a_project(run):

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from ragtune import cli, screen
+from ragtune.dataset.statistics import Lengths, Statistics
 from ragtune.doctor import Check
 from ragtune.pipeline.records import DatasetResult, IndexResult, RetrieverResult, SearchHit
 from ragtune.screen import console as streams
@@ -83,6 +84,37 @@ def test_names_of_files_steer_no_terminal(name: str, capsys: pytest.CaptureFixtu
     for shown in (found.out, found.err):
         assert "⟨U+" in shown
         assert not set(shown) & set("\x1b\x07\x9b\u202e")
+
+
+def test_what_is_found_is_wrapped_for_people_and_not_for_programs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hit = SearchHit(1, 1.0, "crossing.md", "The crossing › Times", 0, 4, "forty minutes " * 12)
+    screen.show_hits([hit])
+    assert capsys.readouterr().out.splitlines() == ["1. crossing.md › The crossing › Times  1.000", f"   {'forty minutes ' * 12}".rstrip()]
+    terminal = Console(file=io.StringIO(), width=60, highlight=False, force_terminal=True, color_system=None)
+    monkeypatch.setattr(streams, "out", terminal)
+    screen.show_hits([hit])
+    lines = terminal.file.getvalue().splitlines()
+    assert len(lines) > 3
+    assert all(line.startswith(("   forty", "   minutes")) for line in lines[1:])
+
+
+def test_what_a_dataset_teaches_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = Lengths(least=20, median=30, ninth_decile=40, most=50, n=9)
+    screen.show_statistics(
+        Statistics(
+            dataset="one", epoch=0, questions={"train": 9}, kinds={}, p=0.8, p_realised=0.75, contexts=7,
+            questions_per_context={"1": 6, "2": 1}, passages_per_context={"3": 7}, oracles_per_question={"0": 1, "1": 8},
+            distractor_ranks={"1": 4, "beyond 20": 2},
+            answers={"quoted": 6, "abstaining": 2, "dropped": 1}, without_evidence=2, false_negatives=0.5, tokens={"answer": lengths},
+        )
+    )  # fmt: skip
+    said = {line[:28].strip(): line[28:].strip() for line in capsys.readouterr().out.splitlines()[1:]}
+    assert said["answers that are learnt"] == "6 quoted, 2 abstaining"
+    assert said["in no context"] == "1 question"
+    assert said["ranks of the distractors"] == "4 at 1, 2 beyond 20"
+    assert said["tokens of an answer"] == "20 to 50, median 30, nine in ten up to 40"
 
 
 def test_an_error_steers_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,10 @@
 """One choice changed at a time: what each default of the recipe is worth on validation, paired with the defaults.
 
 Run:     RAGTUNE_DATA=/path/to/data .venv/bin/python benchmarks/quality/ablations.py squadshifts [--only order-shuffled]
-Results: benchmarks/quality/results/ablations-NAME.json, written after each variation, printed as a table
+Results: benchmarks/quality/results/ablations-NAME-ANSWERS.json, written after each variation, printed as a table
 
-Each variation trains a model on as many answers as the defaults do, and answers the validation questions from passages as they are served
-to it, each question in a context of its own. A killed run goes on where it was, on another machine too.
+Each variation trains a model on as many answers as the defaults do, and answers the validation questions in the context that decides on
+that data set (``projects.py``), each question in a context of its own. A killed run goes on where it was, on another machine too.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def main() -> int:
         with side_by_side(options.jobs, Ablations, *astuple(ablations)) as submit:
             for done in [submit("made", label, dataset) for label, dataset in datasets.items()]:
                 done.result()
-    path = HERE / "results" / f"ablations-{options.name}.json"
+    path = HERE / "results" / f"ablations-{options.name}-{options.answers}.json"
     rows: dict[str, Any] = {}
     defaults: dict[str, float] = {}
     for label in labels:
@@ -160,7 +160,12 @@ def main() -> int:
             "training": {name: made["training"][name] for name in ("answers", "steps", "tokens", "seconds", "validation_loss")},
         }
         write_json(
-            path, {"settings": {"answers": options.answers, "overrides": options.set}, "versions": library_versions(), "variations": rows}
+            path,
+            {
+                "settings": {"answers": options.answers, "overrides": options.set, "context": BENCHMARKS[options.name].contexts[0]},
+                "versions": library_versions(),
+                "variations": rows,
+            },
         )
         row = rows[label]
         print(

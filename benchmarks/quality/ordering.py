@@ -41,7 +41,7 @@ T = TypeVar("T")
 HERE = Path(__file__).parent
 RATES = (1e-3, 3e-4, 1e-4)
 TUNED = ("raft", "dsf", "dsf-tokens")
-SEEDS = 3
+SEEDS, ANSWERS = 3, 600
 WAYS = ("quoting", "quoting freely", "plain")
 TRAINING = ("answers", "steps", "tokens", "seconds", "predicted_seconds", "validation_loss", "peak_memory", "predicted_memory")
 ORDER = (("raft", "dsf"), ("raft", "dsf-tokens"), ("dsf", "base-fewshot"), ("base-fewshot", "closed-book"))
@@ -281,7 +281,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--folder", type=Path, default=Path("build/quality"))
-    parser.add_argument("--answers", type=int, default=600, help="answers that each arm is trained on, but for dsf-tokens")
+    parser.add_argument("--answers", type=int, default=ANSWERS, help="answers that each arm is trained on, but for dsf-tokens")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--arms", nargs="+", choices=TUNED, default=TUNED, help="tuned arms, raft among them; default: all")
     parser.add_argument("--rates", nargs="+", type=float, default=RATES, help="learning rates that are tried; default: 1e-3 3e-4 1e-4")
@@ -305,6 +305,7 @@ def main() -> int:
         *(f"{rate:g}" for rate in options.rates if set(options.rates) != set(RATES)),
     ]
     part += [] if options.seeds == SEEDS else [f"seeds-{options.seeds}"]
+    part += [] if options.answers == ANSWERS else [f"answers-{options.answers}"]
     settings = {"answers": options.answers, "seeds": options.seeds, "overrides": experiment.overrides}
     own = HERE / "results" if options.cells == KEPT else options.cells
     write_json(

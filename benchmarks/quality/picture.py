@@ -1,6 +1,6 @@
 """A picture of RAFT's order: the F1 of every arm on every data set, in the context that decides, with 95 % intervals.
 
-Run:     .venv/bin/python benchmarks/quality/picture.py benchmarks/quality/results/ordering-*.json
+Run:     .venv/bin/python benchmarks/quality/picture.py benchmarks/quality/results/ordering-squadshifts-raft-dsf.json [more of them]
 Results: benchmarks/quality/results/ordering.svg, in the order in which the files are named
 """
 
@@ -43,14 +43,19 @@ def draw(found: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     Args:
         found: of each, its name and what ``ordering.py`` wrote.
     """
-    decisive = [(name, BENCHMARKS[name].contexts[0], results["contexts"][BENCHMARKS[name].contexts[0]]) for name, results in found]
-    across = axis(0.0, max(row["high"] or row["value"] for _, _, own in decisive for row in own["f1"].values()))
+    decisive = [
+        (name, context, results["contexts"][context], results["settings"]["seeds"])
+        for name, results in found
+        for context in BENCHMARKS[name].contexts[:1]
+    ]
+    across = axis(0.0, max(row["high"] or row["value"] for _, _, own, _ in decisive for row in own["f1"].values()))
     parts: list[str] = []
     y = ROW
-    for name, context, own in decisive:
+    for name, context, own, seeds in decisive:
         y += ROW
         parts.append(f'<text x="16" y="{y}" font-weight="bold">{escape(NAMES[name])}</text>')
-        parts.append(f'<text x="{LEFT}" y="{y}" fill="#555">{context}, {own["questions"]} questions</text>')
+        about = f"{context}, {own['questions']} questions, {seeds} seed{'s' * (seeds > 1)}"
+        parts.append(f'<text x="{LEFT}" y="{y}" fill="#555">{about}</text>')
         for arm, (label, colour) in ARMS.items():
             if arm in own["f1"]:
                 y += ROW
@@ -92,6 +97,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=HERE / "results" / "ordering.svg")
     options = parser.parse_args()
     found = [(path.stem.split("-")[1], json.loads(path.read_text(encoding="utf-8"))) for path in options.results]
+    if len({name for name, _ in found}) < len(found):
+        parser.error("a data set is named twice: name one result of each")
     write_bytes(options.output, draw(found).encode())
     print(options.output)
     return 0

@@ -111,6 +111,7 @@ def write_hotpotqa(folder: Path, data: Path) -> None:
 
 _CALLS = ("retrieve.k=4", "prepare.near_duplicates=1.0", "prepare.chunk_size=224", "dataset.p_oracle=1.0")
 """Calls that differ in a name alone are documents of their own, each a chunk; where they are compared the evidence is always shown."""
+# Where the question is what counts and not the retriever, the passages as they are served are asked alone: that halves the answers to give.
 BENCHMARKS = {
     "squadshifts": Benchmark(write_squadshifts, ("retrieve.k=4",)),
     "huggingface": Benchmark(write_huggingface, _CALLS, ("oracle+distractors", "retrieved")),

@@ -103,11 +103,11 @@ def _gpu() -> Check:
         return Check("GPU", "ok", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
         return Check("GPU", "ok", "Apple MPS")
-    if torch.version.cuda or torch.version.hip:
-        lacking = "PyTorch is built for one, but finds neither it nor its driver"
-    else:
-        lacking = "and of PyTorch its CUDA build, where this one is for CPUs"
-    return Check("GPU", "note", "none", f"the default model needs none; larger ones need a machine with a GPU, {lacking}")
+    built = bool(torch.version.cuda or torch.version.hip)
+    why = "PyTorch is built for a GPU, but no GPU or driver answers" if built else "this PyTorch is a build for CPUs alone"
+    return Check(
+        "GPU", "note", f"none: {why}", "the default model needs none; larger ones need a machine with a GPU and PyTorch's build for it"
+    )
 
 
 def _packages() -> list[Check]:

@@ -316,11 +316,12 @@ def test_a_run_says_again_what_was_predicted_and_plans_anew_for_a_folder_that_gr
     again = notes()
     assert [note for note in again if note.startswith("predicted: ")] == predicted
     assert not any(note.startswith("measuring") for note in again)
-    assert [any(note.startswith("run before") for note in each) for each in (first, again)] == [False, True]
+    assert [any(note.startswith("begun before") for note in each) for each in (first, again)] == [False, True]
     with (sources.documents / "calder.md").open("a", encoding="utf-8") as file:
         file.write("It stands still. " * 20_000)
     grown = notes()
     assert any(note.startswith("measuring") for note in grown)
+    assert not any(note.startswith("begun before") for note in grown)
     assert [note for note in grown if note.startswith("predicted: ")] != predicted
 
 

@@ -195,7 +195,7 @@ def test_a_request_that_is_not_json_is_told_where(client):
     sent = client.post("/v1/chat/completions", content='{"model": ', headers={"Content-Type": "application/json"})
     error = sent.json()["error"]
     assert (sent.status_code, error["code"], error["param"]) == (400, "json_invalid", None)
-    assert error["message"] == "the request is not JSON: Expecting value at character 10"
+    assert error["message"] == "the request is not JSON: Expecting value at character 11"
 
 
 def test_api_ask_gives_passages_pieces_and_the_answer(client):

@@ -85,6 +85,16 @@ def test_what_pytorchs_attention_keeps_is_near_what_is_predicted(middling, monke
     assert predicted == pytest.approx(held, rel=0.12)
 
 
+def test_a_cpu_s_heap_is_predicted_beside_what_is_kept(middling):
+    trainer = TorchTrainer(middling, rank=8, device="cpu", dtype="float32")
+    made = predicting.predict(str(middling), [epoch_groups(0)], trainer.how, recompute_where_needed=False)
+    assert made.memory["heap"] == pytest.approx(0.17 * made.memory["activations"])
+    assert made.peak == sum(made.memory.values())
+    on_a_gpu = replace(trainer.how, device=torch.device("cuda"))
+    sequences = [trainer.load().encode(each) for each in epoch_groups(0)]
+    assert "heap" not in predicting._batch_memory(_shape(middling), sequences, on_a_gpu)
+
+
 def test_layers_that_are_computed_twice_keep_little(middling):
     plain, twice = (
         kept_bytes(TorchTrainer(middling, rank=8, device="cpu", dtype="float32", tokens_per_batch=10**6, gradient_checkpointing=on))

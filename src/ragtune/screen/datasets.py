@@ -17,6 +17,7 @@ from ragtune.pipeline.records import (
     ViewResult,
     grouped,
 )
+from ragtune.progress import counted
 
 if TYPE_CHECKING:
     from ragtune.dataset.statistics import Statistics
@@ -80,16 +81,19 @@ def _taught(found: Statistics) -> Iterator[tuple[str, str]]:
     yield "questions", _counted(found.questions)
     for split, kinds in found.kinds.items():
         yield f"  of {split}", _counted(kinds)
-    yield "answers that are learnt", _counted(found.answers)
+    yield "answers that are learnt", _counted({form: count for form, count in found.answers.items() if form != "dropped"})
+    if dropped := found.answers.get("dropped"):
+        yield "  in no context", counted(dropped, "question")
     if found.p_realised is not None:
         yield "evidence shown", f"for {found.p_realised:.1%} of the answerable questions ({found.p:.1%} asked for)"
     if found.false_negatives is not None:
-        yield "  where it is not", f"{found.false_negatives:.1%} of {found.without_evidence} contexts had its words in another passage"
+        share = f"{found.false_negatives:.1%} of those could be shown an answer's words elsewhere (train.false_negatives)"
+        yield "  not shown", f"for {found.without_evidence}; {share}"
     yield "contexts", str(found.contexts)
     yield "  questions in each", _counted(found.questions_per_context, "have ")
     yield "  passages in each", _counted(found.passages_per_context, "have ")
     yield "passages that a question needs", _counted(found.oracles_per_question, "need ")
-    yield "ranks of the distractors", _counted(found.distractor_ranks, "at ")
+    yield "ranks of the distractors", ", ".join(f"{count} {'at ' * rank.isdigit()}{rank}" for rank, count in found.distractor_ranks.items())
     for part, lengths in found.tokens.items():
         yield (
             f"tokens of {'an' if part[0] in 'aeiou' else 'a'} {part}",

@@ -165,7 +165,7 @@ def _methods(request: Request) -> list[str]:
 def _invalid(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":  # its place is a character, not a field
-        return ApiError(400, f"the request is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}", code="json_invalid")
+        return ApiError(400, f"the request is not JSON: {first['ctx']['error']} at character {first['loc'][-1] + 1}", code="json_invalid")
     place = [str(part) for part in first["loc"]]
     param = ".".join(place[1:]) or None
     more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""

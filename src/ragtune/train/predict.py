@@ -30,7 +30,7 @@ _LIBRARIES = 250 * 2**20
 _WORKSPACE = 32 * 2**20
 """Bytes that PyTorch gives cuBLAS to work in on a GPU of Hopper's kind; less on older ones."""
 _HEAP = 0.17
-"""What a CPU's heap holds beside the activations, as a share of them: pieces that are free but too small, after some sixty steps."""
+"""What a CPU's heap holds beside the activations, as a share of them: free pieces that are too small (benchmarks/README.md)."""
 _LOGIT_ROWS = ROWS * 4 * 3
 """Bytes for each word of the vocabulary while the loss is computed, see :mod:`ragtune.train.loss`."""
 _GRAPH = 1.45
