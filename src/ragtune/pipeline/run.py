@@ -101,7 +101,7 @@ def run(
         return RunResult(plan)
     stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
     if kept is not None:
-        progress.note("begun before, with as much to do: what is done and unchanged is not done again")
+        progress.note("begun before, with as much to do: what was done and still holds is kept")
     progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
     if kept is None:
         write_json(_plan_file(workspace), {"key": key, "forecast": asdict(plan)})
