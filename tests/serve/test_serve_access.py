@@ -16,7 +16,10 @@ from served_project import QUESTION, running
 
 from ragtune import Project
 from ragtune.access import AccessStore
+from ragtune.config import load_settings
 from ragtune.errors import ConfigError, ProjectError
+from ragtune.prompts import WITH_PASSAGES
+from ragtune.serve.answering import Answering, Request, guess_tokens
 from ragtune.serve.errors import ApiError
 from ragtune.serve.jobs.records import FINISHED
 from ragtune.serve.limits import Limits
@@ -224,6 +227,23 @@ def test_requests_are_counted_over_any_minute_and_not_over_the_clocks(monkeypatc
             limits.enter("few", 2, None)
     at[0] = 119.9
     limits.enter("few", 2, None)
+
+
+def test_tokens_are_held_back_for_the_instruction_and_for_longer_passages(tmp_path):
+    held: list[int] = []
+
+    def reserve(tokens: int) -> contextlib.AbstractContextManager[None]:
+        held.append(tokens)
+        raise ApiError(429, "enough")
+
+    project = Project(tmp_path, create=True)
+    for expand in ("none", "neighbours"):
+        settings = load_settings(tmp_path, [f'retrieve.expand="{expand}"', "prepare.chunk_size=100", "generate.max_new_tokens=50"])
+        asked = Request("When?", k=4, reserve=reserve)
+        with pytest.raises(ApiError):
+            next(Answering(project.workspace, settings).stream(asked, SimpleNamespace(k=3)))
+    read = guess_tokens([WITH_PASSAGES, "When?"])
+    assert held == [read + 400 + 50, read + 1000 + 50]
 
 
 def test_answers_on_their_way_count_for_their_keys_limit_as_if_they_took_all_they_may():
