@@ -201,3 +201,15 @@ def test_a_recipe_that_leaves_no_question_is_refused(project):
     opened.dataset()
     with pytest.raises(TrainError, match="leaves no question to train on: raise"):
         opened.train()
+
+
+@pytest.mark.parametrize(("recall", "expected"), [(0.6, 0.9), (0.97, 0.97)])
+def test_evidence_is_shown_as_often_as_it_is_found_but_not_too_seldom(
+    project: Path, monkeypatch: pytest.MonkeyPatch, recall: float, expected: float
+):
+    monkeypatch.setattr("ragtune.pipeline.dataset.recall_at_k", lambda *_: recall)
+    opened = Project(project)
+    opened.ingest()
+    assert opened.dataset(name=f"recall-{recall}").figures["p_oracle"] == expected
+    asked = Project(project, overrides=["dataset.p_oracle=0.5"])
+    assert asked.dataset(name=f"asked-{recall}").figures["p_oracle"] == 0.5

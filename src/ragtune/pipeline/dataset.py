@@ -38,6 +38,8 @@ from ragtune.types import Chunk, Example, Message, Question, Reason
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
 
 VERSION = 2
+LEAST_SHOWN = 0.9
+"""Share of training contexts that hold the evidence, at least: a small model that lacks it oftener abstains anywhere (decision 0018)."""
 
 
 def build_dataset(
@@ -286,7 +288,7 @@ def _build(
     if p is None:
         # A handful of validation questions says little about recall; training questions are retrieved in just the same way.
         measured = recall["validation"] if len(by.get("validation", [])) >= 30 else recall["train"]
-        p = 1.0 if measured is None else round(measured, 3)
+        p = 1.0 if measured is None else max(LEAST_SHOWN, round(measured, 3))
     queries = {each.id: search_text(each.question, each.history) for each in built.examples}
     retrieved_by = {id_: f"fold {fold}" for id_, query in queries.items() if (fold := retriever.fold_of.get(query)) is not None}
     audited = audit(built.examples, seed=settings.dataset.seed, p=p)
