@@ -78,10 +78,10 @@ def show_statistics(result: Statistics) -> None:
 
 
 def _taught(found: Statistics) -> Iterator[tuple[str, str]]:
-    yield "questions", _counted(found.questions)
+    yield "questions", _named(found.questions)
     for split, kinds in found.kinds.items():
-        yield f"  of {split}", _counted(kinds)
-    yield "answers that are learnt", _counted({form: count for form, count in found.answers.items() if form != "dropped"})
+        yield f"  of {split}", _named(kinds)
+    yield "answers that are learnt", _named({form: count for form, count in found.answers.items() if form != "dropped"})
     if dropped := found.answers.get("dropped"):
         yield "  in no context", counted(dropped, "question")
     if found.p_realised is not None:
@@ -90,9 +90,9 @@ def _taught(found: Statistics) -> Iterator[tuple[str, str]]:
         share = f"{found.false_negatives:.1%} of those could be shown an answer's words elsewhere (train.false_negatives)"
         yield "  not shown", f"for {found.without_evidence}; {share}"
     yield "contexts", str(found.contexts)
-    yield "  questions in each", _counted(found.questions_per_context, "have ")
-    yield "  passages in each", _counted(found.passages_per_context, "have ")
-    yield "passages that a question needs", _counted(found.oracles_per_question, "need ")
+    yield "  questions in each", _named(found.questions_per_context, "have ")
+    yield "  passages in each", _named(found.passages_per_context, "have ")
+    yield "passages that a question needs", _named(found.oracles_per_question, "need ")
     yield "ranks of the distractors", ", ".join(f"{count} {'at ' * rank.isdigit()}{rank}" for rank, count in found.distractor_ranks.items())
     for part, lengths in found.tokens.items():
         yield (
@@ -101,7 +101,7 @@ def _taught(found: Statistics) -> Iterator[tuple[str, str]]:
         )
 
 
-def _counted(counts: Mapping[str, int], between: str = "") -> str:
+def _named(counts: Mapping[str, int], between: str = "") -> str:
     return ", ".join(f"{count} {between}{name}" for name, count in counts.items()) or "none"
 
 
