@@ -195,11 +195,12 @@ class Trainer(Protocol):
         output: Path,
         on_step: Callable[[dict[str, float]], None],
         watch: Callable[[Any, Any], float] | None = None,
+        on_prepare: Callable[[str, int, int], None] | None = None,
     ) -> TrainResult:
         """Train to the end of the budget, resuming from what an interrupted run left in ``output``; writes ``output/adapter/``.
 
         A whole model is written as ``output/model/``. ``watch`` is given the model and its tokenizer whenever validation is measured, and
-        gives the F1 of its answers.
+        gives the F1 of its answers. ``on_prepare`` is told what goes on before the first step: its name, and how much of how much is done.
 
         The checkpoint stays, and training again from it only writes the adapter again: whoever calls removes it when the model is finished.
         """

@@ -92,6 +92,23 @@ def test_a_run_that_ended_and_was_not_noted_as_finished_is_not_trained_again(und
     assert metrics(again) == metrics(output)
 
 
+def test_what_goes_on_before_the_first_step_is_told_from_its_begin_to_its_end(tiny_chat, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_TIMED_EVERY", 1)  # a run so short is not timed otherwise
+    told: dict[str, list[tuple[int, int]]] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        told.setdefault(what, []).append((done, total))
+
+    trainer(tiny_chat, rehearsal=1.0, max_steps=4).train(epoch_groups, HELD_OUT, tmp_path, lambda line: None, None, tell)
+    assert list(told) == ["rehearsal", "timing"]
+    for steps in told.values():
+        total = steps[0][1]
+        assert steps == [(done, total) for done in range(total + 1)]
+    told.clear()
+    trainer(tiny_chat, rehearsal=1.0, max_steps=4).train(epoch_groups, HELD_OUT, tmp_path, lambda line: None, None, tell)
+    assert not told  # the texts are there, and the run is at its end
+
+
 def _without_memory(result: TrainResult) -> TrainResult:
     return replace(result, predicted_memory=None, peak_memory=None)
 

@@ -21,7 +21,7 @@ from ragtune.pipeline.consent import Confirm
 from ragtune.pipeline.records import ModelResult, TrainingPlan
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages, parse_answer
-from ragtune.protocols import CHECKPOINT, REHEARSED
+from ragtune.protocols import CHECKPOINT
 from ragtune.train.schedule import validations
 from ragtune.types import Branch, ContextGroup, Example, TrainResult
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_json, write_manifest
@@ -83,9 +83,8 @@ def train(
     groups = training_groups(data, examples, settings, source, without_context=without_context)
     check_trained(groups, settings)
     watch = watcher(data, source, settings, without_context)
-    if settings.train.rehearsal and not (output / REHEARSED).is_file():
-        progress.note("train: first the base writes the texts that are rehearsed against forgetting, and some steps are timed")
-    result = trainer.train(groups, validation_groups(data, source, settings, without_context), output, _live(progress), watch)
+    held_out = validation_groups(data, source, settings, without_context)
+    result = trainer.train(groups, held_out, output, _live(progress), watch, _preparing(progress))
     figures: dict[str, Any] = {
         "train_loss": result.train_loss,
         "validation_loss": result.validation_loss,
@@ -326,3 +325,20 @@ def _live(progress: Progress) -> Callable[[dict[str, float]], None]:
         progress.update("train", line["step"], detail, left=line.get("eta_s"))
 
     return on_step
+
+
+_PREPARED = {
+    "rehearsal": "the base wrote what is rehearsed against forgetting",
+    "timing": "some steps were tried, to predict how long all take",
+}
+
+
+def _preparing(progress: Progress) -> Callable[[str, int, int], None]:
+    def on_prepare(what: str, done: int, total: int) -> None:
+        if done == 0:
+            progress.start(what, total)
+        progress.update(what, done)
+        if done == total:
+            progress.finish(what, _PREPARED[what])
+
+    return on_prepare

@@ -8,14 +8,9 @@ import threading
 import time
 from collections.abc import Collection, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
-
-if TYPE_CHECKING:
-    pass
-
 
 from ragtune.screen import console
 

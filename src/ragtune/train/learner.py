@@ -126,9 +126,9 @@ class TorchLearner:
         with answering(self.model):
             return watch(self.model, self.tokenizer)
 
-    def rehearse(self, folder: Path) -> None:
-        """Have the base write what is rehearsed, or read it."""
-        self.texts = rehearsal_texts(self.model, self.tokenizer, self.layers, folder, seed=self._seed)
+    def rehearse(self, folder: Path, tell: Callable[[int, int], None]) -> None:
+        """Have the base write what is rehearsed, and tell how much of it is done; or read it."""
+        self.texts = rehearsal_texts(self.model, self.tokenizer, self.layers, folder, seed=self._seed, tell=tell)
 
     def rehearse_anything(self, sequence: TokenSequence) -> None:
         """Where time alone is asked for: any text takes as long as those of the base, which takes a while to write them."""

@@ -6,6 +6,7 @@ What computes is a :class:`Learner`; :mod:`ragtune.train.torch` and :mod:`ragtun
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import time
@@ -26,6 +27,8 @@ from ragtune.types import ContextGroup, TrainForecast, TrainResult
 EpochGroups: TypeAlias = Callable[[int], Sequence[ContextGroup]]
 OnStep: TypeAlias = Callable[[dict[str, float]], None]
 Watch: TypeAlias = Callable[[Any, Any], float]
+OnPrepare: TypeAlias = Callable[[str, int, int], None]
+"""Told what goes on before the first step, ``rehearsal`` or ``timing``, and how much of how much is done."""
 Plan: TypeAlias = Sequence[tuple[int, list[ContextGroup]]]
 """Of each step the epoch, counted from 0, and the groups."""
 
@@ -87,8 +90,8 @@ class Learner(Protocol):
     def answer(self, watch: Watch) -> float:
         """Have the model, as it is, and its tokenizer watched while it answers."""
 
-    def rehearse(self, folder: Path) -> None:
-        """Prepare what is rehearsed; it is kept in the run's folder."""
+    def rehearse(self, folder: Path, tell: Callable[[int, int], None]) -> None:
+        """Prepare what is rehearsed, and tell how much of how much is done; it is kept in the run's folder."""
 
     def rehearse_anything(self, sequence: TokenSequence) -> None:
         """Where time alone is asked for: any text takes as long as those of the base, which takes a while to write them."""
@@ -140,6 +143,7 @@ def train(
     output: Path,
     on_step: OnStep,
     watch: Watch | None = None,
+    on_prepare: OnPrepare | None = None,
 ) -> TrainResult:
     """Train to the end of the budget, going on from a checkpoint in ``output``; see :meth:`ragtune.train.torch.TorchTrainer.train`."""
     course = backend.course
@@ -153,7 +157,7 @@ def train(
     if not expected.fits:
         raise TrainError(expected.refusal)
     with _told_of_memory(backend, expected, output):
-        return _train(backend, plan, expected, validation, output, on_step, watch, peak)
+        return _train(backend, plan, expected, validation, output, on_step, watch, on_prepare or _silent, peak)
 
 
 def _train(
@@ -164,6 +168,7 @@ def _train(
     output: Path,
     on_step: OnStep,
     watch: Watch | None,
+    on_prepare: OnPrepare,
     peak: Callable[[], float | None],
 ) -> TrainResult:
     course = backend.course
@@ -174,11 +179,11 @@ def _train(
             learner.encode.check(group)
     output.mkdir(parents=True, exist_ok=True)
     if course.rehearsal:
-        learner.rehearse(output)
+        learner.rehearse(output, functools.partial(on_prepare, "rehearsal"))
     settings = backend.settings(len(plan))
     progress = load_checkpoint(output, learner, settings)
     if not progress.step and len(plan) >= _TIMED_EVERY:
-        progress.predicted_seconds, progress.start = _try(learner, course, plan, expected.tokens, held_out)
+        progress.predicted_seconds, progress.start = _try(learner, course, plan, expected.tokens, held_out, on_prepare)
     with contextlib.closing(Metrics(output, progress.step)) as metrics:
         _Run(learner, course, plan, held_out, progress, output, settings).go(metrics, on_step, watch)
     if progress.averaged:
@@ -266,7 +271,13 @@ def _plan(epoch_groups: EpochGroups, course: Course) -> Plan:
     return steps[: course.max_steps]
 
 
-def _try(learner: Learner, course: Course, plan: Plan, tokens: int, held_out: Sequence[TokenSequence]) -> tuple[float, float]:
+def _silent(what: str, done: int, total: int) -> None:
+    """Nobody wants to know."""
+
+
+def _try(
+    learner: Learner, course: Course, plan: Plan, tokens: int, held_out: Sequence[TokenSequence], on_prepare: OnPrepare = _silent
+) -> tuple[float, float]:
     """Seconds that a run will take and the loss that it starts with, from a few of its steps, whose gradients are thrown away.
 
     One more before is not timed, for memory is found in it.
@@ -274,10 +285,15 @@ def _try(learner: Learner, course: Course, plan: Plan, tokens: int, held_out: Se
     count = max(1, min(_TIMED, len(plan) // _TIMED_EVERY))
     chosen = [[learner.encode(group) for group in plan[len(plan) * (2 * n + 1) // (2 * count)][1]] for n in range(count)]
     first, *timed = learner.feed([chosen[0], *chosen])
+    on_prepare("timing", 0, count + 1)
     learner.gradients(first, 0)
     begun = time.monotonic()
-    tried = [learner.gradients(fed, step) for step, fed in enumerate(timed)]
+    tried = []
+    for step, fed in enumerate(timed):
+        on_prepare("timing", step + 1, count + 1)
+        tried.append(learner.gradients(fed, step))
     spent = time.monotonic() - begun
+    on_prepare("timing", count + 1, count + 1)
     learner.forget()
     seen = sum(tokens for _, _, tokens in tried)
     seconds = spent / seen * (tokens + _FORWARD * course.validations * sum(map(len, held_out)))

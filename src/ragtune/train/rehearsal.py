@@ -8,7 +8,7 @@ opening of a chat (for the texts: Xu et al., Magpie, arXiv 2406.08464; for the l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,14 @@ TOKENS = 128
 
 
 def rehearsal_texts(
-    model: Any, tokenizer: Tokenizer, layers: Mapping[str, LoRALinear], folder: Path, *, seed: int, count: int = TEXTS
+    model: Any,
+    tokenizer: Tokenizer,
+    layers: Mapping[str, LoRALinear],
+    folder: Path,
+    *,
+    seed: int,
+    count: int = TEXTS,
+    tell: Callable[[int, int], None] | None = None,
 ) -> list[TokenSequence]:
     """What the base wrote for this run, drawn at temperature 1; kept in the run's folder, so that a resumed run rehearses the same.
 
@@ -44,13 +51,14 @@ def rehearsal_texts(
         folder: of the run.
         seed: of the draw.
         count: texts.
+        tell: told how many of how many tokens of each text are written.
     """
     path = folder / REHEARSED
     if not path.is_file():
         # Where a template writes nothing before the first words, the text goes on after the end of a turn.
         opening = tuple(tokenizer.encode(chat_opening(tokenizer) or end_of_turn(tokenizer), add_special_tokens=False))
         with _plain(model, layers.values()):
-            write_json(path, {"opening": opening, "texts": _write(model, opening, count, seed)})
+            write_json(path, {"opening": opening, "texts": _write(model, opening, count, seed, tell)})
     return read_texts(folder)
 
 
@@ -85,13 +93,16 @@ def straying(model: Any, layers: Mapping[str, LoRALinear], batch: Batch) -> Tens
 
 
 @torch.inference_mode()
-def _write(model: Any, opening: Sequence[int], count: int, seed: int) -> list[list[int]]:
+def _write(model: Any, opening: Sequence[int], count: int, seed: int, tell: Callable[[int, int], None] | None) -> list[list[int]]:
     """Every text is written to its full length: what the base says after its first turn is another turn."""
     ids = torch.tensor([list(opening)] * count, device=model.device)
     generator = torch.Generator().manual_seed(seed)
     cache = None
     texts: list[list[int]] = [[] for _ in range(count)]
-    for _ in range(max(1, TOKENS - len(opening))):
+    length = max(1, TOKENS - len(opening))
+    for written in range(length):
+        if tell:
+            tell(written, length)
         # The last place as an index: of a slice, PyTorch would copy the head's weights for each text, 2.7 GB of SmolLM2-135M.
         last = torch.tensor([ids.shape[1] - 1], device=model.device)
         output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=last)
@@ -101,6 +112,8 @@ def _write(model: Any, opening: Sequence[int], count: int, seed: int) -> list[li
         for text, (token,) in zip(texts, drawn.tolist(), strict=True):
             text.append(token)
         ids = drawn.to(model.device)
+    if tell:
+        tell(length, length)
     return texts
 
 

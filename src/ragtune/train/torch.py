@@ -16,7 +16,7 @@ from ragtune.errors import TrainError
 from ragtune.train import loop
 from ragtune.train.learner import TorchLearner
 from ragtune.train.load import Method, load_base, recompute_layers
-from ragtune.train.loop import Course, EpochGroups, OnStep, Watch
+from ragtune.train.loop import Course, EpochGroups, OnPrepare, OnStep, Watch
 from ragtune.train.lora import add_lora
 from ragtune.train.predict import How, PeakMemory, predict
 from ragtune.train.schedule import validations as usual_validations
@@ -127,6 +127,7 @@ class TorchTrainer:
         output: Path,
         on_step: OnStep,
         watch: Watch | None = None,
+        on_prepare: OnPrepare | None = None,
     ) -> TrainResult:
         """Train to the end of the budget, going on from a checkpoint in ``output``.
 
@@ -138,13 +139,14 @@ class TorchTrainer:
             output: the model's folder.
             on_step: given each line of metrics.jsonl, with ``steps`` and ``eta_s``.
             watch: has the model answer questions whenever the loss is measured, and gives their mean F1.
+            on_prepare: told what goes on before the first step: its name, and how much of how much is done.
 
         Raises:
             TrainError: there is nothing to train on, a sequence does not fit the model, there is too little memory, or the loss is no
                 longer a number or stays far above its start.
             ModelError: the base cannot be loaded.
         """
-        return loop.train(self, epoch_groups, validation, output, on_step, watch)
+        return loop.train(self, epoch_groups, validation, output, on_step, watch, on_prepare)
 
     def forecast(self, epoch_groups: EpochGroups, validation: Sequence[ContextGroup]) -> TrainForecast:
         """What :meth:`train` would take: memory from the model's shape, time from a few steps where it fits; nothing is kept.

@@ -109,9 +109,9 @@ class KerasLearner:
         """Have the model's twin watched while it answers: ragtune writes with PyTorch."""
         return self._twin.answer(self._weights(), watch)
 
-    def rehearse(self, folder: Path) -> None:
+    def rehearse(self, folder: Path, tell: Callable[[int, int], None]) -> None:
         """Have the base's twin write what is rehearsed, or read it: the texts are those of the PyTorch trainer."""
-        self.texts = self._twin.texts(folder, self._seed)
+        self.texts = self._twin.texts(folder, self._seed, tell)
 
     def rehearse_anything(self, sequence: TokenSequence) -> None:
         """Where time alone is asked for: any text takes as long as those of the base, which takes a while to write them."""

@@ -18,7 +18,7 @@ from ragtune.train.keras.devices import best_dtype, find_devices, peak_memory, r
 from ragtune.train.keras.learner import KerasLearner
 from ragtune.train.keras.lora import add_lora
 from ragtune.train.keras.twin import Twin
-from ragtune.train.loop import Course, EpochGroups, OnStep, Watch
+from ragtune.train.loop import Course, EpochGroups, OnPrepare, OnStep, Watch
 from ragtune.train.predict import How, predict
 from ragtune.train.schedule import validations as usual_validations
 from ragtune.types import ContextGroup, TrainForecast, TrainResult
@@ -126,6 +126,7 @@ class KerasTrainer:
         output: Path,
         on_step: OnStep,
         watch: Watch | None = None,
+        on_prepare: OnPrepare | None = None,
     ) -> TrainResult:
         """Train to the end of the budget, going on from a checkpoint in ``output``.
 
@@ -137,13 +138,14 @@ class KerasTrainer:
             output: the model's folder.
             on_step: given each line of metrics.jsonl, with ``steps`` and ``eta_s``.
             watch: is given the model in PyTorch whenever the loss is measured, and gives the mean F1 of its answers.
+            on_prepare: told what goes on before the first step: its name, and how much of how much is done.
 
         Raises:
             TrainError: there is nothing to train on, a sequence does not fit the model, there is too little memory, or the loss is no
                 longer a number or stays far above its start.
             ModelError: the base cannot be loaded, or Keras would compute another model.
         """
-        return loop.train(self, epoch_groups, validation, output, on_step, watch)
+        return loop.train(self, epoch_groups, validation, output, on_step, watch, on_prepare)
 
     def forecast(self, epoch_groups: EpochGroups, validation: Sequence[ContextGroup]) -> TrainForecast:
         """What :meth:`train` would take: memory from the model's shape, time from a few steps where it fits; nothing is kept.

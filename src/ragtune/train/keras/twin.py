@@ -30,12 +30,12 @@ class Twin:
         self._base, self._dtype, self._template, self._adapters = base, getattr(torch, dtype), template, dict(adapters)
         self._loaded: tuple[Any, Any, dict[str, Any]] | None = None
 
-    def texts(self, folder: Path, seed: int) -> list[TokenSequence]:
+    def texts(self, folder: Path, seed: int, tell: Callable[[int, int], None]) -> list[TokenSequence]:
         """What the base wrote for a run, see :func:`~ragtune.train.rehearsal.rehearsal_texts`."""
         if (folder / REHEARSED).is_file():
             return read_texts(folder)
         model, tokenizer = load_base(self._base, torch.device("cpu"), self._dtype, self._template)
-        return rehearsal_texts(model, tokenizer, {}, folder, seed=seed)
+        return rehearsal_texts(model, tokenizer, {}, folder, seed=seed, tell=tell)
 
     @torch.no_grad()
     def answer(self, weights: Mapping[str, NDArray[Any]], watch: Callable[[Any, Any], float]) -> float:
