@@ -111,13 +111,15 @@ def write_hotpotqa(folder: Path, data: Path) -> None:
 
 _CALLS = ("retrieve.k=4", "prepare.near_duplicates=1.0", "prepare.chunk_size=224", "dataset.p_oracle=1.0")
 """Calls that differ in a name alone are documents of their own, each a chunk; where they are compared the evidence is always shown."""
+_MISSED = ("retrieve.k=4", "dataset.p_oracle=0.9")
+"""Retrieval misses more than a tenth here: what the default comes to since decision 0018, so that its datasets have names of their own."""
 # Where the question is what counts and not the retriever, the passages as they are served are asked alone: that halves the answers to give.
 BENCHMARKS = {
     "squadshifts": Benchmark(write_squadshifts, ("retrieve.k=4",)),
     "huggingface": Benchmark(write_huggingface, _CALLS, ("oracle+distractors", "retrieved")),
     "torchhub": Benchmark(write_torchhub, _CALLS, ("oracle+distractors", "retrieved")),
-    "pubmedqa": Benchmark(write_pubmedqa, ("retrieve.k=4",), ("retrieved",)),
-    "hotpotqa": Benchmark(write_hotpotqa, ("retrieve.k=4",), ("retrieved",)),
+    "pubmedqa": Benchmark(write_pubmedqa, _MISSED, ("retrieved",)),
+    "hotpotqa": Benchmark(write_hotpotqa, _MISSED, ("retrieved",)),
 }
 
 

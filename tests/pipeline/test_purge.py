@@ -88,6 +88,14 @@ def test_a_purge_leaves_nothing_in_corpus_and_index_and_lists_what_holds_it(proj
     assert all(hit.source != "secret.md" for hit in project.search("Who sealed the vault of Quillmoor?", 20))
 
 
+def test_models_of_folds_are_named_too(project: Project) -> None:
+    project.evaluate(folds=2)
+    (dataset,) = project.workspace.manifests("datasets")
+    (alone, *folds) = project.purge(["secret.md"]).tuned
+    assert " " not in alone
+    assert [re.sub(r"^tuned-\w+ ", "", name) for name in folds] == [f"(fold-{number} of {dataset.name}-2)" for number in (1, 2)]
+
+
 def test_a_redacted_purge_leaves_nothing_in_any_file_of_the_workspace(project: Project) -> None:
     mine = {path.name: path.read_bytes() for path in documents(project).iterdir()}
     questions = (documents(project).parent / "questions.jsonl").read_bytes()

@@ -99,13 +99,13 @@ def test_what_goes_on_before_the_first_step_is_told_from_its_begin_to_its_end(ti
     def tell(what: str, done: int, total: int) -> None:
         told.setdefault(what, []).append((done, total))
 
-    trainer(tiny_chat, rehearsal=1.0, max_steps=4).train(epoch_groups, HELD_OUT, tmp_path, lambda line: None, None, tell)
+    trainer(tiny_chat, rehearsal=1.0, max_steps=4).train(epoch_groups, HELD_OUT, tmp_path, [].append, None, tell)
     assert list(told) == ["rehearsal", "timing"]
     for steps in told.values():
         total = steps[0][1]
         assert steps == [(done, total) for done in range(total + 1)]
     told.clear()
-    trainer(tiny_chat, rehearsal=1.0, max_steps=4).train(epoch_groups, HELD_OUT, tmp_path, lambda line: None, None, tell)
+    trainer(tiny_chat, rehearsal=1.0, max_steps=4).train(epoch_groups, HELD_OUT, tmp_path, [].append, None, tell)
     assert not told  # the texts are there, and the run is at its end
 
 

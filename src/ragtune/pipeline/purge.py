@@ -248,10 +248,15 @@ def _blank(workspace: Workspace, forgotten: Forgotten, held: Held) -> bool:
 
 
 def _tuned(workspace: Workspace, held: Sequence[Held]) -> tuple[str, ...]:
-    """Models that were tuned on datasets that hold the text."""
-    datasets = {Path(each.path).parent.name for each in held if f"{workspace.folder.name}/datasets/" in each.path}
-    made = [*workspace.manifests("models"), *workspace.manifests("retrievers")]
-    return tuple(manifest.name for manifest in made if manifest.inputs.get("dataset") in datasets)
+    """Models that were tuned on datasets that hold the text, those of folds among them."""
+    holding = {(workspace.project / each.path).parent for each in held}
+    folds = [Workspace(folder) for folder in sorted((workspace.folder / "folds").glob("*"))]
+    made = [(own, manifest) for own in (workspace, *folds) for kind in ("models", "retrievers") for manifest in own.manifests(kind)]
+    return tuple(
+        manifest.name if own is workspace else f"{manifest.name} ({manifest.inputs['dataset']} of {own.project.name})"
+        for own, manifest in made
+        if own.artifact("datasets", str(manifest.inputs.get("dataset"))) in holding
+    )
 
 
 def _remember(workspace: Workspace, corpus: Corpus, files: set[str], documents: set[str]) -> None:
