@@ -1,7 +1,7 @@
 """One choice changed at a time: what each default of the recipe is worth on validation, paired with the defaults.
 
 Run:     RAGTUNE_DATA=/path/to/data .venv/bin/python benchmarks/quality/ablations.py squadshifts [--only order-shuffled]
-Results: benchmarks/quality/results/ablations-NAME-ANSWERS.json, written after each variation, printed as a table
+Results: benchmarks/quality/results/ablations-NAME-ANSWERS[-seeds-N].json, written after each variation, printed as a table
 
 Each variation trains a model on as many answers as the defaults do, and answers the validation questions in the context that decides on
 that data set (``projects.py``), each question in a context of its own. A killed run goes on where it was, on another machine too.
@@ -15,10 +15,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from cells import Experiment
-from ordering import TRAINING, as_figure, scored
+from ordering import TRAINING, as_figure, over_seeds, scored
 from projects import BENCHMARKS
 from side_by_side import side_by_side
 
@@ -28,6 +29,7 @@ from ragtune.types import Example, Prediction
 from ragtune.workspace import library_versions, write_json
 
 HERE = Path(__file__).parent
+SHOWN = ("answers", "steps", "tokens", "seconds", "validation_loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,14 @@ class Ablations:
         """A variation's dataset, which is made where it is not there yet."""
         return Experiment(self.name, self.folder, self.data, (*VARIATIONS[label].dataset, *self.overrides), dataset)
 
-    def made(self, label: str, dataset: str | None = None) -> dict[str, Any]:
+    def made(self, label: str, dataset: str | None = None, seed: int = 0) -> dict[str, Any]:
         """What a variation came to: its training, and F1, quotes and abstentions of its answers to the validation questions."""
         experiment, variation = self.experiment(label, dataset), VARIATIONS[label]
-        base = {"train.learning_rate": "1e-3", "train.epochs": "1", "train.seed": "0"}
+        base = {"train.learning_rate": "1e-3", "train.epochs": "1", "train.seed": str(seed)}
         chosen = {**base, **dict(setting.split("=", 1) for setting in variation.train)}
         settings = [f"train.max_answers={round(self.answers * variation.answers)}", *(f"{key}={value}" for key, value in chosen.items())]
 
-        name = f"ablation-{label}-{self.answers}"
+        name = f"ablation-{label}-{self.answers}" + (f"-{seed}" if seed else "")
 
         def make() -> dict[str, Any]:
             model = experiment.train(name, *settings)
@@ -127,6 +129,7 @@ def main() -> int:
         "--answers", type=int, default=600, help="answers that a model is trained on, but where a variation has more epochs"
     )
     parser.add_argument("--only", action="append", choices=VARIATIONS, default=[], help="beside the defaults; repeat it for more")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each variation, whose F1 is averaged")
     parser.add_argument("--jobs", type=int, default=1, help="variations that are made at once, each by a process of its own")
     parser.add_argument("--set", action="append", default=[], help="a setting of all variations, as in ragtune --set")
     options = parser.parse_args()
@@ -139,14 +142,15 @@ def main() -> int:
     if options.jobs > 1:
         datasets = {label: ablations.experiment(label).dataset_name for label in labels}  # one after the other: one index at a time
         with side_by_side(options.jobs, Ablations, *astuple(ablations)) as submit:
-            for done in [submit("made", label, dataset) for label, dataset in datasets.items()]:
+            for done in [submit("made", label, dataset, seed) for label, dataset in datasets.items() for seed in range(options.seeds)]:
                 done.result()
-    path = HERE / "results" / f"ablations-{options.name}-{options.answers}.json"
+    suffix = "" if options.seeds == 1 else f"-seeds-{options.seeds}"
+    path = HERE / "results" / f"ablations-{options.name}-{options.answers}{suffix}.json"
     rows: dict[str, Any] = {}
     defaults: dict[str, float] = {}
     for label in labels:
-        made = ablations.made(label)
-        scores, groups_of = made["f1"], made["groups"]
+        made = [ablations.made(label, seed=seed) for seed in range(options.seeds)]
+        scores, groups_of = over_seeds(made), made[0]["groups"]
         defaults = defaults or scores
         ids = sorted(scores.keys() & defaults.keys())
         groups = [groups_of[i] for i in ids]
@@ -155,9 +159,8 @@ def main() -> int:
             "settings": [*VARIATIONS[label].dataset, *VARIATIONS[label].train],
             "f1": as_figure(bootstrap([scores[i] for i in ids], groups)),
             "difference": as_figure(difference.estimate),
-            "quotes_gold": made["quotes_gold"],
-            "abstained": made["abstained"],
-            "training": {name: made["training"][name] for name in ("answers", "steps", "tokens", "seconds", "validation_loss")},
+            **{figure: round(mean(each[figure] for each in made), 4) for figure in ("quotes_gold", "abstained")},
+            "training": {name: mean(each["training"][name] for each in made) for name in SHOWN},
         }
         write_json(
             path,
