@@ -105,6 +105,28 @@ def test_p_agrees_with_students_t_test_on_plain_pairs() -> None:
     assert found.p == pytest.approx(float(stats.ttest_rel(a, b).pvalue), abs=0.02)
 
 
+def test_few_differences_among_many_ties_seldom_look_decided() -> None:
+    rng = np.random.default_rng(1)
+    decided = 0
+    for _ in range(200):
+        change = np.where(rng.random(25) < 0.15, rng.uniform(-1, 1, 25), 0.0)  # no difference in the mean
+        found = paired_difference(list(change), [0.0] * 25, [str(i) for i in range(25)])
+        assert found.estimate.low is not None
+        assert found.estimate.high is not None
+        decided += not found.estimate.low <= 0 <= found.estimate.high
+    assert decided <= 10  # one of twenty; resampling alone decides three of twenty
+
+
+def test_one_question_that_differs_much_decides_nothing() -> None:
+    found = paired_difference([1 / 3, 0.9, *[0.5] * 11], [1.0, 0.95, *[0.5] * 11], [str(i) for i in range(13)])
+    assert found.estimate.high == 0
+    assert found.p == 0.5
+    all_flips = paired_difference([1.0] * 6 + [0.0] * 9, [0.0] * 15, [str(i) for i in range(15)])
+    assert all_flips.estimate.low is not None
+    assert all_flips.estimate.low > 0
+    assert all_flips.p == pytest.approx(2 / 2**6)
+
+
 def test_identical_answers_differ_by_exactly_zero() -> None:
     found = paired_difference([0.2, 0.8, 0.5], [0.2, 0.8, 0.5], ["a", "b", "c"])
     assert found.estimate == Estimate(0.0, 0.0, 0.0, 3)
