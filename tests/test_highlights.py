@@ -103,3 +103,35 @@ def test_highlights_are_one_line_spans_of_what_is_shown(question: str, bodies: l
 def test_nothing_shown_nothing_highlighted() -> None:
     assert find_highlights("Who?", []) == ()
     assert find_highlights("Who?", [passage(1, "")]) == ()
+
+
+WRAPPED = """The congestion algorithm that is taken by default is the one that
+was compiled in. It can be chosen for each socket, and the list of
+those that may be chosen is kept by the kernel, which also says at
+https://kernel.example/a/very/long/address/that/nobody/could/wrap/because/it/has/no/space/at/all
+which are loaded."""
+
+
+@pytest.mark.parametrize("indent", ["", "       "])
+def test_a_sentence_goes_on_over_lines_that_were_wrapped_by_hand(indent: str) -> None:
+    text = "\n".join(indent + line for line in WRAPPED.splitlines())
+    found = find_highlights("Which congestion algorithm is taken by default?", [passage(1, text)], 1)
+    assert found == ("The congestion algorithm that is taken by default is the one that was compiled in.",)
+    assert find_span(found[0], text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Roses are red and so is the cover of the book on it\nViolets are blue, as the sea is on a good day, they say, or\nso",
+        "- the ferry leaves at noon from the northern pier, as\n- the mill stands by the river and grinds on Tuesdays",
+        "Leaves: at noon from the northern pier of the old town\nCarries: forty passengers and two horses, at the very most",
+        "```\nfor passenger in passengers_of_the_ferry_at_noon: print(\n    passenger_of_the_ferry_at_noon, horses_of_the_ferry)\n```",
+        f"{'word ' * 40}\n{'other ' * 40}",
+    ],
+    ids=["short lines", "items", "names", "code", "paragraphs a line each"],
+)
+def test_other_lines_stay_apart(text: str) -> None:
+    lines = [line for line in text.splitlines() if not line.startswith("```")]
+    found = find_highlights(" ".join(lines[:2]), [passage(1, text)], 20)
+    assert not any(find_span(lines[0].strip(" -")[-8:] + " " + lines[1].strip(" -")[:8], each) for each in found)

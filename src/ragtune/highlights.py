@@ -34,6 +34,10 @@ _STEM = 5
 _TERM = re.compile(r"\w+")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _RULE = re.compile(r"[\s|:+=-]*")
+_WRAP, _WIDEST = 50, 120
+"""Lengths of lines between which a text may be wrapped by hand; whoever breaks lines before means something by it."""
+_ITEM = re.compile(r"^\s*(?:[-*+•·>|]|\(?\w{1,3}[.)]|[\w-]+(?: [\w-]+){0,2}:)\s")
+"""What begins a line that is no continuation: an item, a quotation, a row, or a name with its value."""
 _ROW = re.compile(r"^\s*\|.*\|\s*$")
 
 
@@ -139,10 +143,30 @@ def _sentences(prefix: str, text: str) -> tuple[_Sentence, ...]:
             head = bare(text[block.start : block.end].partition("\n")[0])
         names = [*top, *(name for _, name in headings)]
         start = block.start if block.kind != "table" else min(block.rows, default=block.end)
-        for line in text[start : block.end].splitlines():
+        lines = text[start : block.end].splitlines()
+        for line in _unwrapped(lines) if block.kind == "text" else lines:
             if line.strip() and not _RULE.fullmatch(line):
                 found += _of_line(line, names, head if _ROW.match(line) else "")
     return tuple(found)
+
+
+def _unwrapped(lines: Sequence[str]) -> Iterator[str]:
+    """Lines, those put together that are one paragraph, broken where the next word would not have fitted any more."""
+    width = max((len(line) for line in lines if len(line.split()) > 1), default=0)  # an address may be longer, and cannot be wrapped
+    paragraph: list[str] = []
+    for line in lines:
+        if paragraph and not (_WRAP <= width <= _WIDEST and _goes_on(paragraph[-1], line, width)):
+            yield "\n".join(paragraph)
+            paragraph = []
+        paragraph.append(line)
+    if paragraph:
+        yield "\n".join(paragraph)
+
+
+def _goes_on(line: str, following: str, width: int) -> bool:
+    if len(line) < _WRAP or _ITEM.match(following) or not following.strip():
+        return False
+    return len(line.rstrip()) + 1 + len(following.split(maxsplit=1)[0]) > width
 
 
 def _of_line(line: str, names: Sequence[str], head: str) -> Iterator[_Sentence]:
