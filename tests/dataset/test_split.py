@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from made_corpus import Corpus, make_corpus
 
 from ragtune.dataset.split import Assignment, Splits, assign_splits, planned_sizes, sections_of
@@ -75,6 +76,16 @@ def test_unanswerable_questions_are_spread_over_the_splits() -> None:
     assert 90 <= counts["test"] <= 150
     assert 10 <= counts["validation"] <= 45
     assert all(splits.assignments[question.id].stratum is None for question in corpus.questions if not question.answerable)
+
+
+@pytest.mark.parametrize("count", range(3, 9))
+def test_no_split_goes_without_the_few_unanswerable_questions_that_there_are(count: int) -> None:
+    corpus = make_corpus(unanswerable=count)
+    for seed in range(12):
+        splits = assign_splits(corpus.questions, seed=seed)
+        counts = Counter(splits.assignments[question.id].split for question in corpus.questions if not question.answerable)
+        assert set(counts) == {"train", "validation", "test"}
+        assert counts.total() == count
 
 
 def test_the_same_seed_gives_the_same_splits_in_any_order_and_another_seed_others() -> None:

@@ -295,9 +295,25 @@ def _spread_others(
             to: Split = "validation" if "test" in closed else "test"
             split[question.id] = to if room > 0 else "train"
             room -= 1
-            continue
-        at = draw_unit(seed, "question", question.id)
-        split[question.id] = "test" if at < share["test"] else "validation" if at >= 1 - share["validation"] else "train"
+    split.update(_spread_unanswerable([question.id for question in questions if question.id not in split], share, seed))
+
+
+def _spread_unanswerable(ids: Sequence[str], share: Mapping[Split, float], seed: int) -> dict[str, Split]:
+    """By hash; where that leaves a split without any although there are enough, by their order, so that each has its share."""
+    at = {id_: draw_unit(seed, "question", id_) for id_ in ids}
+    found: dict[str, Split] = {
+        id_: "test" if at[id_] < share["test"] else "validation" if at[id_] >= 1 - share["validation"] else "train" for id_ in ids
+    }
+    wanted: set[Split] = {"train", *(to for to, part in share.items() if part)}
+    if len(ids) < len(wanted) or wanted <= set(found.values()):
+        return found
+    order = sorted(ids, key=at.__getitem__)
+    validation = max(1, round(len(ids) * share["validation"])) if "validation" in wanted else 0
+    test = min(max(1, round(len(ids) * share["test"])), len(ids) - validation - 1) if "test" in wanted else 0
+    parts: dict[Split, list[str]] = {
+        "test": order[:test], "train": order[test : len(ids) - validation], "validation": order[len(ids) - validation :]
+    }  # fmt: skip
+    return {id_: to for to, part in parts.items() for id_ in part}
 
 
 def _splits(questions: Sequence[Question], split: Mapping[str, Split], groups: _Groups, unit: Unit) -> Splits:
