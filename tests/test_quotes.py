@@ -200,3 +200,25 @@ def test_long_hostile_texts_end(piece):
 
 def test_a_long_run_of_spaces_takes_no_time():
     assert fold("---|" + " " * 200_000 + "x") == "--- x"
+
+
+@pytest.mark.parametrize(
+    ("quote", "span"),
+    [
+        ("When delay is larger than 1, it is set.", "When `delay` is larger than `1`, it is set."),
+        ("When `delay` is larger than 1, it", "When `delay` is larger than `1`, it"),
+        ("call `fetch()` twice", "call fetch() twice"),
+        ("set.", "set."),
+    ],
+)
+def test_code_is_found_without_the_backticks_that_a_page_does_not_show(quote: str, span: str) -> None:
+    text = "Timers. When `delay` is larger than `1`, it is set. Or call fetch() twice."
+    found = find_span(quote, text)
+    assert found is not None
+    assert text[slice(*found)].strip("`") == span
+
+
+def test_a_backtick_that_stands_for_a_quotation_mark_is_still_one() -> None:
+    assert find_span("the 'old' mill", "by the `old' mill") == (3, 17)
+    assert find_span("`", "a ` b") is not None
+    assert find_span("``", "nothing") is None

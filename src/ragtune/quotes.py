@@ -19,6 +19,8 @@ _DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
 _QUOTES = dict.fromkeys(map(ord, '"“”„‟«»‘’‚‛`´′″'), "'")
 _TRANSLATE = {**_DASHES, **_QUOTES}
 _DROPPED = frozenset("*_|\\\u00ad\u200b\u200c\u200d\ufeff")
+_CODE = "`"
+"""Stands for a quotation mark in some texts, and about code in Markdown, where a page does not show it."""
 _LINE_MARK = re.compile(
     r"(?m)^[ \t]*(?:>[ \t]*)*"
     r"(?:#{1,6}[ \t]+|[-*+][ \t]+|\|?(?:[ \t]*:?-{3,}:?[ \t]*\|)+[ \t]*+:?+-*+:?+[ \t]*+\|?+[ \t]*+$)?"
@@ -27,11 +29,11 @@ _LINK_TAIL = re.compile(r"\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)")
 
 
 class Folded:
-    """A text folded for matching, with the offset of the original behind each folded character."""
+    """A text folded for matching, with the offset of the original behind each folded character; ``dropped`` is left out too."""
 
     __slots__ = ("ends", "starts", "text")
 
-    def __init__(self, original: str) -> None:
+    def __init__(self, original: str, dropped: str = "") -> None:
         skip = bytearray(len(original))
         for match in _LINE_MARK.finditer(original):
             skip[match.start() : match.end()] = b"\1" * (match.end() - match.start())
@@ -49,7 +51,7 @@ class Folded:
             if cluster.isspace() or cluster == "|":
                 if space_at < 0:
                     space_at = i
-            elif not skip[i] and cluster not in _DROPPED and cluster not in "[]":
+            elif not skip[i] and cluster not in _DROPPED and cluster not in "[]" and cluster != dropped:
                 if space_at >= 0 and characters:
                     characters.append(" ")
                     starts.append(space_at)
@@ -67,18 +69,25 @@ class Folded:
 
     def find(self, needle: str, start: int = 0) -> tuple[int, int] | None:
         """The first place of an unfolded ``needle``, from original offset ``start`` on, as offsets ``(start, end)`` of the original."""
-        folded = fold(needle).strip()
-        if not folded:
-            return None
-        at = self.text.find(folded, bisect.bisect_left(self.starts, start))
-        if at < 0:
-            return None
-        return self.starts[at], self.ends[at + len(folded) - 1]
+        return self._find(fold(needle).strip(), start)
+
+    def _find(self, folded: str, start: int) -> tuple[int, int] | None:
+        at = self.text.find(folded, bisect.bisect_left(self.starts, start)) if folded else -1
+        return None if at < 0 else (self.starts[at], self.ends[at + len(folded) - 1])
+
+    def find_uncoded(self, needle: str, start: int = 0) -> tuple[int, int] | None:
+        """The same in a text that was folded without backticks: a page shows code without them."""
+        return self._find(Folded(needle, _CODE).text.strip(), start)
 
 
 @lru_cache(maxsize=512)
 def _searched(text: str) -> Folded:
     return Folded(text)
+
+
+@lru_cache(maxsize=64)
+def _uncoded(text: str) -> Folded:
+    return Folded(text, _CODE)
 
 
 @lru_cache(maxsize=512)
@@ -94,7 +103,10 @@ def find_span(quote: str, text: str, start: int = 0) -> tuple[int, int] | None:
     at = text.find(quote, start)
     if at >= 0:
         return at, at + len(quote)
-    return _searched(text).find(quote, start)
+    found = _searched(text).find(quote, start)
+    if found is None and (_CODE in text or _CODE in quote):
+        found = _uncoded(text).find_uncoded(quote, start)
+    return found
 
 
 def check_quote(quote: str, passages: Sequence[Passage]) -> Quote:
