@@ -109,6 +109,20 @@ def test_more_ranks_asked_for_change_none_of_the_first(corpus: Corpus, store: Ex
     assert found(retriever, "when does the cabin leave", 2) == found(retriever, "when does the cabin leave", 5)[:2]
 
 
+def test_what_a_document_says_many_times_takes_one_place(tmp_path: Path) -> None:
+    texts = [*["the ferry sails at noon"] * 30, "the ferry is blue", "the ferry sails seldom"]
+    chunks = [Chunk(f"c{at}", "a.md", 100 * at, 100 * at + len(text), text, "A", (), "A") for at, text in enumerate(texts)]
+    other = Chunk("other", "b.md", 0, len(texts[0]), texts[0], "A", (), "A")
+    corpus = Corpus(tmp_path / "corpus.db")
+    corpus.put_file("a.md", "h", "k", [(Document("a.md", "A", " ".join(text.ljust(99) for text in texts)), chunks)])
+    corpus.put_file("b.md", "h", "k", [(Document("b.md", "A", texts[0]), [other])])
+    retriever = HybridRetriever(corpus, WordCounts(), ExactStore(WordCounts.dimension), dense_weight=0.0)
+    (found,) = retriever.retrieve(["When does the ferry sail at noon?"], 4)
+    assert [hit.rank for hit in found] == [1, 2, 3, 4]
+    assert {(hit.chunk.document, hit.chunk.text) for hit in found} == {("a.md", text) for text in texts} | {("b.md", texts[0])}
+    corpus.close()
+
+
 def test_a_chunk_that_went_after_the_store_was_made_is_passed_over(corpus: Corpus, store: ExactStore) -> None:
     retriever = HybridRetriever(corpus, WordCounts(), store)
     corpus.remove_files(["2.md"])

@@ -8,7 +8,7 @@ from typing import Literal
 from ragtune.corpus import Corpus
 from ragtune.protocols import Embedder, VectorStore
 from ragtune.retrieve.fuse import FUSIONS, Scores, ordered, zscore_fusion
-from ragtune.types import Hit, Where
+from ragtune.types import Chunk, Hit, Where
 
 MOST = 20
 """Ranks that a dataset keeps for each question, and that may be asked for without each list being searched deeper."""
@@ -47,13 +47,16 @@ class HybridRetriever:
         self._where = where
 
     def retrieve(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each question its ``k`` best chunks."""
+        """For each question its ``k`` best chunks; of those of a document that say the same under the same headings the first."""
         found = []
         for rankings in self.rankings(questions, k):
             scores = self._fuse(rankings, self._weights)
+            order = ordered(scores)
             # A chunk that went after the store was made is passed over, so ask for a few more.
-            chunks = self._corpus.chunks(ordered(scores)[: k + 10])[:k]
-            found.append([Hit(chunk, scores[chunk.row], rank) for rank, chunk in enumerate(chunks, start=1)])
+            chunks = _distinct(self._corpus.chunks(order[: k + 10]))
+            if len(chunks) < k:
+                chunks = _distinct(self._corpus.chunks(order))
+            found.append([Hit(chunk, scores[chunk.row], rank) for rank, chunk in enumerate(chunks[:k], start=1)])
         return found
 
     def rankings(self, questions: Sequence[str], k: int) -> list[tuple[Scores, Scores]]:
@@ -86,3 +89,10 @@ class HybridRetriever:
             {int(row): round(float(score), 6) for row, score in zip(ids, scores, strict=True) if row >= 0}
             for ids, scores in zip(ids_qk, scores_qk, strict=True)
         ]
+
+
+def _distinct(chunks: Iterable[Chunk]) -> list[Chunk]:
+    kept: dict[tuple[str, str, str], Chunk] = {}
+    for chunk in chunks:
+        kept.setdefault((chunk.document, chunk.prefix, chunk.text.strip()), chunk)
+    return list(kept.values())
