@@ -89,6 +89,12 @@ def test_version(run):
     assert run("--version") == (0, f"ragtune {__version__}\n", "")
 
 
+@pytest.mark.parametrize("module", ["ragtune", "ragtune.cli"])
+def test_the_command_has_one_name_however_it_is_started(module):
+    done = subprocess.run([sys.executable, "-m", module, "init", "--help"], capture_output=True, text=True, check=True)
+    assert "Usage: ragtune init" in done.stdout
+
+
 def test_every_command_has_help(run):
     for command in ("init", "doctor", "ingest", "index", "search", "dataset", "models", "train", "evaluate", "report", "ask", "run"):
         code, out, _ = run(command, "--help")

@@ -22,7 +22,7 @@ def main() -> None:
     # fewer turns training is as fast alone, and several times as fast beside busy processes.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        app()
+        app(prog_name="ragtune")  # as which it would be called `python -m ragtune.cli`, where it was started so
     except RagtuneError as error:
         from rich.console import Console
         from rich.text import Text
