@@ -30,6 +30,29 @@ def test_the_time_left_is_counted_from_where_this_sitting_began(
     assert "train: 60 of 100, 120 s left" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_answers_of_one_batch_that_come_at_once_tell_nothing_of_the_time_left(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+    now = [1000.0]
+    monkeypatch.setattr(streams, "err", console)
+    monkeypatch.setattr(progress_bars.time, "monotonic", lambda: now[0])
+    progress = screen.LiveProgress()
+    progress.start("evaluate", 141)
+    now[0] += 40
+    for done in range(1, 17):
+        progress.update("evaluate", done)
+        now[0] += 0.01
+    if progress._bars is not None:
+        progress._bars.refresh()
+    assert "left" not in console.file.getvalue()
+    now[0] += 32
+    progress.update("evaluate", 17)
+    if progress._bars is not None:
+        progress._bars.refresh()
+    progress.finish("evaluate", "done")
+    assert ("0:04:09 left" if terminal else "17 of 141, 249 s left") in console.file.getvalue()
+
+
 def test_a_stage_that_knows_the_time_left_is_believed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [1000.0]
     monkeypatch.setattr(progress_bars.time, "monotonic", lambda: now[0])

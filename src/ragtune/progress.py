@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -20,6 +21,29 @@ class Progress(Protocol):
 
     def note(self, message: str) -> None:
         """Something that the user should know."""
+
+
+_MEASURED_S = 5.0
+"""Seconds of work that a rate is taken from: what is done in batches is told in bursts, in which a rate would be nonsense."""
+
+
+class Pace:
+    """How fast stages go, each counted from the first that is told of it: one that goes on from an earlier sitting has work done."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, tuple[float, float]] = {}
+
+    def start(self, stage: str) -> None:
+        """A stage begins."""
+        self._began.pop(stage, None)
+
+    def left(self, stage: str, done: float, total: float | None) -> float | None:
+        """The seconds that what is left of a stage takes; ``None`` where that is not known yet."""
+        now = time.monotonic()
+        began, before = self._began.setdefault(stage, (now, done))
+        if not total or done <= before or now - began < _MEASURED_S:
+            return None
+        return (now - began) / (done - before) * (total - done)
 
 
 def counted(number: int, what: str, several: str = "") -> str:

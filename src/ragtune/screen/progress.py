@@ -12,6 +12,7 @@ from datetime import timedelta
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from ragtune.progress import Pace
 from ragtune.screen import console
 
 _EVERY_S = 20.0
@@ -19,12 +20,12 @@ _LONG_S = 2.0
 
 
 class _TimeLeft(ProgressColumn):
-    """The stage's own estimate where it has one, else what its rate so far comes to; nothing where neither is known."""
+    """Nothing where it is not known."""
 
     max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
-        left = task.time_remaining if task.fields.get("left") is None else task.fields["left"]
+        left = task.fields["left"]
         return Text("" if left is None else f"{timedelta(seconds=round(left))} left", style="progress.remaining")
 
 
@@ -40,13 +41,13 @@ class LiveProgress:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._totals: dict[str, float | None] = {}
-        self._began: dict[str, tuple[float, float]] = {}
+        self._pace = Pace()
         self._said: dict[str, float] = {}
 
     def start(self, stage: str, total: float | None = None) -> None:
         """Draw a bar."""
         self._said[stage] = time.monotonic()
-        self._began.pop(stage, None)
+        self._pace.start(stage)
         self._totals[stage] = total
         if not console.err.is_terminal:
             return
@@ -66,19 +67,14 @@ class LiveProgress:
         self._tasks[stage] = self._bars.add_task(stage, total=total, detail="", left=None)
 
     def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
-        """Move a bar. The rate is counted from the first call, as a stage that goes on from an earlier sitting starts with work done."""
-        if stage not in self._began:
-            self._began[stage] = (time.monotonic(), done)
-            if self._bars is not None and stage in self._tasks:
-                self._bars.reset(self._tasks[stage], completed=int(done), detail=detail, left=left)
-        elif self._bars is not None and stage in self._tasks:
+        """Move a bar."""
+        pace = self._pace.left(stage, done, self._totals.get(stage))
+        left = pace if left is None else left
+        if self._bars is not None and stage in self._tasks:
             self._bars.update(self._tasks[stage], completed=done, detail=detail, left=left)
         elif stage in self._said and time.monotonic() - self._said[stage] > _EVERY_S:
             self._said[stage] = time.monotonic()
             total = self._totals[stage]
-            began, before = self._began[stage]
-            if left is None and total and done > before:
-                left = (time.monotonic() - began) / (done - before) * (total - done)
             ahead = "" if left is None else f", {left:.0f} s left"
             console.err.print(
                 f"  {stage}: {done:g}{f' of {total:g}' if total else ''}{ahead}{f' ({detail})' if detail else ''}",

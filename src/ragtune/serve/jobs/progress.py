@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ragtune.progress import Pace
 from ragtune.serve.jobs.records import Event
 from ragtune.workspace import Workspace
 
@@ -28,28 +29,27 @@ class EventProgress:
         self._write = write
         self._rows = rows
         self._totals: dict[str, float | None] = {}
-        self._began: dict[str, tuple[float, float]] = {}
+        self._pace = Pace()
         self._told: dict[str, float] = {}
 
     def start(self, stage: str, total: float | None = None) -> None:
         """A stage begins."""
         self._totals[stage] = total
-        self._began.pop(stage, None)
+        self._pace.start(stage)
         self._told.pop(stage, None)
         self._write("stage", {"stage": stage, "step": "started", "done": 0, "total": total})
 
     def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
-        """Now and then, and at the end; the rate is counted from the first call, as a stage may go on from an earlier sitting."""
+        """Now and then, and at the end."""
         if stage == "train":
             self._tell_rows()
         now = time.monotonic()
-        began, before = self._began.setdefault(stage, (now, done))
         total = self._totals.get(stage)
+        pace = self._pace.left(stage, done, total)
         if now - self._told.get(stage, -_EVERY_S) < _EVERY_S and done != total:
             return
         self._told[stage] = now
-        if left is None and total and done > before:
-            left = (now - began) / (done - before) * (total - done)
+        left = pace if left is None else left
         left = None if left is None else round(left, 1)
         self._write("progress", {"stage": stage, "done": done, "total": total, "message": detail, "seconds_left": left})
 
