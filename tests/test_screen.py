@@ -9,7 +9,7 @@ from rich.console import Console
 from ragtune import cli, screen
 from ragtune.dataset.statistics import Lengths, Statistics
 from ragtune.doctor import Check
-from ragtune.pipeline.records import DatasetResult, IndexResult, RetrieverResult, SearchHit
+from ragtune.pipeline.records import DatasetResult, IndexResult, ModelResult, RetrieverResult, SearchHit
 from ragtune.screen import console as streams
 from ragtune.screen import progress as progress_bars
 from ragtune.types import Reason
@@ -213,3 +213,10 @@ def test_questions_left_out_for_one_reason_are_one_line_with_their_number(capsys
         "left out: 8 (q0, q1, q2, …) — needs ocr: without it scan.pdf could not be ingested",
         "left out: q9 — dropped from train: it has no evidence",
     ]
+
+
+def test_what_a_training_took_is_said_in_units_and_what_is_not_known_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"train_loss": 0.51234, "steps": 400, "seconds": 843.2, "predicted_seconds": None, "peak_memory": 2.9e9, "a": {"b": None}}
+    screen.show_model(ModelResult("tuned", "folder", True, figures))
+    said = dict(line.strip().split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:])
+    assert said == {"train_loss": "0.5123", "steps": "400", "seconds": "14 min", "peak_memory": "2.90 GB"}

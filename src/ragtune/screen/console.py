@@ -39,11 +39,11 @@ def show_reasons(label: str, reasons: Sequence[Reason], limit: int = LINES) -> N
 
 
 def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested values as one level of names and words."""
+    """Nested values as one level of names and words, without those that are not known."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{name} · ")
-        else:
+        elif value is not None:
             yield f"{prefix}{name}", f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

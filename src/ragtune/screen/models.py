@@ -173,9 +173,17 @@ def show_model(result: ModelResult) -> None:
     """A tuned model's figures."""
     console.out.print(f"model {result.name}{'' if result.made else ' (unchanged)'} in {result.folder}")
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in console.flat(result.figures):
+    for name, value in console.flat({name: _in_units(name, value) for name, value in result.figures.items()}):
         table.add_row(Text(name, style="dim"), Text(value))
     console.out.print(table)
+
+
+def _in_units(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in ("peak_memory", "predicted_memory"):
+        return f"{value / 1e9:.2f} GB"
+    return console.clock(value) if name in ("seconds", "predicted_seconds") else value
 
 
 def show_retriever(result: RetrieverResult) -> None:
