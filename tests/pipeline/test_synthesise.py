@@ -17,6 +17,7 @@ from ragtune import Project, cli
 from ragtune.dataset.questions import load_questions
 from ragtune.errors import ConfigError, ConsentError
 from ragtune.pipeline.synthesise import MOST
+from ragtune.progress import Silent
 from ragtune.workspace import Workspace
 from teacher_server import FACT, PRICES, TeacherServer
 from tiny_project import PLACES, WORDS, Sources
@@ -95,6 +96,17 @@ def test_questions_are_written_filtered_counted_and_used(ready, sources, teacher
     made = opened(ready).dataset()
     assert not made.left_out
     assert sum(sum(each.values()) for each in made.figures["synthesised"].values()) == 12
+
+
+def test_each_call_of_a_slow_teacher_is_told(ready):
+    details: list[str] = []
+
+    class Told(Silent):
+        def update(self, stage: str, done: float, detail: str = "", left: float | None = None) -> None:
+            details.append(detail)
+
+    Project(ready, overrides=[TEACHER, "chat.concurrency=1"], progress=Told()).synthesise(2)
+    assert details[:3] == ["0 written, 0 calls", "0 written, 1 call", "0 written, 2 calls"]
 
 
 def test_asking_again_asks_nothing_and_keeps_what_the_user_changed(ready, teacher):

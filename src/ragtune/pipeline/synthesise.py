@@ -36,7 +36,7 @@ from ragtune.pipeline.index import build_index, check_index, index_bill, open_re
 from ragtune.pipeline.records import SynthesisPlan, SynthesisResult
 from ragtune.pipeline.synthesis_rows import Row, Rows
 from ragtune.pipeline.teacher import Teacher
-from ragtune.progress import Progress
+from ragtune.progress import Progress, counted
 from ragtune.prompts import PROMPT_VERSION
 from ragtune.protocols import ChatModel, Embedder, Float32
 from ragtune.types import Chunk, Message, Price, Usage
@@ -259,6 +259,13 @@ class _Work:
     def run(self, chat: ChatModel, teacher: Teacher, progress: Progress) -> str | None:
         """Ask, in waves of as many as are missing; why it was stopped, where it was."""
         progress.start("synthesise", self.missing)
+        accepted = calls = 0
+
+        def told(more: int = 1) -> None:
+            nonlocal calls
+            calls += more
+            progress.update("synthesise", accepted, f"{len(self.rows)} written, {counted(calls, 'call')}")
+
         while True:
             judged, stopped = self._judged()
             if stopped is not None:
@@ -267,14 +274,14 @@ class _Work:
             wave = self.tasks[len(judged) : len(judged) + self.missing - accepted]
             if not wave:
                 return None
-            progress.update("synthesise", accepted, f"{len(judged)} written")
             accepted += sum(self.rows[task.number].dropped is None for task in wave if task.number in self.rows)
+            told(0)
             open_ = [task for task in wave if task.number not in self.rows]
             try:
-                for _, row in side_by_side(partial(teacher.examine, chat), open_, self.concurrency):
+                for _, row in side_by_side(partial(teacher.examine, chat, told=told), open_, self.concurrency):
                     self.rows.add(row)
                     accepted += row.dropped is None
-                    progress.update("synthesise", accepted, f"{len(self.rows)} written")
+                    told(0)
             except SpendingCapError as error:
                 return str(error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -46,13 +46,13 @@ class Teacher:
         self._worth = {chunk.id: chunk for chunk in worth_asking(chunks)}
         self._lock = threading.Lock()  # one embedder
 
-    def examine(self, chat: ChatModel, task: Task) -> Row:
-        """Do a task.
+    def examine(self, chat: ChatModel, task: Task, told: Callable[[], None]) -> Row:
+        """Do a task; ``told`` is called at each reply.
 
         Raises:
             ChatError: the teacher cannot be asked; one answer that cannot be used is a dropped row.
         """
-        counted = _Counted(chat)
+        counted = _Counted(chat, told)
         kind, passages = self._about(task)
         entry, dropped, detail = self._examine(counted, kind, passages)
         replies = counted.replies
@@ -153,8 +153,9 @@ class Teacher:
 class _Counted:
     """A chat model that remembers its replies, refusals among them."""
 
-    def __init__(self, chat: ChatModel) -> None:
+    def __init__(self, chat: ChatModel, told: Callable[[], None]) -> None:
         self._chat = chat
+        self._told = told
         self.name = chat.name
         self.replies: list[Reply] = []
 
@@ -174,6 +175,7 @@ class _Counted:
             self.replies.append(Reply("", Usage(*(error.tokens or ())), finished=False, model=self.name, cost=error.cost))
             raise
         self.replies.append(reply)
+        self._told()
         return reply
 
     def stream(
