@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from ragtune import cli, screen
 from ragtune.dataset.statistics import Lengths, Statistics
 from ragtune.doctor import Check
 from ragtune.pipeline.records import DatasetResult, IndexResult, ModelResult, RetrieverResult, SearchHit
+from ragtune.rag import Answer
 from ragtune.screen import console as streams
 from ragtune.screen import progress as progress_bars
 from ragtune.types import Reason
@@ -192,14 +195,15 @@ def test_vectors_of_chunks_that_were_not_embedded_now_are_accounted_for(
     assert capsys.readouterr().out == f"{said}\n"
 
 
-def test_a_terminal_is_told_what_takes_long_and_nothing_of_what_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+@pytest.mark.parametrize(("terminal", "after"), [(True, "_LONG_S"), (False, "_SILENT_S")])
+def test_what_takes_long_is_told_and_nothing_of_what_does_not(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, after: str) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
     monkeypatch.setattr(streams, "err", console)
-    monkeypatch.setattr(progress_bars, "_LONG_S", 3600.0)
+    monkeypatch.setattr(progress_bars, after, 3600.0)
     with screen.waiting("loading models"):
         pass
     assert console.file.getvalue() == ""  # type: ignore[attr-defined]
-    monkeypatch.setattr(progress_bars, "_LONG_S", 0.01)
+    monkeypatch.setattr(progress_bars, after, 0.01)
     with screen.waiting("loading models"):
         until(lambda: "loading models …" in console.file.getvalue())  # type: ignore[attr-defined]
 
@@ -220,3 +224,19 @@ def test_what_a_training_took_is_said_in_units_and_what_is_not_known_is_left_out
     screen.show_model(ModelResult("tuned", "folder", True, figures))
     said = dict(line.strip().split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:])
     assert said == {"train_loss": "0.5123", "steps": "400", "seconds": "14 min", "peak_memory": "2.90 GB"}
+
+
+def test_a_log_is_told_of_an_answer_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, answered = Console(file=io.StringIO(), width=80), threading.Event()
+    monkeypatch.setattr(streams, "err", log)
+    monkeypatch.setattr(progress_bars, "_SILENT_S", 0.01)
+
+    def pieces() -> Iterator[str | Answer]:
+        assert answered.wait(60)
+        yield Answer("How long?", "forty minutes", "forty minutes", False, (), (), (), "base", "forty minutes")
+
+    waited = threading.Thread(target=screen.show_answer, args=[pieces()])
+    waited.start()
+    until(lambda: "loading models and answering …" in log.file.getvalue())  # type: ignore[attr-defined]
+    answered.set()
+    waited.join()

@@ -195,12 +195,14 @@ def ask(
     """
     opened = open_project(project, settings, quiet=True)
     pieces = opened.ask(question, model=model, k=k, access=access, source=source, media_type=media_type)
-    if as_json:
-        print_json(list(pieces)[-1])
-        return
     from ragtune import screen
 
-    screen.show_answer(pieces)
+    if as_json:
+        with screen.waiting(screen.ANSWERING):
+            answer = list(pieces)[-1]
+        print_json(answer)
+    else:
+        screen.show_answer(pieces)
 
 
 @app.command()

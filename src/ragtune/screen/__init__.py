@@ -1,6 +1,6 @@
 """What the command line shows. Nothing here computes."""
 
-from ragtune.screen.answers import show_answer, show_comparison, show_folds, show_gate, show_report, show_retrieval, show_weights
+from ragtune.screen.answers import ANSWERING, show_answer, show_comparison, show_folds, show_gate, show_report, show_retrieval, show_weights
 from ragtune.screen.datasets import show_dataset, show_example, show_export, show_statistics, show_synthesis, show_view
 from ragtune.screen.documents import (
     show_hits,
@@ -33,6 +33,7 @@ from ragtune.screen.serving import show_keys, show_new_key, show_revoked
 from ragtune.screen.start import show_checks, show_forecast, show_run
 
 __all__ = [
+    "ANSWERING",
     "LiveProgress",
     "show_answer",
     "show_audit",

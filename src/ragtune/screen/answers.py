@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 from ragtune.screen import console
+from ragtune.screen.progress import waiting
+
+ANSWERING = "loading models and answering"
 
 
 def show_report(result: EvaluationResult) -> None:
@@ -104,7 +107,8 @@ def show_answer(pieces: Iterator[str | Answer]) -> None:
                     written += piece
                     live.update(Text(written, style="dim"))
     else:
-        answer = next(piece for piece in pieces if isinstance(piece, Answer))
+        with waiting(ANSWERING):
+            answer = next(piece for piece in pieces if isinstance(piece, Answer))
     assert answer is not None  # noqa: S101 - the iterator's last item
     if console.out.is_terminal:
         console.out.print(Markdown(answer.markdown))

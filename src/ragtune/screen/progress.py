@@ -16,7 +16,8 @@ from ragtune.progress import Pace
 from ragtune.screen import console
 
 _EVERY_S = 20.0
-_LONG_S = 2.0
+_LONG_S, _SILENT_S = 2.0, 5.0
+"""From when on a terminal, and a log, is told what is waited for."""
 
 
 class _TimeLeft(ProgressColumn):
@@ -99,12 +100,12 @@ class LiveProgress:
 
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Tell a terminal what is going on, where it goes on for long."""
-    if not console.err.is_terminal:
-        yield
-        return
+    """Tell what is going on, where it goes on for long: a terminal for as long as it does, a log once."""
     status = console.err.status(f"{what} …")
-    timer = threading.Timer(_LONG_S, status.start)
+    if console.err.is_terminal:
+        timer = threading.Timer(_LONG_S, status.start)
+    else:
+        timer = threading.Timer(_SILENT_S, console.err.print, [f"  {what} …"])
     timer.start()
     try:
         yield
