@@ -296,6 +296,22 @@ def test_a_dry_run_predicts_and_makes_nothing(project, sources, cache, tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_dry_run_counts_the_vectors_that_are_missing(project, sources, cache):
+    def index() -> float:
+        return Project(project).run([], [], dry_run=True).forecast.stages["index"]
+
+    whole = index()
+    Project(project).ingest()
+    ingested = index()
+    assert ingested == pytest.approx(whole, rel=0.5), "chunks are estimated before an ingest, and counted after it"
+    Project(project).index()
+    done = index()
+    assert done < ingested
+    (first, *_) = sorted(sources.documents.iterdir())
+    first.write_text(first.read_text(encoding="utf-8") * 20, encoding="utf-8")
+    assert index() > done
+
+
 def test_a_dry_run_of_a_finished_project_changes_nothing(first, finished):
     before = files(finished)
     assert Project(finished).run(dry_run=True).forecast == first[1].forecast

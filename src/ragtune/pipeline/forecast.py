@@ -95,13 +95,14 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What there is to do."""
+    """What there is to do; ``to_embed`` are the chunks without a vector, of all of them where it is not set."""
 
     files: int
     chunks: int
     train: int
     validation: int
     test: int
+    to_embed: int | None = None
 
 
 def parse_budget(text: str) -> float:
@@ -134,7 +135,12 @@ def measure_sizes(settings: Settings, documents: Sequence[int], questions: Seque
     if any(question.split == "test" for question in questions):
         test = sum(question.split == "test" for question in questions)
         train = len(questions) - test - validation
-    return Sizes(len(documents), max(1, sum(documents) // (4 * settings.prepare.chunk_size)), train, validation, test)
+    return Sizes(len(documents), max(1, count_chunks(settings, documents)), train, validation, test)
+
+
+def count_chunks(settings: Settings, documents: Sequence[int]) -> int:
+    """About how many chunks texts of so many bytes are."""
+    return sum(documents) // (4 * settings.prepare.chunk_size)
 
 
 def text_bytes(path: Path) -> int:
@@ -187,7 +193,7 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
     """
     fixed = {
         "ingest": 1.0 + 0.08 * sizes.files,
-        "index": rates.load + sizes.chunks / rates.chunks,
+        "index": rates.load + (sizes.chunks if sizes.to_embed is None else sizes.to_embed) / rates.chunks,
         "dataset": 1.0 + sizes.chunks / rates.chunks / 20 + _reranking(settings, sizes, rates),
     }
     n_train = min(sizes.train, settings.train.max_answers or sizes.train)

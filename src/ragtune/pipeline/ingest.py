@@ -114,7 +114,7 @@ def ingest(
         corpus.set_meta(_SOURCES, json.dumps([str(root) for root in roots if root not in always]))
         if pages is not None:
             pages.tidy()
-        changed = [source for source in sources if not _same(known.get(source.name), hashes[source.name], keys[source.name])]
+        changed = _changed(sources, known, hashes, keys)
         settings_changed = sum(source.name in known and known[source.name].hash == hashes[source.name] for source in changed)
         if settings_changed:
             which = "1 unchanged file is" if settings_changed == 1 else f"{settings_changed} unchanged files are"
@@ -263,6 +263,18 @@ def without_questions(workspace: Workspace, settings: Settings, sources: Sequenc
     return [source for source in sources if source.path.resolve() not in asking] if asking else list(sources)
 
 
+def to_read(workspace: Workspace, settings: Settings, sources: Sequence[Source]) -> list[Source]:
+    """The sources that an ingest would read, as they are new to the corpus or changed."""
+    if not workspace.corpus.is_file():
+        return list(sources)
+    fitting, _ = filter_sources(sources, _filters(settings))
+    hashes, _ = _hashes(fitting, [], hash_file)
+    read_purged(workspace).remove(hashes)
+    fitting = [source for source in fitting if source.name in hashes]
+    with contextlib.closing(build.open_corpus(workspace)) as corpus:
+        return _changed(fitting, corpus.files(), hashes, _keys(settings, fitting))
+
+
 def _read(
     workspace: Workspace,
     corpus: Corpus,
@@ -381,6 +393,10 @@ def _keys(settings: Settings, sources: Sequence[Source]) -> dict[str, str]:
 def rules_on(settings: Settings) -> list[Rule]:
     """Rules of cleaning that are switched on."""
     return [rule for rule in sorted(RULES) if getattr(settings.prepare, rule.replace(" ", "_"))]
+
+
+def _changed(sources: Sequence[Source], known: Mapping[str, FileState], hashes: Mapping[str, str], keys: Mapping[str, str]) -> list[Source]:
+    return [source for source in sources if not _same(known.get(source.name), hashes[source.name], keys[source.name])]
 
 
 def _same(known: FileState | None, hash_: str, key: str) -> bool:

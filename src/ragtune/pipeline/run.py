@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ from ragtune.pipeline.answerers import check_arms
 from ragtune.pipeline.consent import Confirm
 from ragtune.pipeline.dataset import build_dataset, question_files, synthesised_file
 from ragtune.pipeline.evaluate import evaluate
-from ragtune.pipeline.forecast import Sizes, forecast, measure_rates, measure_sizes, parse_budget, text_bytes
+from ragtune.pipeline.forecast import Sizes, count_chunks, forecast, measure_rates, measure_sizes, parse_budget, text_bytes
 from ragtune.pipeline.index import build_index
-from ragtune.pipeline.ingest import find_files, ingest, look_at_pages, source_paths, without_questions
+from ragtune.pipeline.ingest import find_files, ingest, look_at_pages, source_paths, to_read, without_questions
 from ragtune.pipeline.judge import check_judge
 from ragtune.pipeline.records import Forecast, RunResult, grouped
 from ragtune.pipeline.synthesise import expected_calls, synthesise
@@ -93,10 +94,11 @@ def run(
         raise QuestionError(f"no questions found in {', '.join(map(str, files)) or 'questions/'}: write some, or give --questions FILE")
     pages = look_at_pages(workspace, settings, paths, progress, ask=not dry_run)
     found = [*find_files(workspace, paths), *(pages.sources if pages else [])] if not articles else []
-    sizes = [len(article.text.encode()) for article in articles] or _text_sizes(workspace, settings, found, [*files, *held_out])
+    sources = without_questions(workspace, settings, found, [*files, *held_out])
+    sizes = [len(article.text.encode()) for article in articles] or [text_bytes(source.path) for source in sources]
     key = _plan_key(workspace, settings, paths, sizes, [*files, *held_out], budget)
     kept = _kept_plan(workspace, key)
-    plan = kept or _new_plan(workspace, settings, measure_sizes(settings, sizes, asked), budget, progress)
+    plan = kept or _new_plan(workspace, settings, measure_sizes(settings, sizes, asked), sources, budget, progress)
     if dry_run:
         return RunResult(plan)
     stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
@@ -160,8 +162,13 @@ def _write_articles(folder: Path, articles: Sequence[Document]) -> None:
             path.unlink()
 
 
-def _text_sizes(workspace: Workspace, settings: Settings, found: Sequence[Source], files: Sequence[Path]) -> list[int]:
-    return [text_bytes(source.path) for source in without_questions(workspace, settings, found, files)]
+def _to_embed(workspace: Workspace, settings: Settings, sources: Sequence[Source]) -> int | None:
+    """About how many chunks have no vector yet; ``None`` where nothing was ingested, or a hosted embedder would need its key."""
+    if not (sources and workspace.corpus.is_file()) or is_hosted(settings.embed.model):
+        return None
+    coming = count_chunks(settings, [text_bytes(source.path) for source in to_read(workspace, settings, sources)])
+    with contextlib.closing(build.open_corpus(workspace)) as corpus:
+        return coming + len(corpus.missing_rows(build.embedder(workspace, settings).fingerprint))
 
 
 def _plan_key(
@@ -189,9 +196,13 @@ def _kept_plan(workspace: Workspace, key: str) -> Forecast | None:
     return Forecast(**kept["forecast"]) if kept["key"] == key else None
 
 
-def _new_plan(workspace: Workspace, settings: Settings, sizes: Sizes, budget: str | None, progress: Progress) -> Forecast:
+def _new_plan(
+    workspace: Workspace, settings: Settings, sizes: Sizes, sources: Sequence[Source], budget: str | None, progress: Progress
+) -> Forecast:
     progress.note("measuring this machine, to predict how long the run will take …")
-    return forecast(settings, sizes, measure_rates(workspace, settings), parse_budget(budget) if budget else None)
+    rates = measure_rates(workspace, settings)  # first, as it times the loading of the models
+    sizes = replace(sizes, to_embed=_to_embed(workspace, settings, sources))
+    return forecast(settings, sizes, rates, parse_budget(budget) if budget else None)
 
 
 def _within(settings: Settings, plan: Forecast) -> Settings:
