@@ -211,6 +211,9 @@ class Trainer(Protocol):
     def answers_per_second(self, groups: Sequence[ContextGroup]) -> float:
         """The rate that training on such groups has here, measured in a few seconds; nothing is kept."""
 
+    def rehearsal_seconds(self) -> float:
+        """About how long the base takes to write what a new run rehearses (:data:`REHEARSED`); 0 where none does."""
+
 
 class TuningService(Protocol):
     """A vendor's tuning jobs. Each method makes one attempt.

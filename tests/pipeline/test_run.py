@@ -581,6 +581,16 @@ def test_a_forecast_keeps_to_its_budget_by_sampling(tmp_path):
     assert "longer than the budget" in forecast(settings, sizes, rates, 1.0).note
 
 
+def test_a_forecast_counts_the_writing_of_what_is_rehearsed(tmp_path):
+    settings = Project(tmp_path).settings
+    with_control = Project(tmp_path, overrides=['evaluate.arms=["base", "tuned", "dsf"]']).settings
+    sizes, rates = Sizes(files=100, chunks=2000, train=4000, validation=300, test=500), Rates(chunks=200, answers=3, prompts=4, load=5)
+    for of, runs in ((settings, 1), (with_control, 2)):
+        without, written = (forecast(of, sizes, each) for each in (rates, replace(rates, rehearsal=40.0)))
+        assert written.stages["train"] == pytest.approx(without.stages["train"] + 40 * runs)
+    assert forecast(settings, sizes, replace(rates, rehearsal=40.0), 400).total <= 400
+
+
 def test_a_forecast_counts_the_reranker_and_says_what_it_guesses(tmp_path):
     plain = Project(tmp_path).settings
     settings = Project(

@@ -100,6 +100,20 @@ def test_a_dry_run_says_what_training_would_take_and_makes_nothing(ready, capsys
     assert sorted(path.name for path in (ready / ".ragtune").rglob("*")) == before
 
 
+def test_a_dry_run_counts_the_writing_of_what_is_rehearsed_until_that_is_written(ready):
+    def rehearsal(*overrides: str) -> float:
+        plan = Project(ready, overrides=overrides).plan_tuning()
+        assert isinstance(plan, TrainingPlan)
+        assert plan.seconds == plan.forecast.seconds + plan.watched_seconds + plan.rehearsal_seconds
+        return plan.rehearsal_seconds
+
+    assert rehearsal("train.rehearsal=0") == 0
+    assert rehearsal("train.rehearsal=1", "train.epochs=1") > 0
+    Project(ready, overrides=["train.rehearsal=1", "train.epochs=1"]).train()
+    assert rehearsal("train.rehearsal=1", "train.epochs=1") == 0
+    assert rehearsal("train.rehearsal=1", "train.epochs=1", "train.seed=7") > 0
+
+
 def test_settings_that_change_no_weight_make_no_new_model(ready):
     first = Project(ready, overrides=["train.epochs=1"]).train()
     again = Project(ready, overrides=["train.epochs=1", "train.watch_questions=3", "train.gradient_checkpointing=true"]).train()

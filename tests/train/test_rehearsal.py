@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from made_groups import epoch_groups  # noqa: E402
 from ragtune.prompts import chat_opening  # noqa: E402
-from ragtune.train import attention  # noqa: E402
+from ragtune.train import attention, rehearsal  # noqa: E402
 from ragtune.train.batches import pack  # noqa: E402
 from ragtune.train.lora import add_lora, load_adapter  # noqa: E402
 from ragtune.train.rehearsal import TOKENS, rehearsal_texts, straying  # noqa: E402
@@ -65,6 +66,14 @@ def test_a_resumed_run_rehearses_the_same_texts(loaded, tmp_path):
     before = texts_of(loaded, tmp_path)
     assert texts_of(loaded, tmp_path, seed=1) == before  # those that lie there, whatever would be drawn now
     assert len(json.loads((tmp_path / "rehearsal.json").read_text())["texts"]) == 4
+
+
+def test_how_long_the_texts_take_is_told_by_their_first_tokens(loaded, monkeypatch):
+    passes = []
+    loaded[0].register_forward_pre_hook(lambda *_, **__: passes.append(1))
+    monkeypatch.setattr(rehearsal, "time", SimpleNamespace(monotonic=lambda: 0.5 * len(passes)))
+    assert rehearsal.writing_seconds(*loaded[:2]) == 0.5 * TOKENS
+    assert len(passes) < TOKENS / 10
 
 
 def test_the_divergence_and_its_gradient_are_those_of_the_definition(loaded, tmp_path):

@@ -84,6 +84,7 @@ class Rates:
         prompts: answered, with k passages.
         load: seconds to load the models, once.
         pairs: of question and chunk, read by the reranker; 0 without one.
+        rehearsal: seconds in which the base writes what a training run rehearses, once a run.
     """
 
     chunks: float
@@ -91,6 +92,7 @@ class Rates:
     prompts: float
     load: float
     pairs: float = 0.0
+    rehearsal: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def measure_rates(workspace: Workspace, settings: Settings) -> Rates:
         **({"expand": settings.retrieve.expand} if settings.retrieve.expand != "none" else {}),
         **({"reranker": reranking.name} if (reranking := _reranker_of(workspace, settings)) else {}),
     }
-    key = stage_key("rates", 6, read, _machine())
+    key = stage_key("rates", 7, read, _machine())
     path = cache_dir() / "rates.json"
     known: dict[str, Any] = {}
     if path.is_file():
@@ -177,7 +179,7 @@ def measure_rates(workspace: Workspace, settings: Settings) -> Rates:
             known = {}  # a torn cache is measured again
     if key not in known:
         rates = _measure(workspace, settings)
-        known[key] = [rates.chunks, rates.answers, rates.prompts, rates.load, rates.pairs]
+        known[key] = [rates.chunks, rates.answers, rates.prompts, rates.load, rates.pairs, rates.rehearsal]
         write_json(path, known)
     return Rates(*known[key])
 
@@ -201,10 +203,11 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
     # The control without context is trained on the same answers without the passages, which are most of a sequence.
     runs = 1 + DSF_SHARE * ("dsf" in settings.evaluate.arms)
     answer = settings.train.epochs * runs / rates.answers
+    rehearsal = rates.rehearsal * (1 + ("dsf" in settings.evaluate.arms))
     note = _guesses(settings)
     max_answers = max_questions = None
     if budget is not None:
-        left = budget * RESERVE - sum(fixed.values()) - 2 * rates.load
+        left = budget * RESERVE - sum(fixed.values()) - 2 * rates.load - rehearsal
         wanted = n_train * answer + _evaluation(settings, n_test) / rates.prompts
         if left < wanted:
             # What training needs to learn the form of an answer it has learnt early; every test question more narrows the interval.
@@ -217,7 +220,10 @@ def forecast(settings: Settings, sizes: Sizes, rates: Rates, budget: float | Non
             n_train, n_test = max_answers, max_questions
     stages = {
         **fixed,
-        "train": rates.load + n_train * answer + validations(settings.train.early_stopping) * _watched(settings, sizes) / rates.answers,
+        "train": rates.load
+        + rehearsal
+        + n_train * answer
+        + validations(settings.train.early_stopping) * _watched(settings, sizes) / rates.answers,
         "evaluate": rates.load + _evaluation(settings, n_test) / rates.prompts,
     }
     total = sum(stages.values())
@@ -300,8 +306,8 @@ def _measure(workspace: Workspace, settings: Settings) -> Rates:
         ContextGroup(tuple(passages), (Branch(str(n), f"How long is crossing number {n}?", completion),))
         for n in range(settings.train.answers_per_step)
     ]
-    trained = build.trainer(settings).answers_per_second(groups)
-    return Rates(chunks, trained, answered, load, pairs)
+    trainer = build.trainer(settings)
+    return Rates(chunks, trainer.answers_per_second(groups), answered, load, pairs, trainer.rehearsal_seconds())
 
 
 def _chunks_per_second(embedder: Embedder, texts: Sequence[str]) -> float:

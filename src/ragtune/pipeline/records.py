@@ -428,6 +428,7 @@ class TrainingPlan:
         forecast: steps, contexts, answers and tokens; memory and time.
         watched_seconds: of the time what answering ``train.watch_questions`` takes.
         made: the finished model of the same inputs, where there is one: then nothing would be trained.
+        rehearsal_seconds: what the base takes to write what is rehearsed, where it has not yet.
     """
 
     base: str
@@ -438,11 +439,12 @@ class TrainingPlan:
     forecast: TrainForecast
     watched_seconds: float = 0.0
     made: str | None = None
+    rehearsal_seconds: float = 0.0
 
     @property
     def seconds(self) -> float | None:
         """Of the whole run; ``None`` where it does not fit, as it was not measured then."""
-        return None if self.forecast.seconds is None else self.forecast.seconds + self.watched_seconds
+        return None if self.forecast.seconds is None else self.forecast.seconds + self.watched_seconds + self.rehearsal_seconds
 
 
 @dataclass(frozen=True, slots=True)

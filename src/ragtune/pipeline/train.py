@@ -21,7 +21,7 @@ from ragtune.pipeline.consent import Confirm
 from ragtune.pipeline.records import ModelResult, TrainingPlan
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages, parse_answer
-from ragtune.protocols import CHECKPOINT
+from ragtune.protocols import CHECKPOINT, REHEARSED
 from ragtune.train.schedule import validations
 from ragtune.types import Branch, ContextGroup, Example, TrainResult
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_json, write_manifest
@@ -71,7 +71,7 @@ def train(
         _remove_checkpoint(workspace.artifact("models", found.name))
         progress.note(f"train: unchanged, model {found.name} is as these inputs make it")
         return ModelResult(found.name, str(workspace.artifact("models", found.name)), False, found.figures)
-    name = name or ("dsf-" if without_context else "tuned-") + key[:8]
+    name = name or _default_name(key, without_context)
     trainer = build.trainer(settings)
     output = claim(workspace, name, key)
     data = read_dataset(folder)
@@ -121,16 +121,23 @@ def plan_training(workspace: Workspace, settings: Settings, dataset: str | None,
     """
     source = workspace.find("datasets", dataset)
     folder = workspace.artifact("datasets", source.name)
-    found = workspace.find_key("models", model_key(settings, source, folder, without_context)[0])
+    key = model_key(settings, source, folder, without_context)[0]
+    found = workspace.find_key("models", key)
     data = read_dataset(folder)
     examples = sample_training(data.train, settings)
     groups = training_groups(data, examples, settings, source, without_context=without_context)
-    forecast = build.trainer(settings).forecast(groups, validation_groups(data, source, settings, without_context))
+    trainer = build.trainer(settings)
+    forecast = trainer.forecast(groups, validation_groups(data, source, settings, without_context))
+    has_texts = (workspace.artifact("models", _default_name(key, without_context)) / REHEARSED).is_file()
     watched = validations(settings.train.early_stopping) * settings.train.watch_questions * (forecast.seconds or 0.0) / forecast.answers
     return TrainingPlan(
         settings.model.base, source.name, settings.train.method, len(examples), settings.train.epochs, forecast, watched,
-        found.name if found else None,
+        found.name if found else None, trainer.rehearsal_seconds() if forecast.fits and not has_texts else 0.0,
     )  # fmt: skip
+
+
+def _default_name(key: str, without_context: bool) -> str:
+    return ("dsf-" if without_context else "tuned-") + key[:8]
 
 
 def _summary(result: TrainResult) -> str:

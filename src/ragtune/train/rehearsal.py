@@ -8,6 +8,7 @@ opening of a chat (for the texts: Xu et al., Magpie, arXiv 2406.08464; for the l
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ TEXTS = 48
 """Texts of a run, rehearsed in turn."""
 TOKENS = 128
 """Length of a text, the opening included."""
+_TIMED = 6
+"""Tokens of each text that are written to find how long all take."""
 
 
 def rehearsal_texts(
@@ -55,11 +58,19 @@ def rehearsal_texts(
     """
     path = folder / REHEARSED
     if not path.is_file():
-        # Where a template writes nothing before the first words, the text goes on after the end of a turn.
-        opening = tuple(tokenizer.encode(chat_opening(tokenizer) or end_of_turn(tokenizer), add_special_tokens=False))
+        opening = _opening(tokenizer)
         with _plain(model, layers.values()):
             write_json(path, {"opening": opening, "texts": _write(model, opening, count, seed, tell)})
     return read_texts(folder)
+
+
+def writing_seconds(model: Any, tokenizer: Tokenizer) -> float:
+    """About how long a base takes to write the texts of a run, from the first tokens of each."""
+    at: list[float] = []
+    with _plain(model, ()):
+        # The opening is read with the first of them, which is not timed.
+        _write(model, _opening(tokenizer), TEXTS, 0, lambda *_: at.append(time.monotonic()), length=1 + _TIMED)
+    return (at[-1] - at[1]) / _TIMED * TOKENS
 
 
 def read_texts(folder: Path) -> list[TokenSequence]:
@@ -92,14 +103,21 @@ def straying(model: Any, layers: Mapping[str, LoRALinear], batch: Batch) -> Tens
     return _Divergence.apply(completion_logits(model, batch), base_cv)  # type: ignore[no-untyped-call,no-any-return]
 
 
+def _opening(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Where a template writes nothing before the first words, the text goes on after the end of a turn."""
+    return tuple(tokenizer.encode(chat_opening(tokenizer) or end_of_turn(tokenizer), add_special_tokens=False))
+
+
 @torch.inference_mode()
-def _write(model: Any, opening: Sequence[int], count: int, seed: int, tell: Callable[[int, int], None] | None) -> list[list[int]]:
+def _write(
+    model: Any, opening: Sequence[int], count: int, seed: int, tell: Callable[[int, int], None] | None, length: int | None = None
+) -> list[list[int]]:
     """Every text is written to its full length: what the base says after its first turn is another turn."""
     ids = torch.tensor([list(opening)] * count, device=model.device)
     generator = torch.Generator().manual_seed(seed)
     cache = None
     texts: list[list[int]] = [[] for _ in range(count)]
-    length = max(1, TOKENS - len(opening))
+    length = length or max(1, TOKENS - len(opening))
     for written in range(length):
         if tell:
             tell(written, length)

@@ -19,6 +19,7 @@ from ragtune.train.load import Method, load_base, recompute_layers
 from ragtune.train.loop import Course, EpochGroups, OnPrepare, OnStep, Watch
 from ragtune.train.lora import add_lora
 from ragtune.train.predict import How, PeakMemory, predict
+from ragtune.train.rehearsal import writing_seconds
 from ragtune.train.schedule import validations as usual_validations
 from ragtune.types import ContextGroup, TrainForecast, TrainResult
 
@@ -160,6 +161,12 @@ class TorchTrainer:
     def answers_per_second(self, groups: Sequence[ContextGroup], seconds: float = 4.0) -> float:
         """Train on groups for about so many seconds, and throw the result away: the rate that a run on the like of them will have."""
         return loop.answers_per_second(self, groups, seconds)
+
+    def rehearsal_seconds(self) -> float:
+        """About how long the base takes to write what a new run rehearses; 0 where none does."""
+        if not self.course.rehearsal:
+            return 0.0
+        return writing_seconds(*load_base(self._base, self._device, self.how.computed, self._template))
 
     def predict(self, steps: Sequence[Sequence[ContextGroup]]) -> TrainForecast:
         """What a run would take, but for the time; nothing is loaded."""

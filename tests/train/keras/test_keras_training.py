@@ -197,6 +197,11 @@ def test_two_devices_give_the_loss_of_one(tiny_chat, tmp_path):
     assert_equal_adapters(tmp_path / "two", tmp_path / "one")
 
 
+def test_how_long_the_texts_of_a_rehearsal_take_is_measured_where_there_are_any(tiny_chat):
+    assert KerasTrainer(tiny_chat, **COMMON, rehearsal=1.0).rehearsal_seconds() > 0
+    assert KerasTrainer(tiny_chat, **COMMON).rehearsal_seconds() == 0
+
+
 def test_a_text_that_is_rehearsed_needs_no_pipeline_of_its_own(tiny_chat, monkeypatch):
     """It would take longer than the text."""
     learner = KerasTrainer(tiny_chat, **COMMON, rehearsal=1.0).load()

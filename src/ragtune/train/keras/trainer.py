@@ -160,6 +160,10 @@ class KerasTrainer:
         """Train on groups for about so many seconds, and throw the result away: the rate that a run on the like of them will have."""
         return loop.answers_per_second(self, groups, seconds)
 
+    def rehearsal_seconds(self) -> float:
+        """About how long PyTorch takes to write what a new run rehearses; 0 where none does."""
+        return Twin(self._base, self._dtype, self._template, self._adapters).writing_seconds() if self.course.rehearsal else 0.0
+
     def predict(self, steps: Sequence[Sequence[ContextGroup]]) -> TrainForecast:
         """What a run would take, but for the time; nothing is loaded."""
         available = room(self._devices)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ragtune.protocols import REHEARSED
 from ragtune.train.load import answering, load_base
 from ragtune.train.lora import add_lora
-from ragtune.train.rehearsal import read_texts, rehearsal_texts
+from ragtune.train.rehearsal import read_texts, rehearsal_texts, writing_seconds
 from ragtune.train.sequences import TokenSequence
 
 
@@ -34,14 +34,18 @@ class Twin:
         """What the base wrote for a run, see :func:`~ragtune.train.rehearsal.rehearsal_texts`."""
         if (folder / REHEARSED).is_file():
             return read_texts(folder)
-        model, tokenizer = load_base(self._base, torch.device("cpu"), self._dtype, self._template)
+        model, tokenizer = self._load()
         return rehearsal_texts(model, tokenizer, {}, folder, seed=seed, tell=tell)
+
+    def writing_seconds(self) -> float:
+        """About how long it takes to write them."""
+        return writing_seconds(*self._load())
 
     @torch.no_grad()
     def answer(self, weights: Mapping[str, NDArray[Any]], watch: Callable[[Any, Any], float]) -> float:
         """What a watch says of the model with adapters of these weights, by name."""
         if self._loaded is None:
-            model, tokenizer = load_base(self._base, torch.device("cpu"), self._dtype, self._template)
+            model, tokenizer = self._load()
             self._loaded = model, tokenizer, add_lora(model, **self._adapters)
         model, tokenizer, layers = self._loaded
         for name, layer in layers.items():
@@ -49,3 +53,6 @@ class Twin:
                 parameter.copy_(torch.from_numpy(weights[f"{name}.{part}"]))
         with answering(model):
             return watch(model, tokenizer)
+
+    def _load(self) -> tuple[Any, Any]:
+        return load_base(self._base, torch.device("cpu"), self._dtype, self._template)
