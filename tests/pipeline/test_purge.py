@@ -247,6 +247,10 @@ def test_the_command_asks_and_changes_nothing_where_nobody_agrees(project: Proje
     with pytest.raises(SystemExit, match="2"):
         cli.main()
     assert "say --yes" in " ".join(capsys.readouterr().err.split())
+    monkeypatch.setattr("sys.argv", ["ragtune", "purge", "nothing.md", "--project", str(project.path)])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert "there is no source 'nothing.md'" in " ".join(capsys.readouterr().err.split())
     assert project.purge(["secret.md"], confirm=lambda plan: plan.documents != 1).done is False
     assert holding(project.workspace.folder) == before
     monkeypatch.setattr("sys.argv", ["ragtune", "purge", "secret.md", "--redact", "--yes", "--json", "--project", str(project.path)])

@@ -159,10 +159,10 @@ def purge(
         screen.show_undone(lifted, sources or ())
         return
     lasting = "what --redact blanks cannot be brought back" if redact else _LASTING
-    if not yes and not sys.stdin.isatty():
-        raise ConfigError(f"{lasting}: say --yes where nobody can be asked")
 
     def agrees(plan: PurgeResult) -> bool:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"{lasting}: say --yes where nobody can be asked")
         from ragtune import screen
 
         screen.show_purge(plan)
