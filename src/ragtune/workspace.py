@@ -255,6 +255,17 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file of the user's, where none is but of the same bytes.
+
+    Raises:
+        ProjectError: another is there.
+    """
+    if path.exists() and path.read_bytes() != data:
+        raise ProjectError(f"{path} is there already, with other contents: choose another path, or remove it")
+    write_bytes(path, data)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, keys in the order given."""
     write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())

@@ -116,6 +116,19 @@ def test_what_cannot_be_exported_is_said(built, tmp_path, arguments, message):
         built.dataset_export(output, **arguments)
 
 
+@pytest.mark.parametrize(("name", "file"), [("trl", "out"), ("raft", "out"), ("huggingface", "out/train.parquet")])
+def test_an_export_replaces_no_other_file(built, tmp_path, name, file):
+    if name == "huggingface":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    built.dataset_export(tmp_path / "out", name)
+    written = (tmp_path / file).read_bytes()
+    built.dataset_export(tmp_path / "out", name)
+    assert (tmp_path / file).read_bytes() == written
+    with pytest.raises(ProjectError, match=r"is there already, with other contents: choose another path"):
+        built.dataset_export(tmp_path / "out", name, epoch=1)
+    assert (tmp_path / file).read_bytes() == written
+
+
 def test_a_page_of_examples_and_the_figures_of_a_dataset(built, tmp_path):
     made = built.dataset_view(limit=3)
     page = Path(made.path).read_text(encoding="utf-8")

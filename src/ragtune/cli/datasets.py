@@ -85,7 +85,7 @@ def dataset_show(
 @dataset_app.command("export")
 def dataset_export(
     context: typer.Context,
-    output: Annotated[Path, typer.Argument(help="The file to write; with --format huggingface a folder.")],
+    output: Annotated[Path, typer.Argument(help="The file to write, where none is yet; with --format huggingface a folder.")],
     format_: Annotated[str, typer.Option("--format", help="trl, openai, vertex, raft, or huggingface (a folder of Parquet).")] = "trl",
     name: Annotated[str | None, typer.Option("--name", help="The dataset; default: the newest.")] = None,
     split: Annotated[str, typer.Option("--split", help="train, or validation; huggingface has all.")] = "train",

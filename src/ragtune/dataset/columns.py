@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ragtune.errors import MissingExtraError, QuestionError
-from ragtune.workspace import write_bytes
+from ragtune.workspace import write_new
 
 _ROWS = 1024  # at once
 
@@ -75,5 +75,5 @@ def write_columns(rows: Sequence[Mapping[str, Any]], path: Path) -> int:
     table = pyarrow.Table.from_pylist(list(rows), schema=pyarrow.schema(list(fields.items())))
     written = io.BytesIO()
     pyarrow.parquet.write_table(table, written)
-    write_bytes(path, written.getvalue())
+    write_new(path, written.getvalue())
     return len(rows)

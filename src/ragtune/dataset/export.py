@@ -10,7 +10,7 @@ from typing import Any
 
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.types import ContextGroup, Example, Message, Passage
-from ragtune.workspace import write_bytes
+from ragtune.workspace import write_new
 
 
 def export_trl(groups: Sequence[ContextGroup], path: Path) -> int:
@@ -124,7 +124,7 @@ def _write(groups: Sequence[ContextGroup], path: Path, line: Callable[[Sequence[
 
 
 def _write_lines(records: Sequence[Mapping[str, Any]], path: Path) -> int:
-    write_bytes(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+    write_new(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
     return len(records)
 
 

@@ -35,12 +35,12 @@ def export_dataset(
         settings: train is read.
         name: of the dataset; ``None`` takes the newest.
         format_: one of :data:`FORMATS`.
-        output: a file, of ``huggingface`` a folder; what is there is replaced.
+        output: a file, of ``huggingface`` a folder of them; none that holds something else is replaced.
         split: ``train`` or ``validation``.
         epoch: from 0; contexts are drawn anew in each.
 
     Raises:
-        ProjectError: there is no such dataset, format or split, or the split is empty.
+        ProjectError: there is no such dataset, format or split, the split is empty, or another file is there.
     """
     if format_ not in FORMATS:
         raise ProjectError(f"there is no format {format_!r} to export: choose one of {', '.join(FORMATS)}")
