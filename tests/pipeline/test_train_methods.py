@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from ragtune import Project, cli
+from ragtune.dataset.store import read_dataset
+from ragtune.pipeline import train as training
 from ragtune.pipeline.records import TrainingPlan
 from ragtune.rag import Answer
 from tiny_project import write_project_with_dataset
@@ -98,6 +100,23 @@ def test_a_dry_run_says_what_training_would_take_and_makes_nothing(ready, capsys
     assert told["forecast"]["steps"] == plan.forecast.steps
     assert told["forecast"]["peak"] > 0
     assert sorted(path.name for path in (ready / ".ragtune").rglob("*")) == before
+
+
+def test_few_training_questions_are_told_with_what_helps(ready, monkeypatch):
+    def notes(act: str, *overrides: str) -> list[str]:
+        recorder = Recorder()
+        getattr(Project(ready, overrides=overrides, progress=recorder), act)()
+        return [note for note in recorder.notes if "training questions, and" in note]
+
+    count = len(read_dataset(Path(Project(ready).dataset().folder)).train)
+    (said,) = notes("dataset")
+    assert said.startswith(f"{count} training questions, and there should be 100 at least")
+    assert "'ragtune dataset --synthesise'" in said
+    assert notes("train", "train.epochs=1") == [], "it was said when the dataset was made"
+    monkeypatch.setattr(training, "FEW", count)
+    assert notes("dataset") == []
+    (sampled,) = notes("train", "train.epochs=1", "train.max_answers=8")
+    assert sampled.startswith("8 training questions")
 
 
 def test_a_dry_run_counts_the_writing_of_what_is_rehearsed_until_that_is_written(ready):

@@ -29,7 +29,7 @@ from ragtune.pipeline.crossfit import open_cross_fitted
 from ragtune.pipeline.index import build_index, questions_bill
 from ragtune.pipeline.records import DatasetResult, ExampleView
 from ragtune.pipeline.serving import retrieve_key
-from ragtune.pipeline.train import sample_training, training_groups
+from ragtune.pipeline.train import sample_training, tell_of_few, training_groups
 from ragtune.prepare import near_pairs
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_messages, encode_completion, encode_prompt
@@ -80,6 +80,7 @@ def build_dataset(
         found = workspace.find_key("datasets", key)
         if found is not None and name in (None, found.name):
             progress.note(f"dataset: unchanged, {found.name} is as these inputs make it")
+            tell_of_few(found.figures["questions"]["train"], progress)
             return _result(workspace, found, made=False)
         name = name or f"data-{key[:8]}"
         folder = workspace.artifact("datasets", name)
@@ -108,6 +109,7 @@ def build_dataset(
         f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test questions, "
         f"recall@{settings.retrieve.k} {figures['recall']['validation']:.2f} on validation: {name}",
     )
+    tell_of_few(counts["train"], progress)
     return _result(workspace, manifest, made=True)
 
 

@@ -19,7 +19,7 @@ from ragtune.evaluate.answers import f1
 from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.consent import Confirm
 from ragtune.pipeline.records import ModelResult, TrainingPlan
-from ragtune.progress import Progress
+from ragtune.progress import Progress, counted
 from ragtune.prompts import PROMPT_VERSION, build_completion, build_messages, parse_answer
 from ragtune.protocols import CHECKPOINT, REHEARSED
 from ragtune.train.schedule import validations
@@ -38,6 +38,10 @@ HIGH_FOR_FULL = 2e-4
 """A learning rate above which a whole model is likely to forget what it knew."""
 VALIDATION_CONTEXTS = 40
 """Validation contexts whose loss is watched; more cost time and change little."""
+
+
+FEW = 100
+"""Training questions below which little is learnt: of the quotes of a small model that was tuned on 25, one in seven held the evidence."""
 
 
 def train(
@@ -78,6 +82,8 @@ def train(
     examples = sample_training(data.train, settings)
     if not examples:
         raise TrainError("the dataset has no question that can be trained on: questions need evidence that stands in the documents")
+    if len(data.train) >= FEW:  # else the dataset's note said it
+        tell_of_few(len(examples), progress)
     if settings.train.method == "full" and settings.train.learning_rate > HIGH_FOR_FULL:
         progress.note(f"train.learning_rate = {settings.train.learning_rate:g} is meant for adapters: whole models take 1e-5 to 1e-4")
     groups = training_groups(data, examples, settings, source, without_context=without_context)
@@ -110,6 +116,15 @@ def train(
     _remove_checkpoint(output)
     progress.finish("train", f"{_summary(result)}: model {name}")
     return ModelResult(name, str(output), True, figures)
+
+
+def tell_of_few(questions: int, progress: Progress) -> None:
+    """What to expect of few training questions, and what helps."""
+    if questions < FEW:
+        progress.note(
+            f"{counted(questions, 'training question')}, and there should be {FEW} at least: expect a small model tuned on so few to "
+            "quote the wrong place often; write more, or have a model write some with 'ragtune dataset --synthesise'"
+        )
 
 
 def plan_training(workspace: Workspace, settings: Settings, dataset: str | None, *, without_context: bool = False) -> TrainingPlan:
