@@ -240,3 +240,10 @@ def test_a_log_is_told_of_an_answer_that_takes_long(monkeypatch: pytest.MonkeyPa
     until(lambda: "loading models and answering …" in log.file.getvalue())  # type: ignore[attr-defined]
     answered.set()
     waited.join()
+
+
+def test_the_recall_of_a_dataset_is_named_as_a_share_of_questions(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"p_oracle": 0.9, "recall": {"train": 0.84, "validation": -1.0}}
+    screen.show_dataset(DatasetResult("d", "folder", True, figures, ()))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert lines == ["p_oracle 0.9", "questions with all evidence in the top k · train 0.84"]

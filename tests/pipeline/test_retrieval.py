@@ -9,6 +9,7 @@ import pytest
 
 from ragtune import Project
 from ragtune.errors import EvaluationError, ProjectError
+from ragtune.progress import Silent
 from ragtune.rag import NOTHING_FOUND, Answer
 from tiny_project import Sources
 
@@ -33,6 +34,21 @@ def test_the_report_agrees_with_the_dataset_and_lists_every_miss(built: Path) ->
     written = json.loads((Path(result.folder) / "report.json").read_text(encoding="utf-8"))
     assert len(written["misses"]) == len(report.misses)
     assert all(miss.question in (Path(result.folder) / "report.html").read_text(encoding="utf-8") for miss in report.misses)
+
+
+def test_shares_of_questions_and_of_evidence_are_told_apart(project: Path) -> None:
+    told: dict[str, str] = {}
+
+    class Told(Silent):
+        def finish(self, stage: str, message: str) -> None:
+            told[stage] = message
+
+    opened = Project(project, progress=Told())
+    opened.ingest()
+    figures = opened.dataset().figures
+    assert f", all evidence in the top 2 for {figures['recall']['validation']:.0%} of those of validation: " in told["dataset"]
+    recall = opened.evaluate_retrieval().report.overall.metrics["recall@2"].value
+    assert f"{recall:.2f} of the evidence in the top 2, " in told["evaluate"]
 
 
 def test_it_measures_retrieval_as_it_is_set_now(built: Path) -> None:

@@ -104,10 +104,12 @@ def build_dataset(
     manifest = Manifest("datasets", name, key, inputs, read, figures, now(), round(time.monotonic() - started, 3), library_versions())
     write_manifest(folder, manifest)
     counts = figures["questions"]
+    whole = figures["recall"]["validation"]
+    # Not called recall, which is a share of the evidence (ragtune evaluate --retrieval): this is one of the questions.
+    found = "" if whole < 0 else f", all evidence in the top {settings.retrieve.k} for {whole:.0%} of those of validation"
     progress.finish(
         "dataset",
-        f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test questions, "
-        f"recall@{settings.retrieve.k} {figures['recall']['validation']:.2f} on validation: {name}",
+        f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test questions{found}: {name}",
     )
     tell_of_few(counts["train"], progress)
     return _result(workspace, manifest, made=True)

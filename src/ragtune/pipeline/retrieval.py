@@ -108,7 +108,7 @@ def evaluate_retrieval(
     if precision is not None and threshold is not None:
         store_threshold(workspace, settings, threshold)
     recall = report.overall.metrics[f"recall@{k}"].value
-    progress.finish("evaluate", f"{len(known)} {split} questions: recall@{k} {recall:.2f}, {len(report.misses)} misses")
+    progress.finish("evaluate", f"{len(known)} {split} questions: {recall:.2f} of the evidence in the top {k}, {len(report.misses)} misses")
     return RetrievalResult(str(folder), report)
 
 

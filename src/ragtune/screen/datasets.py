@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.panel import Panel
 from rich.table import Table
@@ -30,7 +30,7 @@ def show_dataset(result: DatasetResult) -> None:
     """The dataset's counts."""
     console.out.print(f"dataset {result.name}{'' if result.made else ' (unchanged)'} in {result.folder}")
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in console.flat(result.figures):
+    for name, value in console.flat(_named_apart(result.figures)):
         table.add_row(Text(name, style="dim"), Text(value))
     console.out.print(table)
     lines = grouped(result.left_out)
@@ -38,6 +38,13 @@ def show_dataset(result: DatasetResult) -> None:
         console.out.print(Text.assemble(("  left out: ", "yellow"), line), soft_wrap=True)
     if len(lines) > console.LINES:
         console.out.print(f"  … and {len(lines) - console.LINES} more reasons: --json lists them all")
+
+
+def _named_apart(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures, recall by what it is here: in `ragtune evaluate --retrieval` it is a share of the evidence, not of the questions."""
+    recall = {split: share if share >= 0 else None for split, share in figures.get("recall", {}).items()}
+    named = {"recall": ("questions with all evidence in the top k", recall)}
+    return dict(named.get(name, (name, value)) for name, value in figures.items())
 
 
 def show_synthesis(result: SynthesisResult) -> None:
