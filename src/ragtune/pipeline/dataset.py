@@ -106,10 +106,10 @@ def build_dataset(
     counts = figures["questions"]
     whole = figures["recall"]["validation"]
     # Not called recall, which is a share of the evidence (ragtune evaluate --retrieval): this is one of the questions.
-    found = "" if whole < 0 else f", all evidence in the top {settings.retrieve.k} for {whole:.0%} of those of validation"
+    served = "" if whole < 0 else f", all evidence in the top {settings.retrieve.k} for {whole:.0%} of those of validation"
     progress.finish(
         "dataset",
-        f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test questions{found}: {name}",
+        f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test questions{served}: {name}",
     )
     tell_of_few(counts["train"], progress)
     return _result(workspace, manifest, made=True)
