@@ -62,6 +62,20 @@ def test_code_and_tables_keep_their_hyphens() -> None:
     assert clean_text(text) == (text, {})
 
 
+def test_words_that_a_typesetter_broke_are_joined_in_indented_lines_too() -> None:
+    text, counts = clean_text(
+        "DESCRIPTION\n       It limits con\u2010\n       gestion on the line and shows the re\u00ad\n\tsult\n       at once.\n"
+        "       run --dry-\n       run exam-\n       ple"
+    )
+    assert text == (
+        "DESCRIPTION\n       It limits congestion\n       on the line and shows the result\n       at once.\n"
+        "       run --dry-\n       run exam-\n       ple"
+    )
+    assert counts == {"hyphenation": 2}
+    fenced = "```\n    con\u2010\n    gestion\n```\n\n    the user\u2010\n    land\u2010based\n    and the land"
+    assert clean_text(fenced) == (fenced, {})
+
+
 def paged(pages: int = 4) -> str:
     body = "\n".join(f"Line {n} of the text." for n in range(5))
     return "\f".join(f"RFC 9999    Gondolas    May 2020\n\nPart {'abcd'[n]}.\n{body}\n\nMiller    [Page {n + 1}]\n" for n in range(pages))
@@ -117,7 +131,7 @@ def test_offsets_of_pages_move_with_the_text() -> None:
 @given(
     st.text(alphabet=st.characters(), max_size=80)
     | st.text(alphabet="aé Ã©â€™\n\r\t\0\x1b[\u0301|#", max_size=60)
-    | st.text(alphabet="ab-\u00ad\n `\f", max_size=60),
+    | st.text(alphabet="ab-\u00ad\u2010\n `\f", max_size=60),
     st.sets(st.sampled_from(sorted(RULES))),
 )
 def test_cleaning_twice_changes_nothing(text: str, off: set[Rule]) -> None:

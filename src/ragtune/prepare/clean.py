@@ -44,10 +44,11 @@ _MOST_BLANK = 2  # lines in a row
 _FEWEST_BREAKS = 2  # of pages, for heads and feet to be looked for
 _PAGE_NUMBER = re.compile(r"\W*(?:page |seite )?(?:\d{1,5}|[ivxlc]{1,6})(?: ?(?:of|/|von) ?\d+)?\W*", re.IGNORECASE)
 _BROKEN = re.compile(r"([^\W\d_]+)([-\u00ad\u2010])$")
-_REST = re.compile(r"([^\W\d_]+)(?![\w-])[^\w\s]*")
+_REST = re.compile(r"([^\W\d_]+)(?![\w\u00ad\u2010-])[^\w\s]*")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _FENCE = re.compile(r"\s*(```|~~~)")
-_NO_PROSE = re.compile(r"(?: {4}|\t|\s*\|)")
+_TABLE_ROW = re.compile(r"\s*\|")
+_INDENTED = re.compile(r" {4}|\t")
 # whole lines that web pages and print-outs carry around their text
 _BOILERPLATE = re.compile(
     r"""\W*(?:
@@ -218,7 +219,8 @@ def _join_words(lines: list[_Line], counts: Counter[str]) -> list[_Line]:
     """Put words together that a line's end broke: the rest of the word goes up to where it began.
 
     A soft hyphen goes always. Another one goes where the whole word is used elsewhere in the text, or where its second part is no word of
-    the text; where the word is used with the hyphen it stays, and what is doubtful is left as it is.
+    the text; where the word is used with the hyphen it stays, and what is doubtful is left as it is. Indented lines may be code, in which a
+    typist's hyphen stands for itself; a typesetter's, as in manual pages, is none of code.
     """
     if not any(line.endswith(("-", "\u00ad", "\u2010")) for _, line in lines):
         return lines
@@ -228,10 +230,12 @@ def _join_words(lines: list[_Line], counts: Counter[str]) -> list[_Line]:
         broken = _BROKEN.search(joined[number][1])
         if not prose or broken is None or number + 1 == len(lines):
             continue
+        if broken[2] == "-" and any(_INDENTED.match(line) for _, line in joined[number : number + 2]):
+            continue
         below, next_line = joined[number + 1]
         indent = len(next_line) - len(next_line.lstrip())
         rest = _REST.match(next_line, indent)
-        if rest is None or not rest[1][0].islower() or _NO_PROSE.match(next_line):
+        if rest is None or not rest[1][0].islower():
             continue
         whole, hyphenated = broken[1] + rest[1], f"{broken[1]}-{rest[1]}"
         if broken[2] != "\u00ad" and hyphenated in words and whole not in words:
@@ -239,7 +243,7 @@ def _join_words(lines: list[_Line], counts: Counter[str]) -> list[_Line]:
         elif broken[2] != "\u00ad" and whole not in words and rest[1] in words:
             continue
         joined[number] = start, joined[number][1][: broken.start()] + whole + rest[0][len(rest[1]) :]
-        joined[number + 1] = below, next_line[:indent] + next_line[rest.end() :].lstrip()
+        joined[number + 1] = below, (next_line[:indent] + next_line[rest.end() :].lstrip()).rstrip()
         counts["hyphenation"] += 1
     # a line of which nothing is left goes, or a paragraph would be cut in two
     return [new for new, old in zip(joined, lines, strict=True) if new[1] or not old[1]]
@@ -258,9 +262,9 @@ def _words(lines: Sequence[_Line]) -> set[str]:
 
 
 def _prose(lines: Sequence[_Line]) -> Iterator[bool]:
-    """Whether each line may be a paragraph's: not code, not a table."""
+    """Whether each line may be a paragraph's: not within a fence, not a table's."""
     fenced = False
     for _, line in lines:
         fence = _FENCE.match(line) is not None
-        yield not fenced and not fence and not _NO_PROSE.match(line)
+        yield not fenced and not fence and not _TABLE_ROW.match(line)
         fenced ^= fence

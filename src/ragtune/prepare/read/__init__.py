@@ -79,7 +79,7 @@ CODE_LANGUAGES = {
 _READERS |= dict.fromkeys(CODE_LANGUAGES, ("code", 1))
 _EXTRAS = {"pyarrow": "parquet"}
 _CLEANING = frozenset({"pdf", "slides", "epub"})  # modules that obey and count rules of cleaning themselves
-_CLEAN_VERSION = 2
+_CLEAN_VERSION = 3
 _DEEPEST = 2  # containers within one another
 
 
