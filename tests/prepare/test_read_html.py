@@ -86,6 +86,16 @@ def test_a_list_of_links_stays_unless_it_is_a_menu(tmp_path: Path) -> None:
     assert read(tmp_path, page).text == "# Huts\n\nAll of our huts."
 
 
+def test_signs_of_permalinks_are_no_part_of_headings(tmp_path: Path) -> None:
+    page = """<main><h1>Winds<a class="headerlink" href="#winds" title="Permalink">¶</a></h1><p>In C# and <a href="#notes">#4</a>.</p>
+    <h2>Gusts <span><a class="mark" href="#gusts">#</a></span></h2><p>Stop.</p>
+    <dl><dt>halt()<a class="headerlink" href="#halt">¶</a></dt><dd>Stops.</dd></dl><h3><a href="#rime">\U0001f517\ufe0f</a>Rime</h3>
+    <h3>Snow<a class="hash-link" href="#snow">\u200b</a></h3><p>Wait, <a href="#map"><img alt="map" src="m.png"></a>.</p></main>"""
+    document = read(tmp_path, page)
+    assert document.title == "Winds"
+    assert document.text == ("# Winds\n\nIn C# and #4.\n\n## Gusts\n\nStop.\n\nhalt()\n:   Stops.\n\n### Rime\n\n### Snow\n\nWait, map.")
+
+
 def test_nesting_too_deep_to_walk_still_gives_its_words(tmp_path: Path) -> None:
     assert read(tmp_path, "<div>" * 3000 + "deep text" + "</div>" * 3000).text == "deep text"
 

@@ -24,7 +24,7 @@ from ragtune.types import Document, Reason
 _READERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys((".md", ".markdown"), ("markdown", 1)),
     **dict.fromkeys((".txt", ".text", ".rst", ".adoc", ".asciidoc", ".org", ".tex", ".log"), ("text", 1)),
-    **dict.fromkeys((".html", ".htm", ".xhtml"), ("html", 1)),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), ("html", 2)),
     **dict.fromkeys((".csv", ".tsv"), ("csv", 2)),
     **dict.fromkeys((".jsonl", ".ndjson"), ("jsonl", 3)),
     **dict.fromkeys((".xlsx", ".xlsm", ".xls"), ("sheets", 1)),
@@ -32,7 +32,7 @@ _READERS: dict[str, tuple[str, int]] = {
     ".pdf": ("pdf", 3),
     ".docx": ("docx", 1),
     ".pptx": ("slides", 2),
-    ".epub": ("epub", 2),
+    ".epub": ("epub", 3),
     ".json": ("json", 1),
     ".xml": ("xml", 1),
     ".ipynb": ("notebook", 1),
@@ -41,7 +41,7 @@ _READERS: dict[str, tuple[str, int]] = {
 _CONTAINERS: dict[str, tuple[str, int]] = {
     ".zip": ("archive", 1),
     **dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz"), ("archive", 1)),
-    ".eml": ("mail", 1),
+    ".eml": ("mail", 2),
 }
 CODE_LANGUAGES = {
     **dict.fromkeys((".c", ".h"), "c"),

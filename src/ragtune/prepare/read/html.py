@@ -38,6 +38,7 @@ _FURNITURE = ("nav", "[role=navigation]", "[role=banner]", "[role=search]", "[ro
 _OUTER = ("header", "footer", "aside", "form")
 _MAIN = ("main", "[role=main]", "article")
 _MENU = re.compile(r"(?:^|[-_ ])(?:menu|nav|navbar|lang|toc|breadcrumbs?|share|social|sidebar|pagination)(?:$|[-_ ])", re.IGNORECASE)
+_PERMALINK = re.compile("[¶§#∞🔗⚓\u200b\ufe0f]+")  # the sign of a link to the place it stands at
 _DEEPEST = 200  # the tree is walked recursively below
 
 
@@ -77,6 +78,9 @@ def _main_text(soup: BeautifulSoup, html: str) -> str:
     for selector in (*_NOT_TEXT, *_FURNITURE):
         for tag in body.select(selector):
             tag.decompose()
+    for link in body.select('a[href^="#"]'):
+        if _PERMALINK.fullmatch(link.get_text().strip()):
+            link.decompose()
     everything = _words(body)
     mains = [tag for selector in _MAIN for tag in body.select(selector)]
     root = max(mains, key=_words, default=body)
