@@ -74,6 +74,26 @@ def test_a_page_without_a_heading_is_called_by_its_title(tmp_path: Path) -> None
     assert read(tmp_path, "<html><head><title>Wind\n limits</title></head><body><p>Stop.</p></body></html>").title == "Wind limits"
 
 
+@pytest.mark.parametrize(
+    ("stated", "body", "title"),
+    [
+        ("Wind policy 0.12", "<h1>Abstract</h1><h2>Scope</h2>", "Wind policy 0.12"),
+        ("Wind policy", "<h1>1. Introduction</h1>", "Wind policy"),
+        ("", "<h1>Introduction</h1>", "Introduction"),
+        ("Home", "<h1>Contents</h1>", "Contents"),
+        ("Home", "<h3>Limits of wind</h3>", "Limits of wind"),
+        ("The limits (Wind manual)", "<h3>2.1 The limits</h3>", "The limits (Wind manual)"),
+        ("Winds | Ropeway 2", "<h2>Winds</h2>", "Winds"),
+        ("Winds — Ropeway 2.0 documentation", "<h2>All winds</h2>", "Winds"),
+        ("Winds - north and south", "<h2>All winds</h2>", "Winds - north and south"),
+        ("Winds of the pass", "<h1>North</h1><h1>South</h1>", "Winds of the pass"),
+        ("Ropeway", "<h1>Winds</h1><h2>Abstract</h2>", "Winds"),
+    ],
+)
+def test_a_page_is_called_by_its_title_where_its_first_heading_does_not_name_it(tmp_path: Path, stated: str, body: str, title: str) -> None:
+    assert read(tmp_path, f"<html><head><title>{stated}</title></head><body>{body}<p>Stop.</p></body></html>").title == title
+
+
 def test_a_declared_encoding_is_used(tmp_path: Path) -> None:
     html = '<html><head><meta charset="iso-8859-2"></head><body><p>Zażółć gęślą jaźń</p></body></html>'
     assert read(tmp_path, html.encode("iso-8859-2")).text == "Zażółć gęślą jaźń"

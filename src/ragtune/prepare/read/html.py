@@ -15,7 +15,7 @@ from markdownify import MarkdownConverter
 from ragtune.prepare.read.tables import pipe_table
 from ragtune.prepare.read.text import decode
 from ragtune.prepare.sources import Source
-from ragtune.structure import first_heading
+from ragtune.structure import find_blocks
 from ragtune.types import JSON, Document
 
 _CHARSET = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?([\w-]+)|^<\?xml[^>]+encoding=["']([\w-]+)""", re.IGNORECASE)
@@ -39,6 +39,14 @@ _OUTER = ("header", "footer", "aside", "form")
 _MAIN = ("main", "[role=main]", "article")
 _MENU = re.compile(r"(?:^|[-_ ])(?:menu|nav|navbar|lang|toc|breadcrumbs?|share|social|sidebar|pagination)(?:$|[-_ ])", re.IGNORECASE)
 _PERMALINK = re.compile("[¶§#∞🔗⚓\u200b\ufe0f]+")  # the sign of a link to the place it stands at
+# headings that say what part of a page follows, not what the page is about
+_GENERIC = re.compile(
+    r"""[\W\d]*(?: abstract | contents | table \s of \s contents | introduction | overview | index | home | navigation | menu | summary
+    | preface | inhalt | inhaltsverzeichnis | einleitung | einführung | überblick | übersicht | zusammenfassung | startseite
+    | vorwort )\W*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SITE = re.compile(r"(.+) [-–—|·»] (.+)")
 _DEEPEST = 200  # the tree is walked recursively below
 
 
@@ -55,7 +63,19 @@ def read_page(data: bytes) -> tuple[str, str, dict[str, JSON]]:
     soup = BeautifulSoup(html, "lxml")
     title, metadata = _describe(soup)
     text = _main_text(soup, html)
-    return first_heading(text) or title, text, metadata
+    return _title(title, text), text, metadata
+
+
+def _title(stated: str, text: str) -> str:
+    """The first heading where it names the page, else what the page's head states, without the site behind it where that is sure."""
+    headings = [block for block in find_blocks(text) if block.kind == "heading" and block.words]
+    words = [heading.words for heading in headings]
+    if (site := _SITE.fullmatch(stated)) and (site[1] in words or site[2].casefold().endswith("documentation")):
+        stated = site[1]
+    names_page = words and headings[0].level == 1 == [heading.level for heading in headings].count(1)
+    if stated and (not names_page or _GENERIC.fullmatch(words[0])) and not (words and _GENERIC.fullmatch(stated)):
+        return stated
+    return words[0] if words else stated
 
 
 def _describe(soup: BeautifulSoup) -> tuple[str, dict[str, JSON]]:
