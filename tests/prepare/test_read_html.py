@@ -116,6 +116,11 @@ def test_signs_of_permalinks_are_no_part_of_headings(tmp_path: Path) -> None:
     assert document.text == ("# Winds\n\nIn C# and #4.\n\n## Gusts\n\nStop.\n\nhalt()\n:   Stops.\n\n### Rime\n\n### Snow\n\nWait, map.")
 
 
+def test_code_in_two_languages_is_two_stretches_of_lines(tmp_path: Path) -> None:
+    code = "<code>import a;\na({\n});</code><code>const a = 1;\n</code><code>b</code> <code>c</code>"
+    assert read(tmp_path, f"<main><pre><input type=checkbox>{code}</pre></main>").text == "```\nimport a;\na({\n});\nconst a = 1;\nb c\n```"
+
+
 def test_nesting_too_deep_to_walk_still_gives_its_words(tmp_path: Path) -> None:
     assert read(tmp_path, "<div>" * 3000 + "deep text" + "</div>" * 3000).text == "deep text"
 

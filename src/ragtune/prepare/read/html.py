@@ -186,6 +186,10 @@ def to_markdown(root: Tag) -> str:
     for string in list(root.find_all(string=True)):
         if not string.find_parent("pre"):  # a line's end in the source is a space on the page
             string.replace_with(re.sub(r"[ \t\r\n\f]+", " ", string))
+    for code in root.select("pre > code + code"):  # the same in two languages, of which a script shows one
+        before = code.previous_sibling
+        if isinstance(before, Tag) and not before.get_text().endswith("\n"):
+            code.insert_before("\n")
     converter = _Converter(heading_style="ATX", bullets="-", escape_asterisks=False, escape_underscores=False, escape_misc=False)
     return str(converter.convert_soup(root)).strip()
 
