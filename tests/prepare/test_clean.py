@@ -76,6 +76,19 @@ def test_words_that_a_typesetter_broke_are_joined_in_indented_lines_too() -> Non
     assert clean_text(fenced) == (fenced, {})
 
 
+def test_dot_leaders_become_an_ellipsis() -> None:
+    text, counts = clean_text(
+        "1 Lines . . . . . . . . 1 1.1 Huts.......... 12\n   2.  Cabins  . . . . .   iv\n| Index ........ | 99 |\n"
+        "He waited..... Then . . . . the end ...\n`^.....$` and `......`\n```\na ..... 1\n```"
+    )
+    assert text == (
+        "1 Lines … 1 1.1 Huts … 12\n   2.  Cabins  … iv\n| Index … | 99 |\n"
+        "He waited..... Then . . . . the end ...\n`^.....$` and `......`\n```\na ..... 1\n```"
+    )
+    assert counts == {"dot leaders": 3}
+    assert clean_text(". " * 200_000 + "!")[1] == {}
+
+
 def paged(pages: int = 4) -> str:
     body = "\n".join(f"Line {n} of the text." for n in range(5))
     return "\f".join(f"RFC 9999    Gondolas    May 2020\n\nPart {'abcd'[n]}.\n{body}\n\nMiller    [Page {n + 1}]\n" for n in range(pages))
@@ -130,6 +143,7 @@ def test_offsets_of_pages_move_with_the_text() -> None:
 @settings(max_examples=300)
 @given(
     st.text(alphabet=st.characters(), max_size=80)
+    | st.text(alphabet=". 1i…|\n", max_size=60)
     | st.text(alphabet="aé Ã©â€™\n\r\t\0\x1b[\u0301|#", max_size=60)
     | st.text(alphabet="ab-\u00ad\u2010\n `\f", max_size=60),
     st.sets(st.sampled_from(sorted(RULES))),

@@ -47,6 +47,9 @@ _BROKEN = re.compile(r"([^\W\d_]+)([-\u00ad\u2010])$")
 _REST = re.compile(r"([^\W\d_]+)(?![\w\u00ad\u2010-])[^\w\s]*")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _FENCE = re.compile(r"\s*(```|~~~)")
+_FEWEST_DOTS = 5
+# dots, and the page number that they lead to: without one they may be meant
+_LEADERS = re.compile(r" ?\.(?: {0,3}\.){4,}+ {0,3}(?P<to>\d|[ivxlc]+\b|\|)?")
 _TABLE_ROW = re.compile(r"\s*\|")
 _INDENTED = re.compile(r" {4}|\t")
 # whole lines that web pages and print-outs carry around their text
@@ -131,6 +134,7 @@ def _clean(text: str, rules: Collection[Rule]) -> tuple[list[_Line], Mapping[str
             lines = kept
         if "hyphenation" in rules:
             lines = _join_words(lines, counts)
+        lines = _shorten_leaders(lines, counts)
         lines = _drop_blank(lines, counts)
         if [line for _, line in lines] == before:
             break
@@ -226,9 +230,9 @@ def _join_words(lines: list[_Line], counts: Counter[str]) -> list[_Line]:
         return lines
     words = _words(lines)
     joined = list(lines)
-    for number, (prose, (start, _)) in enumerate(zip(_prose(lines), lines, strict=True)):
+    for number, (fenced, (start, line)) in enumerate(zip(_fenced(lines), lines, strict=True)):
         broken = _BROKEN.search(joined[number][1])
-        if not prose or broken is None or number + 1 == len(lines):
+        if fenced or _TABLE_ROW.match(line) or broken is None or number + 1 == len(lines):
             continue
         if broken[2] == "-" and any(_INDENTED.match(line) for _, line in joined[number : number + 2]):
             continue
@@ -261,10 +265,22 @@ def _words(lines: Sequence[_Line]) -> set[str]:
     return words
 
 
-def _prose(lines: Sequence[_Line]) -> Iterator[bool]:
-    """Whether each line may be a paragraph's: not within a fence, not a table's."""
+def _shorten_leaders(lines: list[_Line], counts: Counter[str]) -> list[_Line]:
+    """One ellipsis for the dots of a table of contents: they tell nothing, and are many tokens."""
+    if not any(line.count(".") >= _FEWEST_DOTS and _LEADERS.search(line) for _, line in lines):
+        return lines
+    shortened: list[_Line] = []
+    for fenced, (start, line) in zip(_fenced(lines), lines, strict=True):
+        short = line if fenced else _LEADERS.sub(lambda match: f" … {match['to']}" if match["to"] else match[0], line)
+        shortened.append((start, short))
+        counts["dot leaders"] += short != line
+    return shortened
+
+
+def _fenced(lines: Sequence[_Line]) -> Iterator[bool]:
+    """Whether each line is within a fence, or is one."""
     fenced = False
     for _, line in lines:
         fence = _FENCE.match(line) is not None
-        yield not fenced and not fence and not _TABLE_ROW.match(line)
+        yield fenced or fence
         fenced ^= fence
