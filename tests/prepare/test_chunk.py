@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ragtune.prepare import chunk_document
 from ragtune.prepare.chunk import HEADER_TOKENS, PREFIX_TOKENS
+from ragtune.prepare.clean import clean_text
 from ragtune.types import Chunk, Document
 
 
@@ -113,6 +114,15 @@ def test_a_table_is_cut_between_rows_and_its_header_repeated() -> None:
         assert each.prefix.splitlines()[-1] == "| Hut | Beds | State |"
         assert all(line.startswith("|") and line.endswith("|") for line in each.text.splitlines()[:-2])
     assert "| Hut | Beds | State |\n|---|---|---|\n| hut 0" in chunks[0].text
+
+
+def test_no_chunk_of_a_wide_table_is_its_rule() -> None:
+    cells = [["Hut", "Beds", "State", "Keeper"], *([f"hut {i}", f"{i}0 beds", "open", "Miller"] for i in range(9))]
+    lines = ["| " + " | ".join(f"{cell:30}" for cell in row) + " |" for row in cells]
+    text, _ = clean_text("\n".join([lines[0], "|" + f"{'-' * 32}|" * 4, *lines[1:]]))
+    chunks = chunk(text)
+    assert [each.text for each in chunks if not re.search(r"\w", each.text)] == []
+    assert {each.prefix for each in chunks[1:]} == {"Guide\n| Hut | Beds | State | Keeper |"}
 
 
 def test_a_table_and_code_that_fit_are_kept_whole() -> None:

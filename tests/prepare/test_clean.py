@@ -89,6 +89,18 @@ def test_dot_leaders_become_an_ellipsis() -> None:
     assert clean_text(". " * 200_000 + "!")[1] == {}
 
 
+def test_tables_lose_what_aligns_their_columns() -> None:
+    text, counts = clean_text(
+        "Ports:\n\n  | Port    |  Name      | Why  a  |\n  | ------- | :--------: | ---- |\n  |   1     | `a  b`     |        |\n\n"
+        "a    | b\n\n```\n| a    | b |\n| ---- | - |\n```"
+    )
+    assert text == (
+        "Ports:\n\n  | Port | Name | Why  a |\n  | --- | :---: | --- |\n  | 1 | `a  b` |  |\n\n"
+        "a    | b\n\n```\n| a    | b |\n| ---- | - |\n```"
+    )
+    assert counts == {"table padding": 3}
+
+
 def paged(pages: int = 4) -> str:
     body = "\n".join(f"Line {n} of the text." for n in range(5))
     return "\f".join(f"RFC 9999    Gondolas    May 2020\n\nPart {'abcd'[n]}.\n{body}\n\nMiller    [Page {n + 1}]\n" for n in range(pages))
@@ -143,7 +155,7 @@ def test_offsets_of_pages_move_with_the_text() -> None:
 @settings(max_examples=300)
 @given(
     st.text(alphabet=st.characters(), max_size=80)
-    | st.text(alphabet=". 1i…|\n", max_size=60)
+    | st.text(alphabet=". 1i…|-\n", max_size=60)
     | st.text(alphabet="aé Ã©â€™\n\r\t\0\x1b[\u0301|#", max_size=60)
     | st.text(alphabet="ab-\u00ad\u2010\n `\f", max_size=60),
     st.sets(st.sampled_from(sorted(RULES))),

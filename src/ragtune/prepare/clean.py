@@ -7,6 +7,7 @@ noted of the text before (where pages start) are moved along.
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -16,11 +17,13 @@ from typing import Literal, get_args
 
 import ftfy
 
+from ragtune.structure import find_blocks
 from ragtune.types import JSON, Document
 
 Rule = Literal["boilerplate", "mojibake", "hyphenation", "repeated lines", "control characters"]
 RULES: frozenset[Rule] = frozenset(get_args(Rule))
-"""What can be switched off. Line endings, composed letters and white space are always put in order: chunking rests on them."""
+"""What can be switched off. Line endings, composed letters, white space, dot leaders and what aligns tables are always put in order:
+chunking rests on them."""
 
 _OFFSETS = ("page_starts",)  # metadata that holds offsets into the text
 
@@ -50,6 +53,9 @@ _FENCE = re.compile(r"\s*(```|~~~)")
 _FEWEST_DOTS = 5
 # dots, and the page number that they lead to: without one they may be meant
 _LEADERS = re.compile(r" ?\.(?: {0,3}\.){4,}+ {0,3}(?P<to>\d|[ivxlc]+\b|\|)?")
+# spaces that align a table's cells, beyond those that it is written with (see read.tables), and not what indents its rows
+_PADDING = re.compile(r"(?<=[^\s|] ) ++(?=\|)|(?<=\| ) ++(?=[^\s|])|(?<=\|  ) ++(?=\|)")
+_LONG_RULE = re.compile(r"-{4,}")
 _TABLE_ROW = re.compile(r"\s*\|")
 _INDENTED = re.compile(r" {4}|\t")
 # whole lines that web pages and print-outs carry around their text
@@ -134,7 +140,7 @@ def _clean(text: str, rules: Collection[Rule]) -> tuple[list[_Line], Mapping[str
             lines = kept
         if "hyphenation" in rules:
             lines = _join_words(lines, counts)
-        lines = _shorten_leaders(lines, counts)
+        lines = _squeeze_tables(_shorten_leaders(lines, counts), counts)
         lines = _drop_blank(lines, counts)
         if [line for _, line in lines] == before:
             break
@@ -275,6 +281,24 @@ def _shorten_leaders(lines: list[_Line], counts: Counter[str]) -> list[_Line]:
         shortened.append((start, short))
         counts["dot leaders"] += short != line
     return shortened
+
+
+def _squeeze_tables(lines: list[_Line], counts: Counter[str]) -> list[_Line]:
+    """Markdown tables without the spaces and dashes that align their columns: no reader of a chunk needs them, and each dash is a token."""
+    if not any("|" in line and (_PADDING.search(line) or _LONG_RULE.search(line)) for _, line in lines):
+        return lines
+    text = "\n".join(line for _, line in lines)
+    starts = list(itertools.accumulate((len(line) + 1 for _, line in lines), initial=0))
+    squeezed = list(lines)
+    for table in (block for block in find_blocks(text) if block.kind == "table"):
+        first = bisect.bisect_left(starts, table.start)
+        for number in range(first, bisect.bisect_left(starts, table.end)):
+            start, line = lines[number]
+            plain = _PADDING.sub("", line)
+            plain = _LONG_RULE.sub("---", plain) if number == first + 1 else plain
+            squeezed[number] = start, plain
+            counts["table padding"] += plain != line
+    return squeezed
 
 
 def _fenced(lines: Sequence[_Line]) -> Iterator[bool]:
