@@ -33,7 +33,7 @@ EXPECTED: dict[str, list[str] | str] = {
     "docling/README.md": ["test documents which are locked", "- Owner password: `owner`"],
     "docling/SOURCE.txt": ["licence: MIT"],
     "docling/amt_handbook_sample.pdf": ["the all-metal type and the fiber lock type", "Figure 7-26. Self-locking nuts."],
-    "docling/asciidoc_02.asciidoc": ["== Section 1: Testing nestedlists", "|Cell 1 |Cell 2 |Cell 3"],
+    "docling/asciidoc_02.asciidoc": ["## Section 1: Testing nestedlists", "|Cell 1 |Cell 2 |Cell 3"],
     "docling/duck.md": ["# Swimming in the lake", "| Leaves  | Ash, Elm, Maple", "- Use sun cream"],
     "docling/equations.docx": ["E=mc^2 and F=ma are physics formulas", "a^2+b^2=c^2"],
     "docling/html_rich_table_cells.html": ["| Mallard | Ponds, lakes, rivers | Quack |", "Gracefully glide on H2O surfaces"],
