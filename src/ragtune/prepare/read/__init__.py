@@ -23,7 +23,8 @@ from ragtune.types import Document, Reason
 # ending: (module, version). A version changes when the module gives other text for the same file, and files are then read again.
 _READERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys((".md", ".markdown"), ("markdown", 1)),
-    **dict.fromkeys((".txt", ".text", ".log"), ("text", 1)),
+    **dict.fromkeys((".txt", ".text"), ("outline", 1)),
+    ".log": ("text", 1),
     **dict.fromkeys((".rst", ".adoc", ".asciidoc", ".org", ".tex"), ("markup", 1)),
     **dict.fromkeys((".html", ".htm", ".xhtml"), ("html", 2)),
     **dict.fromkeys((".csv", ".tsv"), ("csv", 2)),
