@@ -140,6 +140,13 @@ def test_no_chunk_ends_in_a_heading() -> None:
         assert not each.text.splitlines()[-1].startswith("#")
 
 
+def test_a_term_stays_with_its_definition() -> None:
+    text = "\n\n".join(f"    --option-{i} VALUE\n\n        {sentences(2, f'word{i}')}" for i in range(5))
+    chunks = chunk(text, size=32)
+    assert len(chunks) > 3
+    assert all(each.text.startswith("--option-") and each.text.endswith(".") for each in chunks)
+
+
 def test_long_text_is_cut_between_sentences_and_evenly() -> None:
     chunks = chunk(sentences(30), size=100)
     assert all(each.text.endswith(".") and each.text.startswith("The") for each in chunks)

@@ -12,7 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import semchunk
 
@@ -27,6 +27,8 @@ HEADER_TOKENS = 40
 """Room for title and headings, and for a repeated table header: with 160 for the text, within the 256 that MiniLM sees."""
 
 _TOP_LEVEL = 2  # a chunk crosses headings of this level only between tiny sections
+_DEEPER = 3  # spaces: less may be a paragraph's first line
+_LONGEST_LINE = 1000  # characters
 _LONGEST_TOKEN = 20  # characters; a text longer than this for each token allowed is not worth counting
 
 
@@ -50,12 +52,12 @@ class _Section:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What is not cut further; ``header`` is of the table that it is a later row of."""
+    """What is not cut further; ``header`` is of the table that it is a later row of, and what it ``leads`` to stands right behind it."""
 
     start: int
     end: int
     tokens: int
-    heading: bool = False
+    leads: bool = False
     header: str = ""
 
 
@@ -165,7 +167,7 @@ def _cut(text: str, section: _Section, count_tokens: CountTokens, size: int, ove
         limit = size
         packed = [(section.blocks[0].start, section.blocks[-1].end, "")]
     else:
-        packed = _pack(list(_pieces(text, section, count_tokens, limit)), limit)
+        packed = _pack(_lead(text, list(_pieces(text, section, count_tokens, limit))), limit)
     fitted: list[tuple[int, int, str]] = []
     for (start, end, header), tokens in zip(packed, _count(text, [span[:2] for span in packed], count_tokens), strict=True):
         if tokens <= limit:
@@ -189,7 +191,7 @@ def _pieces(text: str, section: _Section, count_tokens: CountTokens, limit: int)
         room = max(limit - used, limit // 2, 1)
         if block.kind == "heading" and tokens <= limit // 3:
             used += tokens
-            yield _Piece(block.start, block.end, tokens, heading=True)
+            yield _Piece(block.start, block.end, tokens, leads=True)
             continue
         used = 0
         if tokens <= room:
@@ -229,20 +231,38 @@ def _sentences(text: str, start: int, end: int, count_tokens: CountTokens, room:
     return [_Piece(a, b, tokens) for (a, b), tokens in zip(spans, _count(text, spans, count_tokens), strict=True)]
 
 
+def _lead(text: str, pieces: Sequence[_Piece]) -> list[_Piece]:
+    """Pieces of which each leads to the next where that is indented further: a term to its definition, an item to what is said of it."""
+    indents = [*(_indent(text, piece.start) for piece in pieces), 0]
+    return [replace(piece, leads=piece.leads or indents[i] + _DEEPER <= indents[i + 1]) for i, piece in enumerate(pieces)]
+
+
+def _indent(text: str, at: int) -> int:
+    """Spaces before the line in which something stands; none of a line so long that it is no outline's."""
+    start = text.rfind("\n", max(at - _LONGEST_LINE, 0), at) + 1
+    if start == 0 < at - _LONGEST_LINE:
+        return 0
+    line = text[start : start + _LONGEST_LINE]
+    return len(line) - len(line.lstrip(" "))
+
+
 def _pack(pieces: Sequence[_Piece], limit: int) -> list[tuple[int, int, str]]:
-    """Put pieces together up to the limit, evenly, so that no small rest is left over; no chunk ends in a heading if it can be helped."""
+    """Put pieces together up to the limit, evenly, so that no small rest is left over.
+
+    No chunk ends in what leads to the next if it can be helped.
+    """
     total = sum(piece.tokens for piece in pieces)
     target = total / math.ceil(total / limit)
     packs: list[list[_Piece]] = [[]]
     tokens = 0
     for piece in pieces:
-        full = tokens + piece.tokens > limit or (tokens >= target and not packs[-1][-1].heading)
+        full = tokens + piece.tokens > limit or (tokens >= target and not packs[-1][-1].leads)
         if packs[-1] and full:
             last = packs[-1]
             keep = len(last)
-            while keep > 1 and last[keep - 1].heading:
+            while keep > 1 and last[keep - 1].leads:
                 keep -= 1
-            moved = last[keep:] if not last[keep - 1].heading else []
+            moved = last[keep:] if not last[keep - 1].leads else []
             packs[-1] = last[: len(last) - len(moved)]
             packs.append(list(moved))
             tokens = sum(earlier.tokens for earlier in moved)
