@@ -467,10 +467,15 @@ with Workspace(Path(sys.argv[1])).lock("train"):
         holder.stdout.readline()
         try:
             exit_code, _, err = run("ingest", "--project", project)
+            mistyped = [
+                run(*command, "--project", project)[2]
+                for command in (["run", "--budget", "soon"], ["ingest", ""], ["ingest", "--set", "train.epoch=2"])
+            ]
         finally:
             os.kill(holder.pid, signal.SIGKILL)
     assert exit_code == 2
     assert f"'ragtune train' (process {holder.pid}" in err
+    assert not any("is writing" in each for each in mistyped), "what is mistyped is said whoever holds the lock"
 
 
 def test_revoking_all_keys_says_who_may_ask_now_also_where_there_was_none(run):

@@ -132,8 +132,9 @@ class Project:
         """
         from ragtune.pipeline.ingest import ingest
 
+        roots = _roots(paths)
         with self.workspace.lock("ingest"):
-            return ingest(self.workspace, self.settings, _roots(paths), self._progress)
+            return ingest(self.workspace, self.settings, roots, self._progress)
 
     def ingest_report(self) -> IngestReport:
         """What the last ingest made, as it stands in the corpus: by source, format, language and length, what is not in it and why."""
@@ -716,10 +717,13 @@ class Project:
         confirm: Confirm | None = None,
     ) -> RunResult:
         """Do everything that is not done yet, in one go; a dry run only predicts and writes nothing into the project."""
+        from ragtune.pipeline.forecast import parse_budget
         from ragtune.pipeline.run import run
 
+        given = _roots(documents), self._resolve(questions), self._resolve(test)
+        if budget:
+            parse_budget(budget)  # what is mistyped is said before another command is waited for
         with contextlib.nullcontext() if dry_run else self.workspace.lock("run"):
-            given = _roots(documents), self._resolve(questions), self._resolve(test)
             return run(self.workspace, self.settings, *given, budget, dry_run, self._progress, yes=yes, confirm=confirm)
 
     @staticmethod
