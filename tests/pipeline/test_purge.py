@@ -274,7 +274,10 @@ def test_what_an_ingest_removed_is_purged_where_datasets_and_evaluations_hold_it
     assert {f".ragtune/{name}" for name in retrieval} <= {each.path for each in listed.held}
     project.purge(missing=True, redact=True)
     assert holding(project.workspace.folder) == {}
-    assert project.purge(missing=True).purged == ()
+    (answers,) = project.workspace.folder.glob("evaluations/test-*/predictions.jsonl")
+    with answers.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"quotes": [{"document": "secret.md", "text": "The"}]}) + "\n")
+    assert project.purge(missing=True).purged == (), "what any document says is not blanked, and so is no reason to look again"
     shutil.copy(documents(project) / "calder.md", documents(project) / "secret.md")
     (documents(project) / "calder.md").unlink()
     assert [each.source for each in project.ingest().read] == ["secret.md"], "it is not kept out of later ingests"

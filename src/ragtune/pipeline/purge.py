@@ -35,6 +35,9 @@ from ragtune.traces.store import TraceStore
 from ragtune.types import Reason
 from ragtune.workspace import Workspace, now
 
+_TELLING_WORDS = 5
+"""Of which a text may be of one document alone; :mod:`ragtune.redact` looks for runs of as many."""
+
 
 def purge(
     workspace: Workspace,
@@ -201,9 +204,11 @@ def _named_texts(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _missing(workspace: Workspace, corpus: Corpus) -> set[str]:
-    """Sources that the corpus does not have and of which something is held that was not blanked."""
+    """Sources that the corpus does not have and of which something is held that was not blanked; a quote of a few common words never is."""
     there = {source for source, _ in corpus.sources()}
-    return {source for source, text in _mentions(workspace) if source not in there and BLANK not in text}
+    return {
+        source for source, text in _mentions(workspace) if source not in there and BLANK not in text and len(text.split()) >= _TELLING_WORDS
+    }
 
 
 def _staying(corpus: Corpus, gone: Sequence[str]) -> Iterator[str]:
