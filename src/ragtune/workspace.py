@@ -261,7 +261,7 @@ def write_new(path: Path, data: bytes) -> None:
     Raises:
         ProjectError: another is there.
     """
-    if path.exists() and path.read_bytes() != data:
+    if path.exists() and (path.is_dir() or path.read_bytes() != data):
         raise ProjectError(f"{path} is there already, with other contents: choose another path, or remove it")
     write_bytes(path, data)
 

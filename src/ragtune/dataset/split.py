@@ -308,7 +308,8 @@ def _spread_unanswerable(ids: Sequence[str], share: Mapping[Split, float], seed:
     if len(ids) < len(wanted) or wanted <= set(found.values()):
         return found
     order = sorted(ids, key=at.__getitem__)
-    validation = max(1, round(len(ids) * share["validation"])) if "validation" in wanted else 0
+    most = len(ids) - 1 - ("test" in wanted)
+    validation = min(max(1, round(len(ids) * share["validation"])), most) if "validation" in wanted else 0
     test = min(max(1, round(len(ids) * share["test"])), len(ids) - validation - 1) if "test" in wanted else 0
     parts: dict[Split, list[str]] = {
         "test": order[:test], "train": order[test : len(ids) - validation], "validation": order[len(ids) - validation :]

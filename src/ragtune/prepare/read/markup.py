@@ -16,7 +16,7 @@ from ragtune.types import Document
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1+")
 _ROLE = re.compile(r":[\w:.+-]+:(?=`)")
-_HASH = re.compile(r" {1,3}(?=#{1,6}[ \t])")
+_HASH = re.compile(r"^ {1,3}(?=#{1,6}[ \t])")
 _ASCIIDOC_HEADING = re.compile(r"(={1,6})[ \t]+(\S.*?)(?:[ \t]+=+)?")
 _ASCIIDOC_LEVELS = "=-~^+"  # of underlines
 _ASCIIDOC_CODE = re.compile(r"-{4,}|\.{4,}|`{3,}")
@@ -77,7 +77,13 @@ def _asciidoc(lines: Sequence[str]) -> Iterator[str]:
             closing = "" if line == closing else closing
         elif heading := _ASCIIDOC_HEADING.fullmatch(line):
             yield _heading(len(heading[1]), heading[2])
-        elif after_blank and below[:1] in _ASCIIDOC_LEVELS and _underlines(below, line) and abs(len(below) - len(line)) <= 1:
+        elif (
+            after_blank
+            and line[:1] not in ("[", ".")
+            and below[:1] in _ASCIIDOC_LEVELS
+            and _underlines(below, line)
+            and abs(len(below) - len(line)) <= 1
+        ):
             yield _heading(_ASCIIDOC_LEVELS.index(below[0]) + 1, line)
             next(rest)
         elif _ASCIIDOC_CODE.fullmatch(line) and last[line] > i:
