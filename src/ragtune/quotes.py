@@ -31,7 +31,7 @@ _LINK_TAIL = re.compile(r"\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)")
 class Folded:
     """A text folded for matching, with the offset of the original behind each folded character; ``dropped`` is left out too."""
 
-    __slots__ = ("ends", "starts", "text")
+    __slots__ = ("dropped", "ends", "starts", "text")
 
     def __init__(self, original: str, dropped: str = "") -> None:
         skip = bytearray(len(original))
@@ -63,37 +63,31 @@ class Folded:
                     starts.append(i)
                     ends.append(j)
             i = j
+        self.dropped = dropped
         self.text = "".join(characters)
         self.starts = starts
         self.ends = ends
 
     def find(self, needle: str, start: int = 0) -> tuple[int, int] | None:
         """The first place of an unfolded ``needle``, from original offset ``start`` on, as offsets ``(start, end)`` of the original."""
-        return self._find(fold(needle).strip(), start)
-
-    def _find(self, folded: str, start: int) -> tuple[int, int] | None:
-        at = self.text.find(folded, bisect.bisect_left(self.starts, start)) if folded else -1
-        return None if at < 0 else (self.starts[at], self.ends[at + len(folded) - 1])
-
-    def find_uncoded(self, needle: str, start: int = 0) -> tuple[int, int] | None:
-        """The same in a text that was folded without backticks: a page shows code without them."""
-        return self._find(Folded(needle, _CODE).text.strip(), start)
+        folded = fold(needle, self.dropped).strip()
+        if not folded:
+            return None
+        at = self.text.find(folded, bisect.bisect_left(self.starts, start))
+        if at < 0:
+            return None
+        return self.starts[at], self.ends[at + len(folded) - 1]
 
 
 @lru_cache(maxsize=512)
-def _searched(text: str) -> Folded:
-    return Folded(text)
-
-
-@lru_cache(maxsize=64)
-def _uncoded(text: str) -> Folded:
-    return Folded(text, _CODE)
+def _searched(text: str, dropped: str = "") -> Folded:
+    return Folded(text, dropped)
 
 
 @lru_cache(maxsize=512)
-def fold(text: str) -> str:
+def fold(text: str, dropped: str = "") -> str:
     """The text as it is compared: two texts with the same fold differ only in white space, typography and Markdown marks."""
-    return Folded(text).text
+    return Folded(text, dropped).text
 
 
 def find_span(quote: str, text: str, start: int = 0) -> tuple[int, int] | None:
@@ -105,7 +99,7 @@ def find_span(quote: str, text: str, start: int = 0) -> tuple[int, int] | None:
         return at, at + len(quote)
     found = _searched(text).find(quote, start)
     if found is None and (_CODE in text or _CODE in quote):
-        found = _uncoded(text).find_uncoded(quote, start)
+        found = _searched(text, _CODE).find(quote, start)
     return found
 
 

@@ -61,6 +61,17 @@ def test_a_model_compared_with_itself_differs_nowhere() -> None:
     assert all(row.difference.value == 0 for row in result.rows)
 
 
+def test_one_question_that_was_answered_worse_proves_no_model_worse() -> None:
+    before = answers(0.5)
+    spoilt = next(p for p in before if p.context == "retrieved" and p.references and answer_metrics(p)["f1"] == 1)
+    now = [replace(p, answer="nothing of the kind") if p is spoilt else p for p in before]
+    rows = {(row.context, row.metric): row for row in compare_models(now, before, [], names=NAMES).rows}
+    row = rows["retrieved", "f1"]
+    assert row.difference.value < 0
+    assert (row.difference.high, row.p) == (0, 1)  # one group differs, and it could as well have been the other way round
+    assert rows["retrieved", "rouge_l"].p == 1
+
+
 def test_a_metric_that_only_some_answers_have_is_compared_over_those() -> None:
     """A share of quotes has a weight; its difference is that of the two shares."""
     one, other = answers(0.5), answers(0.5)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ragtune.errors import ConfigError, EvaluationError
 from ragtune.evaluate.answers import answer_metrics
-from ragtune.evaluate.intervals import bootstrap_statistic, divide, number_groups
+from ragtune.evaluate.intervals import paired_difference
 from ragtune.evaluate.quoting import quote_metrics
 from ragtune.types import CONTEXTS, Arm, Context, Estimate, Prediction
 
@@ -189,23 +189,15 @@ def _asked(prediction: Prediction) -> tuple[str, tuple[str, ...]]:
 
 
 def _rows(context: Context, mine: Mapping[str, Prediction], others: Mapping[str, Prediction], seed: int) -> Iterable[GateRow]:
-    index, count = number_groups([each.group for each in mine.values()])
+    groups = [each.group for each in mine.values()]
     for metric in METRICS:
-        a, b = ([_metric(side[id_], metric) for id_ in mine] for side in (mine, others))
-        (sums_a, totals_a), (sums_b, totals_b) = ((np.zeros(count), np.zeros(count)) for _ in range(2))
-        for observed, sums, totals in ((a, sums_a, totals_a), (b, sums_b, totals_b)):
-            np.add.at(sums, index, [value * weight for value, weight in observed])
-            np.add.at(totals, index, [weight for _, weight in observed])
-        if not (totals_a.any() and totals_b.any()):
+        observed = [[_metric(side[id_], metric) for id_ in mine] for side in (mine, others)]
+        (a, weights_a), (b, weights_b) = (tuple(zip(*side, strict=True)) for side in observed)
+        if not (any(weights_a) and any(weights_b)):
             continue
-        n = sum(bool(x[1] or y[1]) for x, y in zip(a, b, strict=True))
-        found = bootstrap_statistic(
-            lambda drawn, sa=sums_a, ta=totals_a, sb=sums_b, tb=totals_b: divide(drawn @ sa, drawn @ ta) - divide(drawn @ sb, drawn @ tb),  # type: ignore[misc]
-            count,
-            n,
-            seed=seed,
-        )
-        means = float(sums_a.sum() / totals_a.sum()), float(sums_b.sum() / totals_b.sum())
+        n = sum(bool(x or y) for x, y in zip(weights_a, weights_b, strict=True))
+        found = paired_difference(a, b, groups, (weights_a, weights_b), n=n, seed=seed)
+        means = float(np.average(a, weights=weights_a)), float(np.average(b, weights=weights_b))
         yield GateRow(context, metric, *means, found.estimate, found.p)
 
 

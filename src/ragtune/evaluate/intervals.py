@@ -78,39 +78,67 @@ def bootstrap(
     return bootstrap_statistic(lambda drawn: divide(drawn @ sums, drawn @ totals), count, n, seed=seed).estimate
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, seed: int = 0) -> Difference:
-    """Mean of ``a - b`` over the same questions, with interval and p-value from resampling whole groups.
+def paired_difference(
+    a: Sequence[float],
+    b: Sequence[float],
+    groups: Sequence[str],
+    weights: tuple[Sequence[float], Sequence[float]] | None = None,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+) -> Difference:
+    """The (weighted) mean of ``a`` less that of ``b`` over the same questions, with interval and p-value from whole groups.
 
-    The interval includes zero, and p is the larger one, where flipping the signs of groups at random gives as large a difference in one of
-    twenty cases or more. With fewer than six groups that differ it always does.
+    Groups are resampled. The interval includes zero, and p is the larger one, where swapping the sides of random groups, which flips the
+    signs of their differences, makes as large a difference in one of twenty cases or more. With fewer than six groups that differ it
+    always does.
+
+    Args:
+        a: one value for each question.
+        b: of the same questions.
+        groups: the document group of each.
+        weights: of the values of each side; equal where ``None``.
+        n: questions that it rests on; by default all.
+        seed: of the resampling.
     """
     index, count = number_groups(groups)
-    change = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    sums: Float64 = np.bincount(index, weights=change, minlength=count).astype(np.float64)
-    totals = np.bincount(index, minlength=count).astype(np.float64)
-    found = bootstrap_statistic(lambda drawn: divide(drawn @ sums, drawn @ totals), count, len(a), seed=seed)
+    n = len(a) if n is None else n
+    weight_sq = np.ones((2, len(a))) if weights is None else np.asarray(weights, dtype=np.float64)
+    value_sq = np.asarray((a, b), dtype=np.float64) * weight_sq
+    sums_sg, totals_sg = (np.array([np.bincount(index, each, count) for each in side_sq]) for side_sq in (value_sq, weight_sq))
+    found = bootstrap_statistic(
+        lambda drawn: divide(drawn @ sums_sg[0], drawn @ totals_sg[0]) - divide(drawn @ sums_sg[1], drawn @ totals_sg[1]),
+        count,
+        n,
+        seed=seed,
+    )
     value, low, high = found.estimate.value, found.estimate.low, found.estimate.high
     if found.p is None or low is None or high is None:
         return found
-    p = max(found.p, _flipped(sums, seed))
+    p = max(found.p, _flipped(sums_sg, totals_sg, value, seed))
     if p > 1 - LEVEL:
         low, high = min(low, 0.0), max(high, 0.0)
-    return Difference(Estimate(value, low, high, len(a)), p)
+    return Difference(Estimate(value, low, high, n), p)
 
 
-def _flipped(sums_g: Float64, seed: int) -> float:
-    """The share of ways to give groups' sums a sign that make a total at least as far from zero as theirs."""
-    differing = sums_g[np.abs(sums_g) > 1e-12]
-    count = len(differing)
+def _flipped(sums_sg: Float64, totals_sg: Float64, value: float, seed: int) -> float:
+    """The share of ways to swap the two sides of groups that make a difference at least as far from zero as theirs."""
+    differ = (np.abs(sums_sg[0] - sums_sg[1]) > 1e-12) | (np.abs(totals_sg[0] - totals_sg[1]) > 1e-12)
+    count = int(differ.sum())
     if count <= _ALL_FLIPS:
-        ways = np.arange(2**count)[:, None] >> np.arange(count) & 1
+        swapped = np.arange(2**count)[:, None] >> np.arange(count) & 1
         extra = 0
     else:
-        ways = np.random.default_rng([seed, count]).integers(2, size=(RESAMPLES, count))
+        swapped = np.random.default_rng([seed, count]).integers(2, size=(RESAMPLES, count))
         extra = 1  # what was observed is one of the ways
-    totals = (2 * ways - 1) @ differing
-    far = np.count_nonzero(np.abs(totals) >= abs(differing.sum()) - 1e-9)
-    return (far + extra) / (len(totals) + extra)
+    # Either side's sums and totals, after so many of the other's have come in place of its own.
+    sums, totals = (
+        [each[side].sum() + swapped @ (each[1 - side] - each[side])[differ] for side in (0, 1)] for each in (sums_sg, totals_sg)
+    )
+    differences = divide(sums[0], totals[0]) - divide(sums[1], totals[1])
+    differences = differences[np.isfinite(differences)]
+    far = np.count_nonzero(np.abs(differences) >= abs(value) - 1e-12)
+    return (far + extra) / (len(differences) + extra)
 
 
 def bootstrap_statistic(statistic: Statistic, groups: int, n: int, *, seed: int = 0) -> Difference:
