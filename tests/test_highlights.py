@@ -135,3 +135,11 @@ def test_other_lines_stay_apart(text: str) -> None:
     lines = [line for line in text.splitlines() if not line.startswith("```")]
     found = find_highlights(" ".join(lines[:2]), [passage(1, text)], 20)
     assert not any(find_span(lines[0].strip()[-8:], each) and find_span(lines[1].strip(" -")[:8], each) for each in found)
+
+
+@pytest.mark.parametrize("word", ["it", "on", "set"])
+def test_a_short_word_that_ends_a_sentence_is_no_item(word: str) -> None:
+    text = (
+        f"The congestion algorithm that is taken by default is this, and\n{word}. Another sentence follows, which is about something else."
+    )
+    assert find_highlights("Which congestion algorithm is taken by default?", [passage(1, text)], 1)[0].endswith(f"and {word}.")

@@ -36,7 +36,7 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u
 _RULE = re.compile(r"[\s|:+=-]*")
 _WRAP, _WIDEST = 50, 120
 """Lengths of lines between which a text may be wrapped by hand; whoever breaks lines before means something by it."""
-_ITEM = re.compile(r"^\s*(?:[-*+•·>|]|\(?\w{1,3}[.)]|[\w-]+(?: [\w-]+){0,2}:)\s")
+_ITEM = re.compile(r"^\s*(?:[-*+•·>|]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{2,4})[.)]|[\w-]+(?: [\w-]+){0,2}:)\s")
 """What begins a line that is no continuation: an item, a quotation, a row, or a name with its value."""
 _ROW = re.compile(r"^\s*\|.*\|\s*$")
 

@@ -74,7 +74,7 @@ def _scan(lines: list[_Line]) -> Iterator[Block]:
             yield Block("code", line.start, lines[j - 1].end)
             i = j
         elif heading := _HEADING.match(line.text):
-            yield Block("heading", line.start, line.end, len(heading[1]), _plain(_unclosed(line.text[heading.end() :])))
+            yield Block("heading", line.start, line.end, len(heading[1]), _plain(unclosed(line.text[heading.end() :])))
             i += 1
         elif _starts_table(lines, i):
             j = i + 2
@@ -114,10 +114,10 @@ def _after_fence(lines: list[_Line], i: int, opening: str) -> int:
     return len(lines)
 
 
-def _unclosed(words: str) -> str:
-    """A heading's words without the ``#`` that may close it."""
+def unclosed(words: str, sign: str = "#") -> str:
+    """A heading's words without the signs that may close it."""
     words = words.rstrip(" \t")
-    bare = words.rstrip("#")
+    bare = words.rstrip(sign)
     return bare if bare.endswith((" ", "\t")) else words
 
 

@@ -88,6 +88,15 @@ def test_no_split_goes_without_the_few_unanswerable_questions_that_there_are(cou
         assert counts.total() == count
 
 
+@pytest.mark.parametrize(("validation", "test", "count"), [(0.8, 0.1, 3), (0.6, 0.3, 3), (0.7, 0.2, 4), (0.9, 0.05, 3)])
+def test_nor_where_shares_are_large(validation: float, test: float, count: int) -> None:
+    corpus = make_corpus(unanswerable=count)
+    splits = assign_splits(corpus.questions, validation_fraction=validation, test_fraction=test)
+    assert {splits.assignments[question.id].split for question in corpus.questions if not question.answerable} == {
+        "train", "validation", "test"
+    }  # fmt: skip
+
+
 def test_the_same_seed_gives_the_same_splits_in_any_order_and_another_seed_others() -> None:
     splits = assign_splits(CORPUS.questions, seed=5)
     assert dict(splits.assignments) == dict(assign_splits(CORPUS.questions[::-1], seed=5).assignments)

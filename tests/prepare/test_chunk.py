@@ -190,3 +190,12 @@ def test_a_book_in_one_line_is_cut() -> None:
 def test_headings_without_end_are_cut_in_time() -> None:
     chunks = chunk("# a\n" * 100_000, size=160)
     assert sum(each.text.count("#") for each in chunks) == 100_000
+
+
+def test_a_long_text_stays_with_what_is_before_it_though_what_follows_is_indented_further() -> None:
+    intro, term, definition = ("rope " * 9).strip(), ("cabin " * 27).strip(), ("stop " * 33).strip()
+    chunks = chunk(f"{intro}\n\n{term}\n\n        {definition}", size=40)
+    assert [(intro in each.text, term in each.text, definition in each.text) for each in chunks] == [
+        (True, True, False),
+        (False, False, True),
+    ]

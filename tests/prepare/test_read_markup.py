@@ -137,3 +137,37 @@ def test_of_several_main_headings_none_is_the_title(tmp_path: Path, name: str, t
     document = read(tmp_path, name, text)
     assert document.title == "Hut list"
     assert document.text.count("# Ports") == document.text.count("# Huts") == 1
+
+
+def test_attributes_and_titles_of_asciidoc_blocks_are_no_headings(tmp_path: Path) -> None:
+    text = "= Guide\n\n[TIP]\n====\nStop first.\n====\n\n[,sh]\n----\n# no heading\nls\n----\n\n.Run\n----\nb\n----\n\n== Next =="
+    document = read(tmp_path, "a.adoc", text)
+    assert document.title == "Guide"
+    assert [line for line in document.text.splitlines() if line.startswith(("#", "```"))] == [
+        "# Guide", "```", "# no heading", "```", "```", "```", "## Next"
+    ]  # fmt: skip
+
+
+def test_fences_with_a_language_in_asciidoc_end_where_they_end(tmp_path: Path) -> None:
+    text = "```ruby\na = 1\n```\n\n== Ports\n\n```ruby\nb = 2\n```\n\n== Huts"
+    assert read(tmp_path, "a.adoc", text).text == text.replace("== ", "## ")
+
+
+def test_a_long_run_of_spaces_in_asciidoc_takes_no_time_to_speak_of(tmp_path: Path) -> None:
+    line = "= a" + " " * 300_000 + "x"
+    assert read(tmp_path, "a.adoc", line).text == f"# a{' ' * 300_000}x"
+
+
+def test_comments_in_rst_stay_where_they_are_unless_they_would_be_headings(tmp_path: Path) -> None:
+    text = "Run::\n\n        # far in\n   # near\n        x = 1  # why\n\nIssue # 5 is open."
+    assert read(tmp_path, "a.rst", text).text == text.replace("   # near", "    # near")
+
+
+def test_latex_loses_no_text_about_its_code(tmp_path: Path) -> None:
+    text = (
+        "\\section{A}\n\\begin{verbatim}ls -l\\end{verbatim}\n\\section{B}\n"
+        "\\begin{lstlisting}[caption={Stop it}]\nhalt\n\\end{lstlisting} After it the bell rings.\n\\section{C}"
+    )
+    assert read(tmp_path, "a.tex", text).text == (
+        "# A\n\\begin{verbatim}ls -l\\end{verbatim}\n# B\n[caption={Stop it}]\n```\nhalt\n```\nAfter it the bell rings.\n# C"
+    )

@@ -44,6 +44,10 @@ def test_numbered_sections_of_an_rfc_are_headings(tmp_path: Path) -> None:
         "1. Pull the rope\n   until it stops.\n\n2. Wait for this:\n\n   the bell.",
         "A list:\n  - one\n    of two\n\n  - two\n    of two",
         "    indented\n\n        code\n",
+        "QTY  ITEM\n  3  Rope\n 12  Hook",
+        "192.168.0.1 is the router\n\n    ping it",
+        "2024 was a good year for us all\n\n   and so on",
+        "Run:\n\n```\n\nSELECT\n    name\nFROM\n    cabins\n```",
     ],
 )
 def test_text_without_an_outline_is_left_as_it_is(tmp_path: Path, text: str) -> None:

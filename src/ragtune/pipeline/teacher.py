@@ -173,6 +173,7 @@ class _Counted:
             reply = self._chat.complete(messages, max_tokens=max_tokens, schema=schema, temperature=temperature, seed=seed)
         except RefusalError as error:
             self.replies.append(Reply("", Usage(*(error.tokens or ())), finished=False, model=self.name, cost=error.cost))
+            self._told()
             raise
         self.replies.append(reply)
         self._told()

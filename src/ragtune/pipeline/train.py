@@ -143,7 +143,8 @@ def plan_training(workspace: Workspace, settings: Settings, dataset: str | None,
     groups = training_groups(data, examples, settings, source, without_context=without_context)
     trainer = build.trainer(settings)
     forecast = trainer.forecast(groups, validation_groups(data, source, settings, without_context))
-    has_texts = (workspace.artifact("models", _default_name(key, without_context)) / REHEARSED).is_file()
+    own_name = found.name if found else _default_name(key, without_context)
+    has_texts = (workspace.artifact("models", own_name) / REHEARSED).is_file()
     watched = validations(settings.train.early_stopping) * settings.train.watch_questions * (forecast.seconds or 0.0) / forecast.answers
     return TrainingPlan(
         settings.model.base, source.name, settings.train.method, len(examples), settings.train.epochs, forecast, watched,

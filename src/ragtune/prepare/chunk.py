@@ -167,7 +167,7 @@ def _cut(text: str, section: _Section, count_tokens: CountTokens, size: int, ove
         limit = size
         packed = [(section.blocks[0].start, section.blocks[-1].end, "")]
     else:
-        packed = _pack(_lead(text, list(_pieces(text, section, count_tokens, limit))), limit)
+        packed = _pack(_lead(text, list(_pieces(text, section, count_tokens, limit)), limit), limit)
     fitted: list[tuple[int, int, str]] = []
     for (start, end, header), tokens in zip(packed, _count(text, [span[:2] for span in packed], count_tokens), strict=True):
         if tokens <= limit:
@@ -231,10 +231,13 @@ def _sentences(text: str, start: int, end: int, count_tokens: CountTokens, room:
     return [_Piece(a, b, tokens) for (a, b), tokens in zip(spans, _count(text, spans, count_tokens), strict=True)]
 
 
-def _lead(text: str, pieces: Sequence[_Piece]) -> list[_Piece]:
-    """Pieces of which each leads to the next where that is indented further: a term to its definition, an item to what is said of it."""
+def _lead(text: str, pieces: Sequence[_Piece], limit: int) -> list[_Piece]:
+    """Pieces of which each short one leads to the next where that is indented further: a term to its definition, an item to its text."""
     indents = [*(_indent(text, piece.start) for piece in pieces), 0]
-    return [replace(piece, leads=piece.leads or indents[i] + _DEEPER <= indents[i + 1]) for i, piece in enumerate(pieces)]
+    return [
+        replace(piece, leads=piece.leads or (piece.tokens <= limit // 3 and indents[i] + _DEEPER <= indents[i + 1]))
+        for i, piece in enumerate(pieces)
+    ]
 
 
 def _indent(text: str, at: int) -> int:

@@ -11,15 +11,15 @@ from dataclasses import replace
 
 from ragtune.prepare.read import text
 from ragtune.prepare.sources import Source
-from ragtune.structure import find_blocks
+from ragtune.structure import find_blocks, unclosed
 from ragtune.types import Document
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1+")
 _ROLE = re.compile(r":[\w:.+-]+:(?=`)")
 _HASH = re.compile(r"^ {1,3}(?=#{1,6}[ \t])")
-_ASCIIDOC_HEADING = re.compile(r"(={1,6})[ \t]+(\S.*?)(?:[ \t]+=+)?")
+_ASCIIDOC_HEADING = re.compile(r"(={1,6})[ \t]+(\S.*)")
 _ASCIIDOC_LEVELS = "=-~^+"  # of underlines
-_ASCIIDOC_CODE = re.compile(r"-{4,}|\.{4,}|`{3,}")
+_ASCIIDOC_CODE = re.compile(r"(-{4,}|\.{4,})|(`{3,})([\w+-]*)")
 _ASCIIDOC_BORDER = re.compile(r"={4,}|\*{4,}|_{4,}|\+{4,}|--")
 _ORG_HEADING = re.compile(r"(\*+)[ \t]+(\S.*)")
 _ORG_TITLE = re.compile(r"#\+title:[ \t]*(\S.*)", re.IGNORECASE)
@@ -27,7 +27,7 @@ _ORG_CODE = re.compile(r"[ \t]*#\+(begin|end)_(?:src|example)\b[ \t]*([\w+-]*).*
 _ORG_COMMENT = re.compile(r"[ \t]*#(?:[ \t].*)?")
 _LATEX_LEVELS = ("title", "part", "chapter", "section", "subsection", "subsubsection")
 _LATEX_HEADING = re.compile(rf"[ \t]*\\({'|'.join(_LATEX_LEVELS)})\*?(?:\[[^\]]*\])?\{{((?:[^{{}}]|\{{[^{{}}]*\}})+)\}}(.*)")
-_LATEX_CODE = re.compile(r"[ \t]*\\(begin|end)\{(?:verbatim|lstlisting|minted)\*?\}.*")
+_LATEX_CODE = re.compile(r"[ \t]*\\(begin|end)\{(?:verbatim|lstlisting|minted)\*?\}(\[[^\]]*\])?(?:\{\w+\})?[ \t]*(.*)")
 
 
 def read(source: Source) -> list[Document]:
@@ -76,7 +76,7 @@ def _asciidoc(lines: Sequence[str]) -> Iterator[str]:
             yield "```" if line == closing else lines[i]
             closing = "" if line == closing else closing
         elif heading := _ASCIIDOC_HEADING.fullmatch(line):
-            yield _heading(len(heading[1]), heading[2])
+            yield _heading(len(heading[1]), unclosed(heading[2], "="))
         elif (
             after_blank
             and line[:1] not in ("[", ".")
@@ -86,9 +86,9 @@ def _asciidoc(lines: Sequence[str]) -> Iterator[str]:
         ):
             yield _heading(_ASCIIDOC_LEVELS.index(below[0]) + 1, line)
             next(rest)
-        elif _ASCIIDOC_CODE.fullmatch(line) and last[line] > i:
-            yield "```"
-            closing = line
+        elif (code := _ASCIIDOC_CODE.fullmatch(line)) and last.get(code[1] or code[2], 0) > i:
+            yield f"```{code[3] or ''}"
+            closing = code[1] or code[2]
         else:
             yield "" if _ASCIIDOC_BORDER.fullmatch(line) else lines[i]
         after_blank = not line or line.startswith("[[")
@@ -116,9 +116,17 @@ def _latex(lines: Sequence[str]) -> Iterator[str]:
     levels = [name for name in _LATEX_LEVELS if name in used]
     code = False
     for line in lines:
-        if (border := _LATEX_CODE.fullmatch(line)) and code == (border[1] == "end"):
+        border = _LATEX_CODE.fullmatch(line)
+        if border and not code and border[1] == "begin" and not border[3]:  # what has its text on the same line stays as it is
+            if border[2] and "caption" in border[2]:
+                yield border[2]
             yield "```"
-            code = not code
+            code = True
+        elif border and code and border[1] == "end":
+            yield "```"
+            if border[3]:
+                yield border[3]
+            code = False
         elif not code and (heading := _LATEX_HEADING.fullmatch(line)):
             yield _heading(levels.index(heading[1]) + 1, heading[2])
             if heading[3].strip():
