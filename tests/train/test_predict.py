@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,3 +207,14 @@ def test_the_peak_of_memory_is_measured():
     taken = torch.ones(40_000_000)
     assert peak() > 4 * taken.numel()
     assert available_memory(CPU) > 0
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs the GNU C library")
+def test_memory_that_was_freed_before_is_not_predicted() -> None:
+    before = predicting._process_memory()
+    held = [bytes(3000) for _ in range(60_000)]
+    kept = held[::100]  # what is between them cannot go back by itself
+    assert predicting._process_memory() - before > 120e6
+    del held
+    assert predicting._process_memory() - before < 60e6
+    assert len(kept) == 600
