@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
@@ -55,6 +57,41 @@ def test_a_line_ends_after_its_quote(engine, constraint):
 
 def test_an_answer_without_quotes_is_free(engine, constraint):
     assert writable(engine, constraint, "Answer: not in the passages")
+
+
+def test_after_a_quote_the_text_cannot_end(engine, constraint):
+    (stop,) = engine.stop
+    assert stop in constraint([])
+    assert stop not in constraint(ids(engine, '"Main Street"\n'))
+    assert writable(engine, constraint, '"Main Street"\n"far"\nAnswer: x')
+
+
+@pytest.mark.parametrize("text", ['"no"\n"no"\n', '"no"\n"far"\n"no"\n', '"no"\n"no"\nAns'])
+def test_a_repeated_quote_is_the_last(engine, constraint, text):
+    written = ids(engine, text)
+    while (allowed := constraint(written)) is not None:
+        written.append(min(allowed))
+        assert len(written) < 500
+    assert engine.decode(written).rpartition("\n")[2].startswith("Answer:")
+
+
+@pytest.mark.parametrize("limit", [160, 96, 64])
+@pytest.mark.parametrize("text", ['"She said', '"twice in 1999', '"no"\n"She', '"no"\n"far"\n"The café stands'])
+def test_quotes_leave_room_for_the_answer(engine, text, limit):
+    long = "She said " + "and said " * 60 + "twice in 1999 far. The café stands. no"
+    passages = [replace(PASSAGES[0], text=long, spans=(Span("d", 0, len(long)),)), *PASSAGES]
+    constraint = SpanConstraint(engine.tokenizer, passages, limit)
+    written = ids(engine, text)
+    closing = ids(engine, '"')[0]
+    while (allowed := constraint(written)) is not None:
+        # A model that quotes for ever: on within its quote as long as it may, and another one after it.
+        going_on = sorted(allowed - {closing}) or sorted(allowed)
+        another = closing in allowed and engine.decode(written).endswith("\n")
+        written.append(closing if another else going_on[0])
+        assert len(written) <= limit
+    *quotes, answer = engine.decode(written).split("\n")
+    assert answer.strip() == "Answer:"
+    assert all(check_quote(quote.strip().strip('"'), passages).valid for quote in quotes)
 
 
 def test_a_model_that_knows_nothing_still_quotes_spans(engine):

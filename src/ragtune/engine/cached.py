@@ -22,6 +22,8 @@ from ragtune.sqlite import BUSY_SECONDS, use_wal
 from ragtune.types import GREEDY, Generation, Message, Passage, Sampling
 
 _VERSION = 2
+_HELD = "held 2"
+"""How quotes are held to passages (:mod:`ragtune.engine.spans`): another name for another way."""
 
 
 class CachedEngine:
@@ -110,7 +112,7 @@ class CachedEngine:
         self, prompts: Sequence[Sequence[Message]], constrained: bool, adapter: Path | None, max_new_tokens: int
     ) -> tuple[list[str], list[int]]:
         # Which passages may be quoted need not be in the key: the prompt shows them.
-        head = f"{_VERSION}:{self._fingerprint}:{self._adapter_hash(adapter)}:{max_new_tokens}:{constrained}:"
+        head = f"{_VERSION}:{self._fingerprint}:{self._adapter_hash(adapter)}:{max_new_tokens}:{_HELD if constrained else False}:"
         keys, lengths = [], []
         for prompt in prompts:
             ids = encode_prompt(self.tokenizer, prompt).ids

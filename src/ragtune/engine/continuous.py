@@ -97,7 +97,7 @@ class ContinuousEngine:
         with self._changed:
             self._refuse()
         encoded = _without_history(self._engine.tokenizer, prompt, self._engine.encode(prompt, max_new_tokens))
-        writing = self._engine.writing(quotable, sampling)
+        writing = self._engine.writing(quotable, sampling, max_new_tokens)
         asked = Asked(encoded, writing, max_new_tokens, tuned_by(adapter), time.monotonic() + self._timeout)
         self._queue(asked)
         pieces = self._pieces(asked, sampling)

@@ -114,7 +114,7 @@ class HuggingFaceEngine:
         """
         encoded = [self.encode(prompt, max_new_tokens) for prompt in prompts]
         if quotable is not None:
-            constraints = [self._constraint(passages, GREEDY) for passages in quotable]
+            constraints = [self._constraint(passages, GREEDY, max_new_tokens) for passages in quotable]
         places: dict[PromptIds, list[int]] = {}
         for index, prompt_ids in enumerate(encoded):
             places.setdefault(prompt_ids, []).append(index)
@@ -146,7 +146,7 @@ class HuggingFaceEngine:
         """Pieces of one answer, then all of it; a character of several tokens is given when it is whole."""
         begun = time.perf_counter()
         encoded = self.encode(prompt, max_new_tokens)
-        writing = self.writing(quotable, sampling)
+        writing = self.writing(quotable, sampling, max_new_tokens)
         writing.constraint = constraint or writing.constraint
         tuned, length = tuned_by(adapter), len(encoded.ids) + max_new_tokens
         with self._told_of_memory(length), self.using(tuned) as prefixes:
@@ -169,19 +169,19 @@ class HuggingFaceEngine:
             logprob=writing.logprob,
         )
 
-    def writing(self, quotable: Sequence[Passage] | None, sampling: Sampling) -> Writing:
-        """How one answer's tokens are chosen.
+    def writing(self, quotable: Sequence[Passage] | None, sampling: Sampling, limit: int) -> Writing:
+        """How one answer's tokens are chosen, of which there are so many at most.
 
         Raises:
             SchemaError: no JSON can be held to the schema.
             MissingExtraError: a schema is given, and what holds JSON to it is not installed.
         """
-        return Writing(self._constraint(quotable, sampling), sampler(sampling))
+        return Writing(self._constraint(quotable, sampling, limit), sampler(sampling))
 
-    def _constraint(self, quotable: Sequence[Passage] | None, sampling: Sampling) -> Constraint | None:
+    def _constraint(self, quotable: Sequence[Passage] | None, sampling: Sampling, limit: int) -> Constraint | None:
         if sampling.schema is not None:
             return JsonConstraint(self._tokenizer, sampling.schema, self.stop)
-        return SpanConstraint(self._tokenizer, quotable) if quotable else None
+        return SpanConstraint(self._tokenizer, quotable, limit) if quotable else None
 
     def nll(
         self, pairs: Sequence[tuple[Sequence[Message], str]], *, adapter: Path | None = None, batch_size: int = 8

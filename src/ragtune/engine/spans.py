@@ -1,6 +1,7 @@
 """Quotes that are spans by construction: in those that open a line before the answer, only what stands in a shown passage may be written.
 
-Others are free: those in typographic marks within a line, and those behind a first answer mark.
+Others are free: those in typographic marks within a line, and those behind a first answer mark. Whoever quotes answers, too: after a
+quote the text cannot end without an answer line, and that has to come once a quote is repeated, or once there is no room for more.
 
 Works on bytes, so that it does not matter where the tokenizer would have cut the passage. A constraint is a plain function of the ids
 written so far and keeps no state, as :mod:`ragtune.engine.decode` asks.
@@ -20,6 +21,9 @@ from ragtune.prompts import ANSWER_MARK
 from ragtune.types import Passage
 
 _QUOTE = b'"'
+_MARK = ANSWER_MARK.encode()
+_ANSWER_ROOM = 32
+"""Tokens that quotes leave to the answer."""
 _OPENERS = (_QUOTE, "“".encode())
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _WORD_START = re.compile(rb"(?<![\w\x80-\xff])[\w\x80-\xff]|(?<=\s)\S|^\S")
@@ -32,7 +36,11 @@ class _Vocabulary:
     ids: dict[bytes, int]
     longest: int
     line_start: frozenset[int]
+    going_on: frozenset[int]
+    """Of those that may start a line, the ones that do not end the text."""
     newlines: frozenset[int]
+    mark: tuple[frozenset[int], ...]
+    """Ids that write the answer mark from each of its bytes on, or a part of it."""
     closing: tuple[tuple[bytes, int], ...]
 
 
@@ -45,10 +53,13 @@ class SpanConstraint:
     Args:
         tokenizer: the model's.
         passages: those shown.
+        limit: tokens of the whole text; a quote that leaves too few of them to the answer ends at its next word. ``None``: as many as it
+            takes.
     """
 
-    def __init__(self, tokenizer: Any, passages: Sequence[Passage]) -> None:
+    def __init__(self, tokenizer: Any, passages: Sequence[Passage], limit: int | None = None) -> None:
         self._vocabulary = _vocabulary(tokenizer)
+        self._room = None if limit is None else max(limit - _ANSWER_ROOM, limit // 2)
         lines = [part for passage in passages for line in passage.text.splitlines() for part in line.split('"')]
         self._lines = [line.encode() for line in lines if line.strip()]
         self._starts = [(line, match.start()) for line in self._lines for match in _WORD_START.finditer(line)]
@@ -56,16 +67,24 @@ class SpanConstraint:
     def __call__(self, ids: Sequence[int]) -> Collection[int] | None:
         """Ids that may come next; ``None`` where all may."""
         vocabulary = self._vocabulary
-        text = b"".join(vocabulary.texts[id_] for id_ in ids)
-        if any(line.lstrip().startswith(ANSWER_MARK.encode()) for line in text.split(b"\n")):
+        *before, line = b"".join(vocabulary.texts[id_] for id_ in ids).split(b"\n")
+        if any(each.lstrip().startswith(_MARK) for each in (*before, line)):
             return None
-        line = text[text.rfind(b"\n") + 1 :]
         head, opened, quote = line.partition(_QUOTE)
+        full = self._room is not None and len(ids) >= self._room
         if not opened:
-            return None if head.strip() else vocabulary.line_start
+            quotes = [each.strip() for each in before if each.lstrip().startswith(_QUOTE)]
+            begun = head.lstrip()
+            if (full or len(set(quotes)) < len(quotes)) and _MARK.startswith(begun):
+                return vocabulary.mark[len(begun)]
+            if begun:
+                return None
+            return vocabulary.going_on if quotes else vocabulary.line_start
         if _QUOTE in quote:
             return vocabulary.newlines
-        return self._inside(quote) or None
+        allowed = self._inside(quote)
+        closing = {id_ for _, id_ in vocabulary.closing} & allowed if full else allowed
+        return closing or allowed or None
 
     def _inside(self, quote: bytes) -> set[int]:
         vocabulary = self._vocabulary
@@ -109,7 +128,15 @@ def _vocabulary(tokenizer: Any) -> _Vocabulary:
     )
     line_start = frozenset(id_ for id_, text in enumerate(texts) if text.strip() == _QUOTE or not any(mark in text for mark in _OPENERS))
     newlines = frozenset(id_ for id_, text in enumerate(texts) if text.startswith(b"\n") and not text.strip())
-    return _Vocabulary(texts, ids, max(map(len, ids)), line_start, newlines, closing)
+    going_on = frozenset(id_ for id_ in line_start if texts[id_])
+    mark = tuple(frozenset(id_ for id_, text in enumerate(texts) if _writes(text, _MARK[at:], first=at == 0)) for at in range(len(_MARK)))
+    return _Vocabulary(texts, ids, max(map(len, ids)), line_start, going_on, newlines, mark, closing)
+
+
+def _writes(text: bytes, wanted: bytes, *, first: bool) -> bool:
+    """Whether a token's text is what is wanted, or the start of it; the first one may have spaces before it."""
+    own = text.lstrip(b" ") if first else text
+    return bool(own) and (wanted.startswith(own) or own.rstrip(b" ") == wanted)
 
 
 def _bytes(token: str, unicode_to_byte: dict[str, int] | None) -> bytes:
