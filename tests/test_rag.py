@@ -138,9 +138,19 @@ def test_the_sampling_reaches_the_model():
 
 
 def test_an_answer_without_any_quote_says_so() -> None:
-    assert "quotes no passage" in finish("q", "Answer: forty", PASSAGES, "m").markdown
+    assert "quotes no passage" in finish("q", "Answer: sixty", PASSAGES, "m").markdown
     assert "quotes no passage" not in finish("q", "Answer: not in the passages", PASSAGES, "m").markdown
     assert "quotes no passage" not in finish("q", '"The pier is old."\nAnswer: old', PASSAGES, "m").markdown
+
+
+def test_an_answer_without_any_quote_cites_the_sentence_with_its_words() -> None:
+    answer = finish("How long does it take?", "Answer: forty minutes", PASSAGES, "m")
+    (citation,) = answer.citations
+    assert (citation.number, citation.quote.text, citation.quote.found) == (1, TEXTS[0], True)
+    assert answer.markdown.splitlines()[0] == "**forty minutes** [1]"
+    assert "quotes nothing: found by" in answer.markdown
+    for other in ('"The pier is old."\nAnswer: forty minutes', '"It is far."\nAnswer: forty minutes', "Answer: not in the passages"):
+        assert not any(each.quote.found for each in finish("q", other, PASSAGES, "m").citations)
 
 
 class Sure(Chat):

@@ -10,15 +10,18 @@ from ragtune.conversation import search_text
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
 from ragtune.quotes import check_quote
+from ragtune.support import find_support
 from ragtune.types import GREEDY, Chunk, Message, Passage, Quote, Reply, Sampling
 
 NOTHING_FOUND = "Nothing was found in the documents that answers this question."
+UNQUOTED = "> — the model quotes no passage for this: check it against the sources"
+FOUND = " (the model quotes nothing: found by the words of its answer)"
 NOT_SURE = "The documents found for this question do not seem to hold the answer, so none is given."
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A checked quotation with the number of the passage it stands in."""
+    """A checked quotation, or the sentence found for an answer without one, with the number of the passage it stands in."""
 
     number: int
     quote: Quote
@@ -34,7 +37,7 @@ class Answer:
         answer: the final answer alone.
         markdown: the answer with numbered citations, to be shown.
         abstained: the model says that the passages do not hold the answer.
-        citations: quotes found word for word in a passage shown.
+        citations: quotes found word for word in a passage shown; of an answer without quotes the sentence that holds its words.
         unsupported: quotes found in none.
         passages: what the model was shown, in order.
         model: who answered.
@@ -96,7 +99,7 @@ def answer_question(
             pieces.append(piece)
             if not held_back:
                 yield piece
-    answer = finish(question, "".join(pieces), passages, chat.name, reply.cost)
+    answer = finish(question, "".join(pieces), passages, chat.name, reply.cost, history)
     yield answer if gate is None else _pass(gate, search_text(question, history), answer, reply)
 
 
@@ -112,7 +115,9 @@ def _pass(gate: Gate, searched: str, answer: Answer, reply: Reply) -> Answer:
     return replace(answer, answer="", markdown=NOT_SURE, abstained=True, citations=(), unsupported=())
 
 
-def finish(question: str, raw: str, passages: Sequence[Passage], model: str, cost: float | None = None) -> Answer:
+def finish(
+    question: str, raw: str, passages: Sequence[Passage], model: str, cost: float | None = None, history: Sequence[Message] = ()
+) -> Answer:
     """Take what a model wrote apart and check every quote against the passages it was shown."""
     parsed = parse_answer(raw)
     numbers = {passage.id: number for number, passage in enumerate(passages, start=1)}
@@ -124,6 +129,11 @@ def finish(question: str, raw: str, passages: Sequence[Passage], model: str, cos
             citations.append(Citation(number, quote, passages[number - 1].title))
         else:
             unsupported.append(text)
+    if not parsed.quotes and not parsed.abstained:
+        support = find_support(search_text(question, history), parsed.answer, passages)
+        if support is not None and support.passage is not None:
+            number = numbers[support.passage]
+            citations.append(Citation(number, support, passages[number - 1].title))
     return Answer(
         question=question,
         answer=parsed.answer,
@@ -144,10 +154,15 @@ def _markdown(answer: str, abstained: bool, citations: Sequence[Citation], unsup
     marks = "".join(f"[{number}]" for number in sorted({citation.number for citation in citations}))
     lines = [f"**{answer}** {marks}".rstrip() if answer else "The model gave no answer."]
     for citation in citations:
-        where = f"{citation.quote.document}" + (f", {citation.title}" if citation.title else "")
-        lines += ["", f"> {' '.join(citation.quote.text.split())}", f"> — [{citation.number}] {where}"]
+        lines += ["", show_citation(citation)]
     for text in unsupported:
         lines += ["", f"> ~~{' '.join(text.split())}~~", "> — not found word for word in any passage shown"]
     if answer and not citations and not unsupported:
-        lines += ["", "> — the model quotes no passage for this: check it against the sources"]
+        lines += ["", UNQUOTED]
     return "\n".join(lines)
+
+
+def show_citation(citation: Citation) -> str:
+    """A citation as Markdown."""
+    where = f"{citation.quote.document}" + (f", {citation.title}" if citation.title else "")
+    return f"> {' '.join(citation.quote.text.split())}\n> — [{citation.number}] {where}" + (FOUND if citation.quote.found else "")

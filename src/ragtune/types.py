@@ -350,7 +350,8 @@ class Generation:
 class Quote:
     """A quotation in an answer, checked against the shown passages.
 
-    ``document``, ``start`` and ``end`` are where it stands; ``None`` where it is in no shown passage, and then not ``valid``.
+    ``document``, ``start`` and ``end`` are where it stands; ``None`` where it is in no shown passage, and then not ``valid``. ``found``:
+    the answer quotes nothing, and its words stand here (:mod:`ragtune.support`).
     """
 
     text: str
@@ -359,6 +360,7 @@ class Quote:
     start: int | None = None
     end: int | None = None
     passage: str | None = None
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,9 +148,17 @@ def test_quotes_are_counted_by_answer_and_by_quote(evaluation: Evaluation) -> No
     gold = (Evidence("d", 10, 20, "0123456789"),)
     quotes = (Quote("a", True, "d", 19, 25), Quote("b", False), Quote("c", True, "d", 20, 30))
     prediction = replace(evaluation.predictions[0], context="retrieved", quotes=quotes, abstained=False)
-    assert quote_metrics(prediction, gold) == {"quotes": (1, 1), "quotes_valid": (pytest.approx(2 / 3), 3), "quotes_gold": (1, 1)}
+    assert quote_metrics(prediction, gold) == {
+        "quotes": (1, 1),
+        "quotes_valid": (pytest.approx(2 / 3), 3),
+        "quotes_gold": (1, 1),
+        "cites_gold": (1, 1),
+    }
     beside = replace(prediction, quotes=quotes[1:])
     assert quote_metrics(beside, gold)["quotes_gold"] == (0, 1)
+    found = replace(prediction, quotes=(replace(quotes[0], found=True),))
+    assert quote_metrics(found, gold) == {"quotes": (0, 1), "cites_gold": (1, 1)}
+    assert quote_metrics(replace(prediction, quotes=()), gold) == {"quotes": (0, 1), "cites_gold": (0, 1)}
     assert quote_metrics(replace(prediction, context="closed-book"), gold) == {}
     assert quote_metrics(replace(prediction, quotes=(), abstained=True), gold) == {}
 

@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="fastapi is not installed")
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ragtune.rag import finish
+from ragtune.rag import FOUND, finish
 from ragtune.serve.markdown import NO_ANSWER, UNQUOTED, MarkdownStream
 from ragtune.types import Passage, Span
 
@@ -64,7 +64,13 @@ def test_a_quote_that_no_passage_holds_is_struck_out():
 
 
 def test_what_is_written_without_a_mark_is_the_answer():
-    assert sent("forty minutes") == f"**forty minutes**\n\n{UNQUOTED}"
+    assert sent("sixty minutes") == f"**sixty minutes**\n\n{UNQUOTED}"
+
+
+def test_an_answer_that_quotes_nothing_is_followed_by_the_sentence_with_its_words():
+    made = sent("Answer: forty minutes")
+    assert made == f"**forty minutes** [1]\n\n> The crossing takes **forty** minutes.\n> — [1] ferry.md, Ferries{FOUND}"
+    assert sent("forty minutes") == made
 
 
 def test_reasoning_is_a_paragraph():

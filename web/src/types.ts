@@ -37,6 +37,8 @@ export interface Citation {
   start: number;
   end: number;
   page: number | null;
+  /** The model quotes nothing: this sentence holds the words of its answer. */
+  found?: boolean;
 }
 
 export interface Answer {

@@ -177,8 +177,9 @@ def _answer(prediction: Prediction, grade: Grade | None, shown: Sequence[str]) -
         "raw": prediction.raw,
         "score": round(question_score(prediction), 3),
         "abstained": prediction.abstained,
-        "quotes": len(prediction.quotes),
-        "valid": sum(quote.valid for quote in prediction.quotes),
+        "quotes": sum(not quote.found for quote in prediction.quotes),
+        "valid": sum(quote.valid for quote in prediction.quotes if not quote.found),
+        "found": any(quote.found for quote in prediction.quotes),
         "cut": "" if prediction.finished else "cut off in a loop" if loops(prediction.raw) else "cut off at the token limit",
         "shown": prediction.answerable_in_context,
     }

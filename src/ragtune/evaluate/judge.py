@@ -116,7 +116,7 @@ def case_of(prediction: Prediction, passages: Mapping[str, Passage]) -> Case:
         prediction.references,
         tuple(f"{passage.prefix}\n{passage.text}".strip() for passage in shown),
         prediction.answer,
-        tuple(quote.text for quote in prediction.quotes),
+        tuple(quote.text for quote in prediction.quotes if not quote.found),
     )
 
 

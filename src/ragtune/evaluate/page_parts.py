@@ -21,7 +21,12 @@ METRICS: Mapping[str, str] = {
     "rouge_l": "ROUGE-L",
     "length_ratio": "Length ÷ reference",
 }
-QUOTES: Mapping[str, str] = {"quotes": "Answers that quote", "quotes_valid": "Quotes that are real", "quotes_gold": "Quote the evidence"}
+QUOTES: Mapping[str, str] = {
+    "quotes": "Answers that quote",
+    "quotes_valid": "Quotes that are real",
+    "quotes_gold": "Quote the evidence",
+    "cites_gold": "Cite the evidence",
+}
 ABSTENTION: Mapping[str, str] = {
     "auroc": "AUROC of its own doubt",
     "auroc_calibrated": "AUROC calibrated",

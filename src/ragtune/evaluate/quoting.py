@@ -19,14 +19,18 @@ def quote_metrics(prediction: Prediction, evidence: Sequence[Evidence]) -> dict[
 
     ``quotes``: an answer (not an abstention) that quotes. ``quotes_valid``: the share of its quotes that are spans of a shown passage,
     weighted by their number, so that the mean is over quotes. ``quotes_gold``: a quoting answer of which a quote overlaps the
-    evidence. Nothing for closed-book, where there is nothing to quote.
+    evidence. ``cites_gold``: an answer, quoting or not, of which that does, or the sentence that was found for it. Nothing for
+    closed-book, where there is nothing to quote.
     """
     if prediction.context == "closed-book":
         return {}
-    metrics = {} if prediction.abstained else {"quotes": (float(bool(prediction.quotes)), 1.0)}
-    if prediction.quotes:
-        count = len(prediction.quotes)
-        metrics["quotes_valid"] = (sum(quote.valid for quote in prediction.quotes) / count, float(count))
-        if evidence and not prediction.abstained:
-            metrics["quotes_gold"] = (float(any(overlaps(quote, evidence) for quote in prediction.quotes)), 1.0)
+    written = [quote for quote in prediction.quotes if not quote.found]
+    metrics = {} if prediction.abstained else {"quotes": (float(bool(written)), 1.0)}
+    if written:
+        metrics["quotes_valid"] = (sum(quote.valid for quote in written) / len(written), float(len(written)))
+    if evidence and not prediction.abstained:
+        gold = float(any(overlaps(quote, evidence) for quote in prediction.quotes))
+        metrics["cites_gold"] = (gold, 1.0)
+        if written:
+            metrics["quotes_gold"] = (gold, 1.0)
     return metrics

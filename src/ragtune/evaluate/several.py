@@ -22,7 +22,7 @@ from ragtune.types import CONTEXTS, JSON, Context, Estimate, Evidence, Example, 
 LEVEL = 0.05
 FORMAT, VERSION = "ragtune-comparison", 1
 Key = tuple[str, str, tuple[str, ...]]
-_RESULTS = ("quotes", "quotes_valid", "quotes_gold", "exact_match", "containment")
+_RESULTS = ("quotes", "quotes_valid", "quotes_gold", "cites_gold", "exact_match", "containment")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ _NAMES = {
     "quotes": "Answers that quote",
     "quotes_valid": "Quotes that are real",
     "quotes_gold": "Quote the evidence",
+    "cites_gold": "Cite the evidence",
     "exact_match": "Exact match",
     "containment": "Contains the reference",
     "abstention_abstained": "Abstained",

@@ -90,7 +90,13 @@ def _quotes_line(report: Report) -> str:
     cell = report.cell("tuned", "retrieved")
     if cell is None or "quotes" not in cell.metrics:
         return ""
-    words = {"quotes": "of answers quote", "quotes_valid": "of quotes are real", "quotes_gold": "of quoting answers quote the evidence"}
+    words = {
+        "quotes": "of answers quote",
+        "quotes_valid": "of quotes are real",
+        "quotes_gold": "of quoting answers quote the evidence",
+    }
+    if cell.metrics["quotes"].value < 1:  # else that is the same
+        words["cites_gold"] = "of answers cite the evidence, those that quote nothing by the words found"
     figures = [f"{100 * cell.metrics[name].value:.0f} % {what}" for name, what in words.items() if name in cell.metrics]
     return f"Quotes (tuned, retrieved): {', '.join(figures)} (n = {cell.metrics['quotes'].n})"
 

@@ -57,5 +57,5 @@ def judge_groundedness(judge: ChatModel, store: TraceStore, id_: str) -> float |
 def _case(record: TraceRecord) -> Case:
     """What the judge sees; there is no reference, so that of its grades faithfulness alone means something."""
     shown = tuple(f"{each.get('headings') or each.get('title') or ''}\n{each['text']}".strip() for each in record.passages)
-    quotes = tuple(str(each["quote"]) for each in record.citations) + record.unsupported
+    quotes = tuple(str(each["quote"]) for each in record.citations if not each.get("found")) + record.unsupported
     return Case(in_full(record.question, record.history), (), shown, record.answer, quotes)

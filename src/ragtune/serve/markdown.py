@@ -12,10 +12,9 @@ from collections.abc import Sequence
 
 from ragtune.prompts import ANSWER_MARK, parse_answer
 from ragtune.quotes import check_quote
-from ragtune.rag import Answer
+from ragtune.rag import UNQUOTED, Answer, show_citation
 from ragtune.types import Passage
 
-UNQUOTED = "> — the model quotes no passage for this: check it against the sources"
 NO_ANSWER = "The model gave no answer."
 _SURE = 40
 """Letters after which an answer is no abstention: the longest way to abstain is shorter."""
@@ -75,7 +74,11 @@ class MarkdownStream:
             made += self._block(NO_ANSWER)
         elif self._marked and _plain(self._bold) != _plain(answer.answer):
             made += self._close() + self._begin(answer.answer)
+        found = [citation for citation in answer.citations if citation.quote.found]
+        self._cited.update(citation.number for citation in found)
         made += self._close()
+        for citation in found:
+            made += self._block(show_citation(citation))
         return made if answer.citations or answer.unsupported or not answer.answer else made + self._block(UNQUOTED)
 
     def _line(self, line: str) -> str:

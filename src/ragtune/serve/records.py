@@ -43,6 +43,7 @@ class CitationBody(Body):
     start: int
     end: int
     page: int | None = Field(None, description="From 1, of documents with pages.")
+    found: bool = Field(False, description="The answer quotes nothing; this sentence holds its words.")
 
 
 class PassageBody(Body):
@@ -137,6 +138,7 @@ def citation_body(citation: Citation, pages: Pages) -> CitationBody:
         start=start,
         end=end,
         page=page_of(pages, document, start),
+        found=quote.found,
     )
 
 

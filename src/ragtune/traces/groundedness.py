@@ -30,7 +30,7 @@ def quote_support(record: TraceRecord) -> float | None:
     words = _words(record.answer)
     if record.abstained or record.error is not None or not words or not record.passages:
         return None
-    quoted = [str(citation["quote"]) for citation in record.citations]
+    quoted = [str(citation["quote"]) for citation in record.citations if not citation.get("found")]
     quotes = len(quoted) + len(record.unsupported)
     known = set(_words(" ".join(quoted or [f"{each.get('headings') or ''} {each.get('text') or ''}" for each in record.passages])))
     real = len(quoted) / quotes if quotes else 1.0

@@ -33,7 +33,8 @@ class TraceRecord:
         abstained: the model gave no answer; ``withheld``: it was not sure enough for one.
         withheld: see ``abstained``.
         confidence: probability that the passages hold the answer, where that is known.
-        citations: checked quotes, each with ``number``, ``quote``, ``document``, ``title``, ``start``, ``end``, ``page``.
+        citations: checked quotes, each with ``number``, ``quote``, ``document``, ``title``, ``start``, ``end``, ``page``; ``found`` of
+            one that the model did not write.
         unsupported: quotes that stand in no passage.
         passages: what the model was shown, each with ``number``, ``document``, ``title``, ``headings``, ``text``, ``start``, ``end``,
             ``page``, ``score``.

@@ -134,7 +134,7 @@ export function historyBefore(conversation: Conversation | null, index: number, 
 export function exported(conversation: Conversation): string {
   const turns = conversation.turns.map((turn) => {
     const answers = turn.columns.map((column) => {
-      const quotes = (column.answer?.citations ?? []).map((citation) => `> ${citation.quote.replace(/\n/g, "\n> ")}\n> — [${citation.number}] ${citation.title} (${citation.document})\n`);
+      const quotes = (column.answer?.citations ?? []).map((citation) => `> ${citation.quote.replace(/\n/g, "\n> ")}\n> — [${citation.number}] ${citation.title} (${citation.document})${citation.found ? ", found by the words of the answer" : ""}\n`);
       return `**${column.model}**: ${column.answer?.answer || column.answer?.markdown || column.error || column.raw}\n\n${quotes.join("\n")}`;
     });
     return `## ${turn.question}\n\n${answers.join("\n")}`;

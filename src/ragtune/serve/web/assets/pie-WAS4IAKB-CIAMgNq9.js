@@ -1,0 +1,1 @@
+export{b as createPieServices}from"./mermaid-parser.core-CiAGt01A.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{c as createTreeViewServices}from"./mermaid-parser.core-CiAGt01A.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{o as createTreemapServices}from"./mermaid-parser.core-CiAGt01A.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{i as createWardleyServices}from"./mermaid-parser.core-CiAGt01A.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,46 @@
+"""Which sentence shown holds an answer that quotes nothing? So that it can be checked as quickly as one that does.
+
+A sentence is found by words and not by the model: it says where the answer's words stand, and no more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ragtune.highlights import find_highlights
+from ragtune.quotes import check_quote, fold
+from ragtune.sentences import split_sentences
+from ragtune.types import Passage, Quote
+
+_ALL = 10_000
+_WORD = re.compile(r"\w")
+_MARKS = re.compile(r"[^\w\s]+")
+
+
+def find_support(question: str, answer: str, passages: Sequence[Passage]) -> Quote | None:
+    """The sentence, table row or piece of code that has the answer's words in their order, and matches the question best.
+
+    Args:
+        question: as asked, with what was said before.
+        answer: the final answer alone.
+        passages: those that the model was shown, in order.
+
+    Returns:
+        A valid quote that is marked as found; ``None`` where no passage has the words.
+    """
+    words = _words(answer)
+    if not _WORD.search(words):
+        return None
+    for sentence in find_highlights(f"{question} {answer}", passages, _ALL):
+        if words in _words(sentence.text) and (quote := check_quote(sentence.text, passages)).valid:
+            return replace(quote, found=True)
+    if len(split_sentences(answer)) > 1 and (own := check_quote(answer, passages)).valid:
+        return replace(own, found=True)
+    return None
+
+
+def _words(text: str) -> str:
+    """Folded, in lower case, between spaces: other words that begin or end alike are others."""
+    return f" {' '.join(_MARKS.sub(' ', fold(text).casefold()).split())} "
