@@ -8,7 +8,8 @@ from ragtune.support import find_support
 from ragtune.types import Passage, Span
 
 TEXTS = (
-    "The crossing takes **forty** minutes. The pier is old, and forty steps lead down to it.\n\n| berth | depth |\n|---|---|\n| east | 9 m |",
+    "The crossing takes **forty** minutes. The pier is old, and forty steps lead down to it.\n\n"
+    "| berth | depth |\n|---|---|\n| east | 9 m |",
     "Tickets cost 4 euros. The captain's name is Ida Moe (born 1961). It rains. It pours.",
 )
 PASSAGES = [

@@ -60,6 +60,7 @@ VARIATIONS = {
     "absent-answered": Variation(('train.absent="answer"',)),
     "absent-dropped": Variation(('train.absent="drop"',)),
     "answer-plain": Variation(('train.answer="plain"',)),
+    "answer-plain-p-1": Variation(('train.answer="plain"',), ("dataset.p_oracle=1.0",)),
     "rank-4": Variation(("train.rank=4", "train.alpha=8.0")),
     "rank-64": Variation(("train.rank=64", "train.alpha=128.0")),
     "rate-3e-4": Variation(("train.learning_rate=3e-4",)),

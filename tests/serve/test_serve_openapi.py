@@ -24,6 +24,8 @@ EXAMPLES = 10
 """For each path and mode."""
 # What a valid request says may be wrong all the same: a prompt that does not fit the model, a schema that holds no JSON.
 ACCEPTED = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
+REJECTED = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"]
+"""What may be answered to a request that violates the document: schemathesis' own list, and that it is too large."""
 
 
 def document() -> dict[str, Any]:
@@ -38,7 +40,13 @@ DOCUMENT = document()
 schema = schemathesis.openapi.from_dict(
     DOCUMENT,
     config=schemathesis.Config.from_dict(
-        {"request-timeout": PATIENCE_S, "checks": {"positive_data_acceptance": {"expected-statuses": ACCEPTED}}}
+        {
+            "request-timeout": PATIENCE_S,
+            "checks": {
+                "positive_data_acceptance": {"expected-statuses": ACCEPTED},
+                "negative_data_rejection": {"expected-statuses": REJECTED},
+            },
+        }
     ),
 )
 

@@ -233,7 +233,7 @@ class Example:
             at = passage["text"].find(quote)
             if at >= 0:
                 same = {name: passage[name] for name in ("number", "document", "title", "page")}
-                return {**same, "quote": quote, "start": passage["start"] + at, "end": passage["start"] + at + len(quote)}
+                return {**same, "quote": quote, "start": passage["start"] + at, "end": passage["start"] + at + len(quote), "found": False}
         return None
 
     # Documents
