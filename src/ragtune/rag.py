@@ -9,8 +9,7 @@ from ragtune.confidence import Gate, answer_signals, probability
 from ragtune.conversation import search_text
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.protocols import ChatModel, Retriever
-from ragtune.quotes import check_quote
-from ragtune.support import find_support
+from ragtune.support import cited_by
 from ragtune.types import GREEDY, Chunk, Message, Passage, Quote, Reply, Sampling
 
 NOTHING_FOUND = "Nothing was found in the documents that answers this question."
@@ -122,18 +121,12 @@ def finish(
     parsed = parse_answer(raw)
     numbers = {passage.id: number for number, passage in enumerate(passages, start=1)}
     citations, unsupported = [], []
-    for text in parsed.quotes:
-        quote = check_quote(text, passages)
+    for quote in cited_by(search_text(question, history), parsed.answer, parsed, passages):
         if quote.valid and quote.passage is not None:
             number = numbers[quote.passage]
             citations.append(Citation(number, quote, passages[number - 1].title))
         else:
-            unsupported.append(text)
-    if not parsed.quotes and not parsed.abstained:
-        support = find_support(search_text(question, history), parsed.answer, passages)
-        if support is not None and support.passage is not None:
-            number = numbers[support.passage]
-            citations.append(Citation(number, support, passages[number - 1].title))
+            unsupported.append(quote.text)
     return Answer(
         question=question,
         answer=parsed.answer,

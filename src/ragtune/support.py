@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ragtune.highlights import find_highlights
+from ragtune.prompts import ParsedAnswer
 from ragtune.quotes import check_quote, fold
 from ragtune.sentences import split_sentences
 from ragtune.types import Passage, Quote
@@ -17,6 +18,21 @@ from ragtune.types import Passage, Quote
 _ALL = 10_000
 _WORD = re.compile(r"\w")
 _MARKS = re.compile(r"[^\w\s]+")
+
+
+def cited_by(question: str, answer: str, parsed: ParsedAnswer, passages: Sequence[Passage]) -> tuple[Quote, ...]:
+    """What an answer cites: its quotes, checked; of one without quotes the sentence that has its words.
+
+    Args:
+        question: as asked, with what was said before.
+        answer: as it is given.
+        parsed: what the model wrote, taken apart.
+        passages: those that the model was shown, in order.
+    """
+    if parsed.quotes or parsed.abstained:
+        return tuple(check_quote(quote, passages) for quote in parsed.quotes)
+    support = find_support(question, answer, passages)
+    return () if support is None else (support,)
 
 
 def find_support(question: str, answer: str, passages: Sequence[Passage]) -> Quote | None:

@@ -12,10 +12,9 @@ from ragtune.dataset.draws import draw
 from ragtune.dataset.raft import evaluation_context
 from ragtune.dataset.store import Dataset
 from ragtune.evaluate.answers import written_answer
-from ragtune.prompts import ParsedAnswer, Shot, build_messages, parse_answer
-from ragtune.quotes import check_quote
-from ragtune.support import find_support
-from ragtune.types import Arm, Context, Example, Generation, Message, Passage, Prediction, Quote
+from ragtune.prompts import Shot, build_messages, parse_answer
+from ragtune.support import cited_by
+from ragtune.types import Arm, Context, Example, Generation, Message, Passage, Prediction
 
 SHOTS = 2
 CONTROLS: tuple[Context, ...] = ("closed-book", "oracle", "distractors")
@@ -99,7 +98,8 @@ def make_prediction(
     example = cell.examples[index]
     parsed = parse_answer(generation.text)
     shown = [passages[id_] for id_ in cell.passages[index]]
-    signals = answer_signals(search_text(example.question, example.history), shown, generation) if gate and cell.passages[index] else None
+    searched = search_text(example.question, example.history)
+    signals = answer_signals(searched, shown, generation) if gate and cell.passages[index] else None
     confidence = gate.confidence.logodds(signals) if gate and signals else None
     withheld = gate is not None and confidence is not None and gate.withholds(confidence) and not parsed.abstained
     answer = "" if withheld else written_answer(generation.text, parsed.answer, finished=generation.finished)
@@ -117,7 +117,7 @@ def make_prediction(
         answer=answer,
         references=example.answers,
         passages=cell.passages[index],
-        quotes=() if withheld else _citations(example, answer, parsed, shown),
+        quotes=() if withheld else cited_by(searched, answer, parsed, shown),
         abstained=parsed.abstained or withheld,
         answerable_in_context=cell.answerable[index],
         abstain_logodds=generation.abstain_logodds,
@@ -130,14 +130,6 @@ def make_prediction(
         withheld=withheld,
         history=example.history,
     )
-
-
-def _citations(example: Example, answer: str, parsed: ParsedAnswer, shown: Sequence[Passage]) -> tuple[Quote, ...]:
-    """What an answer cites: its quotes; of one without quotes the sentence that holds its words."""
-    if parsed.quotes or parsed.abstained:
-        return tuple(check_quote(quote, shown) for quote in parsed.quotes)
-    support = find_support(search_text(example.question, example.history), answer, shown)
-    return () if support is None else (support,)
 
 
 def sample_questions(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:

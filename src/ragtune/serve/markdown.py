@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ragtune.prompts import ANSWER_MARK, parse_answer
 from ragtune.quotes import check_quote
-from ragtune.rag import UNQUOTED, Answer, show_citation
+from ragtune.rag import UNQUOTED, Answer, Citation, show_citation
 from ragtune.types import Passage
 
 NO_ANSWER = "The model gave no answer."
@@ -100,13 +100,11 @@ class MarkdownStream:
 
     def _shown(self, text: str) -> str:
         quote = check_quote(text, self._passages)
-        words = " ".join(text.split())
         if not quote.valid or quote.passage is None:
-            return f"> ~~{words}~~\n> — not found word for word in any passage shown"
+            return f"> ~~{' '.join(text.split())}~~\n> — not found word for word in any passage shown"
         number = self._numbers[quote.passage]
         self._cited.add(number)
-        title = self._passages[number - 1].title
-        return f"> {words}\n> — [{number}] {quote.document}{f', {title}' if title else ''}"
+        return show_citation(Citation(number, quote, self._passages[number - 1].title))
 
     def _answer(self) -> str:
         """What can be sent of the answer, of which no more than a line counts."""
