@@ -19,6 +19,12 @@ export function openPassage(passage: Passage): void {
   openSource({ document: passage.document, title: passage.title, quotes: [], chunk: passage });
 }
 
+/** The headings that a passage stands under, from the outermost on, but for one that repeats the document's title. */
+function place(passage: Passage): string[] {
+  const headings = passage.headings ? passage.headings.split(" › ") : [];
+  return headings[0] === passage.title ? headings.slice(1) : headings;
+}
+
 function openCitation(citation: Citation, answer: Answer): void {
   const same = answer.citations.filter((each) => each.document === citation.document);
   const chunk = answer.passages.find((passage) => passage.document === citation.document && passage.start <= citation.start && passage.end >= citation.end);
@@ -138,7 +144,7 @@ function Sources({ passages, quoted }: { passages: Passage[]; quoted: Set<number
     <ul class="sources" aria-label="Passages found">
       {passages.map((passage) => (
         <li key={passage.number}>
-          <button type="button" class={quoted.has(passage.number) ? "quoted" : ""} onClick={() => openPassage(passage)} title={[passage.title, passage.headings].filter(Boolean).join(" › ")}>
+          <button type="button" class={quoted.has(passage.number) ? "quoted" : ""} onClick={() => openPassage(passage)} title={[passage.title, ...place(passage)].join(" › ")}>
             <span class="number">{passage.number}</span>
             <span class="name">{passage.title}</span>
             {passage.page !== null && <span class="quiet">p. {passage.page}</span>}
@@ -242,7 +248,7 @@ function NotAnswered({ answer }: { answer: Answer }) {
           <h3>What comes nearest</h3>
           {nearest.map((passage) => (
             <details key={passage.number}>
-              <summary><span class="number">{passage.number}</span> {passage.title}{passage.headings && passage.headings !== passage.title && <span class="quiet"> › {passage.headings}</span>}</summary>
+              <summary><span class="number">{passage.number}</span> {passage.title}{place(passage).map((heading) => <span key={heading} class="quiet"> › {heading}</span>)}</summary>
               <div class="passage document-text"><Lines text={passage.text.trim()} inline={[]} blocks={[]} /></div>
               <Button look="quiet" icon="open" onClick={() => openPassage(passage)}>Open the document</Button>
             </details>

@@ -1,0 +1,1 @@
+export{E as createGitGraphServices}from"./mermaid-parser.core-nRYmbmm2.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

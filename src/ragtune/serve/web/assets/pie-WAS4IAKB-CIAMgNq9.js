@@ -1,1 +1,0 @@
-export{b as createPieServices}from"./mermaid-parser.core-CiAGt01A.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

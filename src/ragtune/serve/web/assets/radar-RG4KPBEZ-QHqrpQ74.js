@@ -1,1 +1,0 @@
-export{v as createRadarServices}from"./mermaid-parser.core-CiAGt01A.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

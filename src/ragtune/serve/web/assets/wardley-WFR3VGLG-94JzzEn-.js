@@ -1,1 +1,0 @@
-export{i as createWardleyServices}from"./mermaid-parser.core-CiAGt01A.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";
