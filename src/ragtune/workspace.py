@@ -255,15 +255,17 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file of the user's, where none is but of the same bytes.
+def write_new(files: Mapping[Path, bytes]) -> None:
+    """Write files of the user's, where none is but of the same bytes; all of them, or none where one is refused.
 
     Raises:
         ProjectError: another is there.
     """
-    if path.exists() and (path.is_dir() or path.read_bytes() != data):
-        raise ProjectError(f"{path} is there already, with other contents: choose another path, or remove it")
-    write_bytes(path, data)
+    for path, data in files.items():
+        if path.exists() and (path.is_dir() or path.read_bytes() != data):
+            raise ProjectError(f"{path} is there already, with other contents: choose another path, or remove it")
+    for path, data in files.items():
+        write_bytes(path, data)
 
 
 def write_json(path: Path, value: Any) -> None:

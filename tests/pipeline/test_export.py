@@ -129,6 +129,15 @@ def test_an_export_replaces_no_other_file(built, tmp_path, name, file):
     assert (tmp_path / file).read_bytes() == written
 
 
+def test_a_folder_of_which_one_file_is_refused_gets_none(built, tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "test.parquet").write_bytes(b"another's")
+    with pytest.raises(ProjectError, match=r"test\.parquet is there already"):
+        built.dataset_export(tmp_path / "out", "huggingface")
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["test.parquet"]
+
+
 def test_a_page_of_examples_and_the_figures_of_a_dataset(built, tmp_path):
     made = built.dataset_view(limit=3)
     page = Path(made.path).read_text(encoding="utf-8")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ragtune.errors import MissingExtraError, QuestionError
-from ragtune.workspace import write_new
 
 _ROWS = 1024  # at once
 
@@ -58,8 +57,8 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def write_columns(rows: Sequence[Mapping[str, Any]], path: Path) -> int:
-    """Write the rows of :func:`ragtune.dataset.export.hub_rows` as Parquet, whole or not at all; how many there are.
+def as_columns(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """The rows of :func:`ragtune.dataset.export.hub_rows` as a Parquet file.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -75,5 +74,4 @@ def write_columns(rows: Sequence[Mapping[str, Any]], path: Path) -> int:
     table = pyarrow.Table.from_pylist(list(rows), schema=pyarrow.schema(list(fields.items())))
     written = io.BytesIO()
     pyarrow.parquet.write_table(table, written)
-    write_new(path, written.getvalue())
-    return len(rows)
+    return written.getvalue()

@@ -124,7 +124,7 @@ def _write(groups: Sequence[ContextGroup], path: Path, line: Callable[[Sequence[
 
 
 def _write_lines(records: Sequence[Mapping[str, Any]], path: Path) -> int:
-    write_new(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+    write_new({path: "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()})
     return len(records)
 
 

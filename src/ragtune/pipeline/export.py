@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ragtune.config import Settings
-from ragtune.dataset.columns import write_columns
+from ragtune.dataset.columns import as_columns
 from ragtune.dataset.export import export_openai, export_raft, export_trl, export_vertex, hub_rows
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import ProjectError
@@ -15,7 +15,7 @@ from ragtune.pipeline.contexts import split_groups
 from ragtune.pipeline.records import ExportResult
 from ragtune.pipeline.train import validation_groups
 from ragtune.types import ContextGroup
-from ragtune.workspace import Manifest, Workspace
+from ragtune.workspace import Manifest, Workspace, write_new
 
 ExportFormat = Literal["trl", "openai", "vertex", "raft", "huggingface"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
@@ -69,8 +69,10 @@ def export_dataset(
 def _to_folder(data: Dataset, settings: Settings, source: Manifest, folder: Path, epoch: int) -> dict[str, int]:
     """``train.parquet`` and so on, which ``datasets.load_dataset`` knows by their names; an empty split has no file."""
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {
-        split: write_columns(list(hub_rows(groups, examples)), folder / f"{split}.parquet")
+    rows = {
+        split: list(hub_rows(groups, examples))
         for split, examples in splits.items()
         if (groups := split_groups(data, source, settings, split, epoch))
     }
+    write_new({folder / f"{split}.parquet": as_columns(own) for split, own in rows.items()})
+    return {split: len(own) for split, own in rows.items()}
