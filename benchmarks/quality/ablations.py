@@ -67,6 +67,8 @@ VARIATIONS = {
     "rate-3e-3": Variation(("train.learning_rate=3e-3",)),
     "epochs-2-of-half": Variation(("train.epochs=2",), answers=0.5),
     "epochs-2": Variation(("train.epochs=2",)),
+    "epochs-4": Variation(("train.epochs=4",)),
+    "answer-plain-epochs-2": Variation(('train.answer="plain"', "train.epochs=2")),
     "contexts-separate": Variation(("train.shared_contexts=false",)),
     "no-rehearsal": Variation(("train.rehearsal=0.0",)),
     "averaged": Variation(("train.average_checkpoints=3",)),
