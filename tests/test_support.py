@@ -12,9 +12,15 @@ TEXTS = (
     "| berth | depth |\n|---|---|\n| east | 9 m |",
     "Tickets cost 4 euros. The captain's name is Ida Moe (born 1961). It rains. It pours.",
 )
-PASSAGES = [
-    Passage(f"p{i}", f"{i}.md", "t", "", text, (Span(f"{i}.md", 100, 100 + len(text)),), (f"c{i}",)) for i, text in enumerate(TEXTS)
-]
+
+
+def shown(*texts: str, prefix: str = "") -> list[Passage]:
+    return [
+        Passage(f"p{i}", f"{i}.md", "t", prefix, text, (Span(f"{i}.md", 100, 100 + len(text)),), (f"c{i}",)) for i, text in enumerate(texts)
+    ]
+
+
+PASSAGES = shown(*TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +50,37 @@ def test_the_sentence_with_the_answer_that_matches_the_question_is_found(questio
 @pytest.mark.parametrize("answer", ["", " . ", "fort", "ape", "sixty minutes", "minutes forty", "the passages say so"])
 def test_what_no_sentence_says_has_no_support(answer):
     assert find_support("How long does the crossing take?", answer, PASSAGES) is None
+
+
+def test_a_row_that_stands_in_several_tables_is_cited_where_it_answers():
+    tables = ["# {} harbour\n\n| berth | depth |\n|---|---|\n| east | 9 m |".format(name) for name in ("Ardmoor", "Brenholt", "Calder")]
+    question = "How deep is the east berth of Brenholt harbour?"
+    quote = find_support(question, "9 m", shown(*tables))
+    assert quote is not None
+    assert (quote.document, quote.text) == ("1.md", "east | 9 m")
+    whole = "\n\n".join(tables)
+    quote = find_support(question, "9 m", shown(whole))
+    assert quote is not None
+    assert quote.start == 100 + whole.index("east", whole.index("Brenholt"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "sentence"),
+    [
+        ("no", "There is no smoking room on deck.", None),
+        ("Yes.", "He said yes to the offer.", None),
+        ("C++", "Vitamin C is in oranges. The tool is written in C++.", "The tool is written in C++."),
+        ("C#", "Vitamin C is in oranges.", None),
+        ("-5", "It is 5 degrees warm. At night (−5 degrees) it is cold.", "At night (−5 degrees) it is cold."),
+        ("3.5", "Section 3 5 of the report. It weighs 3.5 kg.", "It weighs 3.5 kg."),
+        ("1914", "From 1914-1918 it was shut.", "From 1914-1918 it was shut."),
+        ("東京", "大阪は大きい。日本の首都は東京です。", "日本の首都は東京です。"),
+        ("四十分钟", "渡轮需要四十分钟。", "渡轮需要四十分钟。"),
+    ],
+)
+def test_words_are_taken_with_what_tells_them_from_others(answer, text, sentence):
+    quote = find_support("What is it?", answer, shown(text))
+    assert (quote and quote.text) == sentence
 
 
 def test_nothing_shown_supports_nothing():

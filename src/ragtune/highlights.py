@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ragtune.sentences import bare, split_sentences
@@ -48,10 +48,14 @@ class Highlight:
     Args:
         text: a span of a passage, on one line.
         above: what it stands under: the nearest heading, else the document, and the head of its table; may be empty.
+        passage: which one, counted from 0.
+        start: code points of the passage's text before the paragraph or table that it stands in.
     """
 
     text: str
     above: str
+    passage: int = 0
+    start: int = 0
 
     def __str__(self) -> str:
         return f"{self.above}: {self.text}" if self.above else self.text
@@ -78,9 +82,10 @@ def find_highlights(question: str, passages: Sequence[Passage], count: int = COU
     order = sorted(range(len(candidates)), key=lambda at: (_PER_RANK * candidates[at][1] - scores[at] / best, at))
     distinct: dict[str, Highlight] = {}
     for at in order:
-        highlight = candidates[at][0].highlight
-        distinct.setdefault(highlight.text, highlight)
-    return tuple(distinct.values())[:count]
+        sentence, rank = candidates[at]
+        if len(distinct) < count and sentence.highlight.text not in distinct:
+            distinct[sentence.highlight.text] = replace(sentence.highlight, passage=rank)
+    return tuple(distinct.values())
 
 
 def coverage(question: str, passages: Sequence[Passage]) -> float:
@@ -97,11 +102,16 @@ def coverage(question: str, passages: Sequence[Passage]) -> float:
     return max(own, default=0) / (sum(letters.values()) or 1)
 
 
+def is_unspaced(word: str) -> bool:
+    """Whether a word is of a script without spaces between words, as Chinese, Japanese and Thai."""
+    return _UNSPACED.search(word) is not None
+
+
 def terms(text: str) -> list[str]:
     """The beginnings of a text's words; of scripts without spaces, every two neighbouring characters."""
     found: list[str] = []
     for word in _TERM.findall(text.lower()):
-        if _UNSPACED.search(word):
+        if is_unspaced(word):
             found += [word[at : at + 2] for at in range(max(1, len(word) - 1))]
         else:
             found.append(word[:_STEM])
@@ -146,7 +156,7 @@ def _sentences(prefix: str, text: str) -> tuple[_Sentence, ...]:
         lines = text[start : block.end].splitlines()
         for line in _unwrapped(lines) if block.kind == "text" else lines:
             if line.strip() and not _RULE.fullmatch(line):
-                found += _of_line(line, names, head if _ROW.match(line) else "")
+                found += _of_line(line, names, head if _ROW.match(line) else "", start)
     return tuple(found)
 
 
@@ -169,12 +179,12 @@ def _goes_on(line: str, following: str, width: int) -> bool:
     return len(line.rstrip()) + 1 + len(following.split(maxsplit=1)[0]) > width
 
 
-def _of_line(line: str, names: Sequence[str], head: str) -> Iterator[_Sentence]:
+def _of_line(line: str, names: Sequence[str], head: str, start: int) -> Iterator[_Sentence]:
     shown = "".join(names[-1:]) + (f" ({head})" if head else "")
     above = frozenset(terms(" ".join([*names, head])))
     for sentence in split_sentences(line):
         for piece in _pieces(bare(sentence)):
-            yield _Sentence(Highlight(piece, shown), Counter(terms(piece)), above)
+            yield _Sentence(Highlight(piece, shown, start=start), Counter(terms(piece)), above)
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -110,12 +110,16 @@ def check_quote(quote: str, passages: Sequence[Passage]) -> Quote:
         quote: the quoted text, without its quotation marks.
         passages: those that the model was shown, in order.
     """
-    for passage in passages:
-        found = find_span(quote, passage.text)
-        if found is not None:
-            document, start, end = to_document(passage, *found)
-            return Quote(text=quote, valid=True, document=document, start=start, end=end, passage=passage.id)
-    return Quote(text=quote, valid=False)
+    return next((found for passage in passages if (found := quote_in(passage, quote)) is not None), Quote(text=quote, valid=False))
+
+
+def quote_in(passage: Passage, quote: str, start: int = 0) -> Quote | None:
+    """The first place of a quoted text in a passage, from code point ``start`` on; ``None`` where there is none."""
+    found = find_span(quote, passage.text, start)
+    if found is None:
+        return None
+    document, first, last = to_document(passage, *found)
+    return Quote(text=quote, valid=True, document=document, start=first, end=last, passage=passage.id)
 
 
 def to_document(passage: Passage, start: int, end: int) -> tuple[str, int, int]:

@@ -9,15 +9,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ragtune.highlights import find_highlights
+from ragtune.highlights import find_highlights, is_unspaced
 from ragtune.prompts import ParsedAnswer
-from ragtune.quotes import check_quote, fold
+from ragtune.quotes import check_quote, fold, quote_in
 from ragtune.sentences import split_sentences
 from ragtune.types import Passage, Quote
 
 _ALL = 10_000
-_WORD = re.compile(r"\w")
-_MARKS = re.compile(r"[^\w\s]+")
+_WORD = re.compile(r"(?:(?<![\w)\]])-(?=\d))?\w+(?:(?<=\d)[.,:]\d\w*)*(?:[+#]+(?!\w))?")
+"""With the sign, the point and the commas of a number, and with what tells C++ and C# from C."""
+_BARE = frozenset({"yes", "no", "true", "false", "none", "both", "neither"})
+"""What answers a question and need not stand in the sentence that it follows from."""
 
 
 def cited_by(question: str, answer: str, parsed: ParsedAnswer, passages: Sequence[Passage]) -> tuple[Quote, ...]:
@@ -44,19 +46,28 @@ def find_support(question: str, answer: str, passages: Sequence[Passage]) -> Quo
         passages: those that the model was shown, in order.
 
     Returns:
-        A valid quote that is marked as found; ``None`` where no passage has the words.
+        A valid quote that is marked as found; ``None`` where no passage has the words, and where the answer is a bare yes or no.
     """
     words = _words(answer)
-    if not _WORD.search(words):
+    if not words or " ".join(words) in _BARE:
         return None
     for sentence in find_highlights(f"{question} {answer}", passages, _ALL):
-        if words in _words(sentence.text) and (quote := check_quote(sentence.text, passages)).valid:
-            return replace(quote, found=True)
+        if _holds(_words(sentence.text), words):
+            quote = quote_in(passages[sentence.passage], sentence.text, sentence.start)
+            if quote is not None:
+                return replace(quote, found=True)
     if len(split_sentences(answer)) > 1 and (own := check_quote(answer, passages)).valid:
         return replace(own, found=True)
     return None
 
 
-def _words(text: str) -> str:
-    """Folded, in lower case, between spaces: other words that begin or end alike are others."""
-    return f" {' '.join(_MARKS.sub(' ', fold(text).casefold()).split())} "
+def _words(text: str) -> list[str]:
+    """Folded, in lower case."""
+    return _WORD.findall(fold(text).casefold())
+
+
+def _holds(sentence: list[str], words: list[str]) -> bool:
+    """Other words that begin or end alike are others, but where a script has no spaces between words."""
+    if any(map(is_unspaced, words)):
+        return "".join(words) in "".join(sentence)
+    return f" {' '.join(words)} " in f" {' '.join(sentence)} "

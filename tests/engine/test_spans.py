@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from ragtune.engine.huggingface import HuggingFaceEngine
-from ragtune.engine.spans import SpanConstraint
+from ragtune.engine.spans import SpanConstraint, _vocabulary
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.quotes import check_quote
 from ragtune.types import Passage, Span
@@ -64,6 +64,37 @@ def test_after_a_quote_the_text_cannot_end(engine, constraint):
     assert stop in constraint([])
     assert stop not in constraint(ids(engine, '"Main Street"\n'))
     assert writable(engine, constraint, '"Main Street"\n"far"\nAnswer: x')
+
+
+@pytest.mark.parametrize("prose", ["It is", "The mill is “Old”.", "So\nthe street"])
+def test_prose_after_a_quote_ends_in_an_answer(engine, constraint, prose):
+    (stop,) = engine.stop
+    assert stop not in constraint(ids(engine, f'"Main Street"\n{prose}'))
+    assert writable(engine, constraint, f'"Main Street"\n{prose}\n"far"\nAnswer: x')
+    assert constraint(ids(engine, f'"Main Street"\n{prose} so Answer: x')) is None
+    limited = SpanConstraint(engine.tokenizer, PASSAGES, 96)
+    written = ids(engine, f'"Main Street"\n{prose}')
+    while (allowed := limited(written)) is not None:
+        written.append(max(allowed - set(ids(engine, "\n"))) if len(allowed) > 1000 else min(allowed))
+        assert len(written) <= 96
+    assert engine.decode(written).rpartition("\n")[2].startswith("Answer:")
+
+
+def test_a_typographic_mark_is_not_put_together_at_the_start_of_a_line(engine, constraint):
+    texts = [text for text in _vocabulary(engine.tokenizer).texts if len(text) == 1]
+    byte = {text: _vocabulary(engine.tokenizer).ids[text] for text in texts if text not in (b'"', b"\n")}
+    begun = [byte[b"\xe2"], byte[b"\x80"]]
+    assert byte[b"\x9c"] not in constraint(begun)
+    assert byte[b"\x93"] in constraint(begun)  # an en dash
+    assert constraint([*ids(engine, "It is "), *begun]) is None
+
+
+@pytest.mark.parametrize("quote", ["|", "**", "---", "| ---"])
+def test_marks_alone_are_no_quote(engine, quote):
+    text = "| berth | depth |\n| --- | --- |\n- ** 9 m **"
+    constraint = SpanConstraint(engine.tokenizer, [replace(PASSAGES[0], text=text, spans=(Span("d", 0, len(text)),))])
+    assert not writable(engine, constraint, f'"{quote}"\nAnswer: x')
+    assert writable(engine, constraint, '"| berth"\n"9 m"\nAnswer: x')
 
 
 @pytest.mark.parametrize("text", ['"no"\n"no"\n', '"no"\n"far"\n"no"\n', '"no"\n"no"\nAns'])

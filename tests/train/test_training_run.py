@@ -93,7 +93,7 @@ def test_a_run_that_ended_and_was_not_noted_as_finished_is_not_trained_again(und
 
 
 def test_what_goes_on_before_the_first_step_is_told_from_its_begin_to_its_end(tiny_chat, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "_TIMED_EVERY", 1)  # a run so short is not timed otherwise
+    monkeypatch.setattr(training, "_PATIENCE", 1)  # a run so short is not timed otherwise
     told: dict[str, list[tuple[int, int]]] = {}
 
     def tell(what: str, done: int, total: int) -> None:
@@ -228,10 +228,13 @@ def test_divergence_stops_the_run_and_says_what_to_do(tiny_chat, tmp_path):
         run(tiny_chat, tmp_path, learning_rate=1e30, max_grad_norm=1e30, warmup=0.0)
 
 
-def test_a_loss_that_stays_far_above_its_start_stops_the_run_and_leaves_a_sound_checkpoint(tiny_chat, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("epochs", "warmup"), [(9, 0.5), (5, 0.2)])
+def test_a_loss_that_stays_far_above_its_start_stops_the_run_and_leaves_a_sound_checkpoint(
+    tiny_chat, tmp_path, monkeypatch, epochs, warmup
+):
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
     # A warm-up, so that some steps are learnt before the rate is too high.
-    options = {"method": "full", "learning_rate": 10.0, "warmup": 0.5, "answers_per_step": 1, "epochs": 9}
+    options = {"method": "full", "learning_rate": 10.0, "warmup": warmup, "answers_per_step": 1, "epochs": epochs}
     lines: list[dict[str, float]] = []
     with pytest.raises(
         TrainError, match=r"diverged: for 20 steps.* lower train\.learning_rate \(now 10\), .*the checkpoint in .* is from before"
@@ -272,7 +275,7 @@ def test_where_memory_runs_out_before_the_first_step_that_is_said_too(tiny_chat,
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(training, "_try", refuse)
-    monkeypatch.setattr(training, "_TIMED_EVERY", 1)
+    monkeypatch.setattr(training, "_PATIENCE", 1)
     with pytest.raises(TrainError, match=r"ran out, of which .* GB were thought to suffice.* and run again$"):
         run(tiny_chat, tmp_path)
     with pytest.raises(TrainError, match="ran out, of which"):

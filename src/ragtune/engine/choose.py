@@ -101,7 +101,7 @@ def choose(logits_bv: Tensor, rows: Sequence[Writing], allowed: Sequence[Tensor 
     return tokens
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _as_tensor(ids: frozenset[int], device: torch.device) -> Tensor:
     """The few sets that constraints keep for good hold most of the vocabulary."""
     return torch.tensor(sorted(ids), device=device)

@@ -1,7 +1,7 @@
 """Quotes that are spans by construction: in those that open a line before the answer, only what stands in a shown passage may be written.
 
-Others are free: those in typographic marks within a line, and those behind a first answer mark. Whoever quotes answers, too: after a
-quote the text cannot end without an answer line, and that has to come once a quote is repeated, or once there is no room for more.
+Others are free: those within a line, and those behind a first answer mark. Whoever quotes answers, too: after a quote the text cannot end
+without an answer line, whatever is written between them, and that has to come once a quote is repeated, or once there is no room for more.
 
 Works on bytes, so that it does not matter where the tokenizer would have cut the passage. A constraint is a plain function of the ids
 written so far and keeps no state, as :mod:`ragtune.engine.decode` asks.
@@ -24,7 +24,7 @@ _QUOTE = b'"'
 _MARK = ANSWER_MARK.encode()
 _ANSWER_ROOM = 32
 """Tokens that quotes leave to the answer."""
-_OPENERS = (_QUOTE, "“".encode())
+_TYPOGRAPHIC = "“".encode()
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _WORD_START = re.compile(rb"(?<![\w\x80-\xff])[\w\x80-\xff]|(?<=\s)\S|^\S")
 _WORD = re.compile(rb"[\w\x80-\xff]")
@@ -36,8 +36,13 @@ class _Vocabulary:
     ids: dict[bytes, int]
     longest: int
     line_start: frozenset[int]
-    going_on: frozenset[int]
-    """Of those that may start a line, the ones that do not end the text."""
+    prose: frozenset[int] | None
+    """Ids that may go on with a line: those that do not open a quote on the next one with words of their own; ``None``: all."""
+    line_going_on: frozenset[int]
+    prose_going_on: frozenset[int]
+    """Of those that may start a line, or go on with it, the ones that do not end the text."""
+    unopened: dict[bytes, frozenset[int]]
+    """By the bytes of the typographic mark that a line starts with: ids that make another character of them."""
     newlines: frozenset[int]
     mark: tuple[frozenset[int], ...]
     """Ids that write the answer mark from each of its bytes on, or a part of it."""
@@ -47,7 +52,7 @@ class _Vocabulary:
 class SpanConstraint:
     """What one answer may go on with, given the passages that its prompt shows.
 
-    A quote starts at the start of a word, ends at the end of one, and stays within a line of a passage. Outside such quotes everything may
+    A quote starts at the start of a word, ends at the end of one, holds a letter or a digit, and stays within a line of a passage. Outside such quotes everything may
     be written; after a quote the line ends.
 
     Args:
@@ -62,29 +67,39 @@ class SpanConstraint:
         self._room = None if limit is None else max(limit - _ANSWER_ROOM, limit // 2)
         lines = [part for passage in passages for line in passage.text.splitlines() for part in line.split('"')]
         self._lines = [line.encode() for line in lines if line.strip()]
-        self._starts = [(line, match.start()) for line in self._lines for match in _WORD_START.finditer(line)]
+        self._starts = [
+            (line, match.start()) for line in self._lines for match in _WORD_START.finditer(line) if _says(line[match.start() :])
+        ]
 
     def __call__(self, ids: Sequence[int]) -> Collection[int] | None:
         """Ids that may come next; ``None`` where all may."""
         vocabulary = self._vocabulary
         *before, line = b"".join(vocabulary.texts[id_] for id_ in ids).split(b"\n")
-        if any(each.lstrip().startswith(_MARK) for each in (*before, line)):
+        if any(_MARK in each.partition(_QUOTE)[0] for each in (*before, line)):
             return None
         head, opened, quote = line.partition(_QUOTE)
         full = self._room is not None and len(ids) >= self._room
         if not opened:
-            quotes = [each.strip() for each in before if each.lstrip().startswith(_QUOTE)]
-            begun = head.lstrip()
-            if (full or len(set(quotes)) < len(quotes)) and _MARK.startswith(begun):
-                return vocabulary.mark[len(begun)]
-            if begun:
-                return None
-            return vocabulary.going_on if quotes else vocabulary.line_start
+            return self._outside(head.lstrip(), [each.strip() for each in before if each.lstrip().startswith(_QUOTE)], full=full)
         if _QUOTE in quote:
             return vocabulary.newlines
         allowed = self._inside(quote)
         closing = {id_ for _, id_ in vocabulary.closing} & allowed if full else allowed
         return closing or allowed or None
+
+    def _outside(self, begun: bytes, quotes: Sequence[bytes], *, full: bool) -> frozenset[int] | None:
+        """In a line that opens no quote so far; once there were quotes the text goes on to its answer."""
+        vocabulary = self._vocabulary
+        last = full or len(set(quotes)) < len(quotes)
+        if last and _MARK.startswith(begun):
+            return vocabulary.mark[len(begun)]
+        if last and quotes:
+            return vocabulary.newlines
+        if begun in vocabulary.unopened:
+            return vocabulary.unopened[begun]
+        if begun:
+            return vocabulary.prose_going_on if quotes else vocabulary.prose
+        return vocabulary.line_going_on if quotes else vocabulary.line_start
 
     def _inside(self, quote: bytes) -> set[int]:
         vocabulary = self._vocabulary
@@ -96,7 +111,7 @@ class SpanConstraint:
                     allowed.add(id_)
             for before, id_ in vocabulary.closing:
                 end = at + len(before)
-                if (quote or before) and line.startswith(before, at) and _ends_word(line, end):
+                if _says(quote + before) and line.startswith(before, at) and _ends_word(line, end):
                     allowed.add(id_)
         return allowed
 
@@ -106,6 +121,11 @@ class SpanConstraint:
             return self._starts
         size = len(quote)
         return [(line, at + size) for line, at in self._starts if line.startswith(quote, at)]
+
+
+def _says(quoted: bytes) -> bool:
+    """Whether there is a letter or a digit in it: a quote of marks alone is none."""
+    return any(map(str.isalnum, quoted.decode(errors="ignore")))
 
 
 def _ends_word(line: bytes, at: int) -> bool:
@@ -126,11 +146,33 @@ def _vocabulary(tokenizer: Any) -> _Vocabulary:
         for before, mark, after in [text.partition(_QUOTE)]
         if mark and after in (b"", b"\n")
     )
-    line_start = frozenset(id_ for id_, text in enumerate(texts) if text.strip() == _QUOTE or not any(mark in text for mark in _OPENERS))
+    line_start = frozenset(id_ for id_, text in enumerate(texts) if _starts_line(text))
+    prose = frozenset(id_ for id_, text in enumerate(texts) if all(map(_starts_line, text.split(b"\n")[1:])))
+    written = frozenset(id_ for id_, text in enumerate(texts) if text)
+    unopened = {
+        begun: frozenset(id_ for id_ in written if not (begun + texts[id_]).startswith(_TYPOGRAPHIC))
+        for begun in (_TYPOGRAPHIC[:at] for at in range(1, len(_TYPOGRAPHIC)))
+    }
     newlines = frozenset(id_ for id_, text in enumerate(texts) if text.startswith(b"\n") and not text.strip())
-    going_on = frozenset(id_ for id_ in line_start if texts[id_])
     mark = tuple(frozenset(id_ for id_, text in enumerate(texts) if _writes(text, _MARK[at:], first=at == 0)) for at in range(len(_MARK)))
-    return _Vocabulary(texts, ids, max(map(len, ids)), line_start, going_on, newlines, mark, closing)
+    return _Vocabulary(
+        texts,
+        ids,
+        max(map(len, ids)),
+        line_start,
+        None if len(prose) == len(texts) else prose,
+        line_start & written,
+        prose & written,
+        unopened,
+        newlines,
+        mark,
+        closing,
+    )
+
+
+def _starts_line(text: bytes) -> bool:
+    """Whether a text may stand at the start of a line: it opens no quote but with a mark alone, so that what is quoted is held."""
+    return text.strip() == _QUOTE or (_QUOTE not in text and _TYPOGRAPHIC not in text)
 
 
 def _writes(text: bytes, wanted: bytes, *, first: bool) -> bool:

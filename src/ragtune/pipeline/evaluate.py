@@ -52,7 +52,7 @@ from ragtune.workspace import (
     write_manifest,
 )
 
-VERSION = 4
+VERSION = 5
 ALL = "all"
 """Stands for the split of an evaluation whose folds are asked every question of a dataset."""
 _FEW, _SELDOM = 5, 0.5

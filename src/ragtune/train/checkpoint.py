@@ -32,7 +32,7 @@ class Progress:
         seconds: spent so far, over all sittings.
         loss: running mean of the steps' losses.
         validation_loss: as last measured.
-        start: loss of some steps before any update; ``None`` of a run too short for that.
+        start: loss of some steps before any update; ``None`` of a run too short to be stopped for it.
         high: steps in a row in which the running mean was far above it.
         sound: neither it nor the last step's loss is: the weights are worth keeping.
         averaged: weights that are in the mean that is kept; of those of the lowest validation loss there is one.

@@ -182,7 +182,7 @@ def _train(
         learner.rehearse(output, functools.partial(on_prepare, "rehearsal"))
     settings = backend.settings(len(plan))
     progress = load_checkpoint(output, learner, settings)
-    if not progress.step and len(plan) >= _TIMED_EVERY:
+    if not progress.step and len(plan) >= _PATIENCE:  # a shorter one is over before it could be stopped
         progress.predicted_seconds, progress.start = _try(learner, course, plan, expected.tokens, held_out, on_prepare)
     with contextlib.closing(Metrics(output, progress.step)) as metrics:
         _Run(learner, course, plan, held_out, progress, output, settings).go(metrics, on_step, watch)
