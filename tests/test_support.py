@@ -53,7 +53,7 @@ def test_what_no_sentence_says_has_no_support(answer):
 
 
 def test_a_row_that_stands_in_several_tables_is_cited_where_it_answers():
-    tables = ["# {} harbour\n\n| berth | depth |\n|---|---|\n| east | 9 m |".format(name) for name in ("Ardmoor", "Brenholt", "Calder")]
+    tables = [f"# {name} harbour\n\n| berth | depth |\n|---|---|\n| east | 9 m |" for name in ("Ardmoor", "Brenholt", "Calder")]
     question = "How deep is the east berth of Brenholt harbour?"
     quote = find_support(question, "9 m", shown(*tables))
     assert quote is not None

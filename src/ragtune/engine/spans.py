@@ -52,8 +52,8 @@ class _Vocabulary:
 class SpanConstraint:
     """What one answer may go on with, given the passages that its prompt shows.
 
-    A quote starts at the start of a word, ends at the end of one, holds a letter or a digit, and stays within a line of a passage. Outside such quotes everything may
-    be written; after a quote the line ends.
+    A quote starts at the start of a word, ends at the end of one, holds a letter or a digit, and stays within a line of a passage. Outside
+    such quotes everything may be written; after a quote the line ends.
 
     Args:
         tokenizer: the model's.
