@@ -89,6 +89,16 @@ def test_squad_rows_make_one_document_of_a_title_and_know_where_in_it_an_answer_
     assert none.answers == ()
 
 
+def test_squad_rows_without_an_answer_are_impossible_where_they_say_so_and_else_left_out(tmp_path: Path) -> None:
+    row = squad_row("a", "The ferry is old.", "old")
+    blank = row | {"id": "b", "answers": {"text": [""], "answer_start": [0]}}
+    open_ = squad_row("c", "The ferry is old.", "") | {"is_impossible": False}
+    path = write(tmp_path / "squad.jsonl", row, blank, open_, open_ | {"id": "d", "is_impossible": True})
+    said: list[str] = []
+    assert [(each.id, each.answers) for each in load_questions([path], said.append)] == [("a", ("old",)), ("d", ())]
+    assert said[0].startswith("squad.jsonl: 2 questions without an answer in words were left out")
+
+
 def test_rows_of_question_answer_and_context_take_the_sentence_with_the_answer(tmp_path: Path) -> None:
     rows = [
         {"question": "How long?", "answer": "forty minutes", "context": ["The pier is old.", "The ferry is slow. It needs forty minutes."]},

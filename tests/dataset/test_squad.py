@@ -51,6 +51,35 @@ def test_the_evidence_is_the_sentence_that_holds_the_answer_at_exact_offsets(tmp
         assert documents[evidence.document].text[evidence.start : evidence.end] == evidence.text
 
 
+@pytest.mark.parametrize(("text", "start"), [("1902", 3), ("j. pask IN", 60), ("Avon", 25), ("By Dr.", 5)])
+def test_an_answer_that_does_not_stand_at_its_start_is_looked_up_nearest_to_it(tmp_path: Path, text: str, start: int) -> None:
+    path = squad(tmp_path, answers=[{"text": text, "answer_start": start}])
+    (document,) = squad_documents([path])
+    question = anchor(load_questions([path]), {document.source: document}).questions[0]
+    assert question.answers == (text,)
+    assert text.casefold() in question.evidence[0].text.casefold()
+    repeated = "Old is the mill. " * 9
+    path = write(tmp_path, "s.json", {"title": "Mill", "paragraphs": [{"context": repeated, "qas": [
+        {"id": "r", "question": "Which?", "answers": [{"text": "mill", "answer_start": 17 * 4 + 12}]}]}]})  # fmt: skip
+    assert load_questions([path])[0].evidence[0].start == 17 * 4
+
+
+def test_an_answer_that_is_not_in_its_paragraph_has_no_evidence(tmp_path: Path) -> None:
+    said: list[str] = []
+    path = squad(tmp_path, answers=[{"text": "the Avon Company", "answer_start": 24}])
+    question = load_questions([path], said.append)[0]
+    assert (question.answers, question.evidence) == (("the Avon Company",), ())
+    assert said == ["squad.json: 1 questions have an answer and no evidence: they are scored on it, and cannot be trained on"]
+
+
+@pytest.mark.parametrize("answers", [[], [{"text": " ", "answer_start": 0}]])
+def test_a_question_without_answers_that_is_not_called_impossible_is_left_out(tmp_path: Path, answers: list[Any]) -> None:
+    said: list[str] = []
+    assert [each.id for each in load_questions([squad(tmp_path, answers=answers)], said.append)] == ["b", "c"]
+    assert said[0].startswith("squad.json: 1 questions without an answer in words were left out")
+    assert [each.id for each in load_questions([squad(tmp_path, answers=answers, is_impossible=True)])] == ["a", "b", "c"]
+
+
 def article(title: str | None, *contexts: str) -> dict[str, Any]:
     named = {} if title is None else {"title": title}
     questions = [

@@ -21,6 +21,14 @@ _FIELDS = frozenset(
 _SPLITS: tuple[str, ...] = get_args(Split)
 SUFFIXES = frozenset({".jsonl", ".json", ".parquet", ".arrow"})
 _BESIDE = frozenset({"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"})
+_GAPS = {
+    "abstained": "answers that abstain were left out: their file does not say whether the documents answer the question",
+    "unanswered": (
+        "questions without an answer in words were left out, as their file does not say that the documents do not answer them: "
+        'where that is so, write "answers": [] in a question file of ragtune\'s own'
+    ),
+    "bare": "questions have an answer and no evidence: they are scored on it, and cannot be trained on",
+}
 _TOO_DEEP = "lists or objects are nested too deeply to be read: write each question as one flat object"
 
 
@@ -88,6 +96,18 @@ def load_questions(paths: Sequence[Path], note: Callable[[str], None] = lambda _
             seen[question.id] = question.where
             questions.append(question)
     return questions
+
+
+def tell_gaps(counts: Mapping[str, int], note: Callable[[str], None]) -> None:
+    """Say how many questions of a foreign format were left out, and how many have no evidence.
+
+    Args:
+        counts: how many are ``abstained``, ``unanswered`` or ``bare``.
+        note: told of each.
+    """
+    for gap, words in _GAPS.items():
+        if counts[gap]:
+            note(f"{counts[gap]} {words}")
 
 
 def read_text(path: Path) -> str:
@@ -169,12 +189,15 @@ def _read(path: Path, note: Callable[[str], None]) -> Iterator[RawQuestion]:
     from ragtune.dataset.rows import Shelf, is_foreign, read_rows  # both build on the records of this file
     from ragtune.dataset.squad import is_squad, squad_questions
 
+    def tell(words: str) -> None:
+        note(f"{path.name}: {words}")
+
     if is_squad(path):
-        yield from squad_questions(path)
+        yield from squad_questions(path, tell)
         return
     first, rows = _peek(read_file(path))
     if first is not None and is_foreign(first):
-        yield from read_rows(rows, Shelf(), lambda words: note(f"{path.name}: {words}"))
+        yield from read_rows(rows, Shelf(), tell)
     else:
         for where, entry in rows:
             yield _question(entry, where)

@@ -11,10 +11,10 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
-from ragtune.dataset.questions import RawEvidence, RawQuestion, check_text
-from ragtune.dataset.squad import SEAM, file_name, squad_question
+from ragtune.dataset.questions import RawEvidence, RawQuestion, check_text, tell_gaps
+from ragtune.dataset.squad import SEAM, file_name, places, squad_question
 from ragtune.errors import QuestionError
 from ragtune.prompts import parse_answer, read_prompt
 from ragtune.sentences import sentence_around
@@ -73,22 +73,21 @@ def read_rows(rows: Rows, shelf: Shelf, note: Callable[[str], None]) -> Iterator
             question = reader(row, where, shelf)
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise QuestionError(f"{where}: not a whole row of {reader.__name__.removeprefix('_')} ({error!r})") from error
-        counts["bare"] += question is not None and bool(question.answers) and not question.evidence
-        if question is None:
-            counts["abstained"] += 1
-        elif row.get("id") or row.get("_id"):
+        if isinstance(question, str):
+            counts[question] += 1
+            continue
+        counts["bare"] += bool(question.answers) and not question.evidence
+        if row.get("id") or row.get("_id"):
             yield question
         else:
             # Without ids a question may come again, as in the export of several epochs; the same answer to it is the same question.
             named.setdefault(question.id, question)
     yield from named.values()
-    if counts["abstained"]:
-        note(f"{counts['abstained']} answers that abstain were left out: their file does not say whether the documents answer the question")
-    if counts["bare"]:
-        note(f"{counts['bare']} questions have an answer and no evidence: they are scored on it, and cannot be trained on")
+    tell_gaps(counts, note)
 
 
-_Reader = Callable[[dict[str, Any], str, Shelf], RawQuestion | None]
+_Gap = Literal["abstained", "unanswered"]
+_Reader = Callable[[dict[str, Any], str, Shelf], RawQuestion | _Gap]
 
 
 def _reader(row: dict[str, Any]) -> _Reader | None:
@@ -125,14 +124,20 @@ def _hotpotqa(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
     return RawQuestion(id_, row["question"].strip(), answers, None, tuple(evidence), kind=row.get("type"), where=where)
 
 
-def _squad(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
+def _squad(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | _Gap:
+    """As on the hub, where a question that has no answers at all is impossible."""
     context = row["context"]
     source, at = shelf.add(row.get("title"), context.strip())
     answers = [
         {"text": text, "answer_start": start} for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
     ]
-    entry = {"id": row.get("id") or _id(row["question"], context), "question": row["question"], "answers": answers}
-    return squad_question(entry, context, at, source, where)
+    entry = {
+        "id": row.get("id") or _id(row["question"], context),
+        "question": row["question"],
+        "answers": answers,
+        "is_impossible": row.get("is_impossible", not answers),
+    }
+    return squad_question(entry, context, at, source, where) or "unanswered"
 
 
 def _question_and_answer(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
@@ -144,34 +149,28 @@ def _question_and_answer(row: dict[str, Any], where: str, shelf: Shelf) -> RawQu
     for context in [contexts] if isinstance(contexts, str) else contexts:
         text = context.strip()
         source, at = shelf.add(row.get("title"), text)
-        place = next((found for answer in answers if (found := _place(text, answer)) >= 0), -1)
-        if place >= 0 and not evidence:
+        place = next((found[0] for answer in answers if (found := places(text, answer))), None)
+        if place is not None and not evidence:
             first, last = sentence_around(text, place, place + 1)
             evidence = (RawEvidence(text[first:last], source, at + first),)
     id_ = str(row.get("id") or _id(row["question"]))
     return RawQuestion(id_, _text(row["question"]), answers, None, evidence, where=where)
 
 
-def _place(text: str, answer: str) -> int:
-    """Where an answer stands, whatever its case; -1 where it does not. Offsets are the text's own, whose lower case may be longer."""
-    found = re.search(re.escape(answer), text, re.IGNORECASE)
-    return found.start() if found else -1
-
-
-def _raft(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | None:
+def _raft(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | _Gap:
     """The quotes are the evidence where they stand in the oracle document, else all of it is."""
     oracle = row["oracle_context"].strip()
     thought, *final = _RAFT_ANSWER.split(row["cot_answer"])
     answer = _text(final[-1]) if final else _text(row["cot_answer"])
     if parse_answer(answer).abstained:
-        return None
+        return "abstained"
     source, at = shelf.add(None, oracle)
     quotes = [quote.strip() for quote in _RAFT_QUOTE.findall(thought) if quote.strip() and quote.strip() in oracle]
     evidence = [RawEvidence(quote, source, at + oracle.index(quote)) for quote in quotes] or [RawEvidence(oracle, source, at)]
     return RawQuestion(str(row.get("id") or _id(row["question"])), _text(row["question"]), (answer,), None, tuple(evidence), where=where)
 
 
-def _chat(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | None:  # noqa: ARG001 - chats bring no documents along
+def _chat(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | _Gap:  # noqa: ARG001 - chats bring no documents along
     turns = _turns(row)
     if turns[-1].role != "assistant" or len(turns) < 2:
         raise QuestionError(f"{where}: the last message must be the assistant's, after one of the user's")
@@ -186,7 +185,7 @@ def _chat(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | None: 
     question, history = known
     parsed = parse_answer(written)
     if parsed.abstained:
-        return None
+        return "abstained"
     id_ = _id(question, *(turn.content for turn in history))
     evidence = tuple(RawEvidence(quote) for quote in parsed.quotes)
     return RawQuestion(id_, question, (parsed.answer,), None, evidence, history=tuple(history), where=where)

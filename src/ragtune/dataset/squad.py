@@ -10,12 +10,12 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ragtune.dataset.matching import normalise
-from ragtune.dataset.questions import RawEvidence, RawQuestion, check_text, parse_json, read_text
+from ragtune.dataset.questions import RawEvidence, RawQuestion, check_text, parse_json, read_text, tell_gaps
 from ragtune.errors import QuestionError
 from ragtune.sentences import sentence_around
 from ragtune.types import Document
@@ -61,43 +61,68 @@ def squad_documents(paths: Sequence[Path]) -> list[Document]:
     return [Document(source=source, title=titles[source], text=SEAM.join(texts)) for source, texts in paragraphs.items()]
 
 
-def squad_questions(path: Path) -> Iterator[RawQuestion]:
-    """The questions of a SQuAD file: the evidence is the sentence that holds ``answer_start``.
+def squad_questions(path: Path, note: Callable[[str], None] = lambda _: None) -> Iterator[RawQuestion]:
+    """The questions of a SQuAD file: the evidence is the sentence that holds the answer at ``answer_start``.
 
-    Of several annotators' answers the most frequent is taken as the best, the shorter of equals.
+    Of several annotators' answers the most frequent is taken as the best, the shorter of equals. Where it does not stand at its
+    ``answer_start``, the place nearest to that is meant; where it does not stand in the paragraph at all, there is no evidence. A question
+    that has no answer and is not called impossible is left out.
+
+    Args:
+        path: of the file.
+        note: told what was left out, and what has no evidence.
 
     Raises:
         QuestionError: the file is not SQuAD JSON, or an ``answer_start`` lies outside its paragraph.
     """
+    counts: Counter[str] = Counter()
     for source, article in _articles(path):
         at = 0
         for number, paragraph in enumerate(article["paragraphs"], start=1):
             for entry in paragraph["qas"]:
                 where = f"{path}: {article['title']}, paragraph {number}, question {entry.get('id')!r}"
                 try:
-                    yield squad_question(entry, paragraph["context"], at, source, where)
+                    question = squad_question(entry, paragraph["context"], at, source, where)
                 except (KeyError, TypeError, AttributeError) as error:
                     raise QuestionError(f'{where}: expected "id", "question" and "answers" as in SQuAD ({error!r})') from error
+                if question is None:
+                    counts["unanswered"] += 1
+                else:
+                    counts["bare"] += bool(question.answers) and not question.evidence
+                    yield question
             at += len(_text(paragraph)) + len(SEAM)
+    tell_gaps(counts, note)
 
 
-def squad_question(entry: dict[str, Any], context: str, at: int, source: str, where: str) -> RawQuestion:
-    """One entry of a paragraph, which begins at ``at`` of its document; see :func:`squad_questions`."""
+def squad_question(entry: dict[str, Any], context: str, at: int, source: str, where: str) -> RawQuestion | None:
+    """One entry of a paragraph, which begins at ``at`` of its document; ``None`` is left out: see :func:`squad_questions`."""
     id_, question = str(entry["id"]), entry["question"].strip()
     if not question:
         raise QuestionError(f"{where}: the question is empty")
-    given = [] if entry.get("is_impossible") else [answer for answer in entry["answers"] if answer["text"].strip()]
-    if not given:
+    if entry.get("is_impossible"):
         return RawQuestion(id_, question, (), None, (), where=where)
+    given = [answer for answer in entry["answers"] if answer["text"].strip()]
+    if not given:
+        return None
     counts = Counter(normalise(answer["text"]) for answer in given)
     given.sort(key=lambda answer: (-counts[normalise(answer["text"])], len(answer["text"])))
     start = given[0]["answer_start"]
     if not 0 <= start < len(context):
         raise QuestionError(f"{where}: answer_start {start} lies outside its paragraph of {len(context)} characters")
-    first, last = sentence_around(context, start, start + len(given[0]["text"].strip()))
-    evidence = RawEvidence(context[first:last], source, at + first - (len(context) - len(context.lstrip())))
     answers = tuple(dict.fromkeys(answer["text"].strip() for answer in given))
+    if not context.startswith((given[0]["text"], answers[0]), start):
+        found = places(context, answers[0])
+        if not found:
+            return RawQuestion(id_, question, answers, None, (), where=where)
+        start = min(found, key=lambda place: abs(place - start))
+    first, last = sentence_around(context, start, start + len(answers[0]))
+    evidence = RawEvidence(context[first:last], source, at + first - (len(context) - len(context.lstrip())))
     return RawQuestion(id_, question, answers, source, (evidence,), where=where)
+
+
+def places(text: str, answer: str) -> list[int]:
+    """Where an answer stands, whatever its case. Offsets are the text's own, whose lower case may be longer."""
+    return [found.start() for found in re.finditer(re.escape(answer), text, re.IGNORECASE)]
 
 
 def _articles(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
