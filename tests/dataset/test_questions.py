@@ -50,6 +50,7 @@ def test_a_json_list_a_byte_order_mark_and_line_separators_in_text_are_read(tmp_
         (GOOD | {"id": "q2", "answers": "Ann"}, r':2: "answers" must be a list of non-empty strings, found "Ann": write'),
         ({"id": "q2", "question": "Who?"}, r':2: "answers" must be a list .* found null'),
         (GOOD | {"id": "q2", "evidence": {"text": 3}}, r':2: "evidence" must be a verbatim span'),
+        (GOOD | {"id": "q2", "evidence": [{"text": "Ann did.", "start": -5}]}, r':2: "start" of the evidence must be 0 or more, found -5'),
         (GOOD | {"id": "q2", "evidence": [""]}, r':2: "evidence" must be'),
         (GOOD | {"id": "q2", "split": "dev"}, r':2: "split" must be one of train, validation, test or null, found "dev"'),
         (GOOD | {"id": "q2", "document": 3}, r':2: "document" must be a non-empty string or null'),

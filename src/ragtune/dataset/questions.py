@@ -296,7 +296,12 @@ def _evidence(value: Any, where: str) -> tuple[RawEvidence, ...]:
             evidence.append(RawEvidence(span))
         elif isinstance(span, dict) and _is_text(span.get("text")) and (span.get("document") is None or _is_text(span["document"])):
             start = span.get("start")
-            evidence.append(RawEvidence(span["text"], span.get("document"), start if isinstance(start, int) else None))
+            if isinstance(start, int) and start < 0:
+                raise QuestionError(
+                    f'{where}: "start" of the evidence must be 0 or more, found {start}: leave it out, and the text is looked up'
+                )
+            known = isinstance(start, int) and not isinstance(start, bool)
+            evidence.append(RawEvidence(span["text"], span.get("document"), start if known else None))
         else:
             raise QuestionError(
                 f'{where}: "evidence" must be a verbatim span, a list of spans or of {{"document": "a.md", "text": "…"}}, or null, '
