@@ -57,6 +57,41 @@ def test_a_part_of_hotpotqa_s_evidence_does_not_pass_for_all(tmp_path: Path) -> 
     assert "1 questions have an answer and no evidence" in said[0]
 
 
+@pytest.mark.parametrize(
+    ("changed", "evidence"),
+    [
+        ({"supporting_facts": [["Skarholm", 1], ["Tom Berg", -1]]}, [SKARHOLM[1]]),
+        ({"context": [["Skarholm", SKARHOLM], ["Tom Berg", BERG], ["Tom Berg", BERG]]}, [SKARHOLM[1], BERG[0]]),
+        ({"context": [["Skarholm", SKARHOLM], ["Tom Berg", BERG], ["Tom Berg", ["Another Tom Berg."]]]}, []),
+    ],
+)
+def test_only_what_a_supporting_fact_surely_names_is_evidence(tmp_path: Path, changed: dict[str, Any], evidence: list[str]) -> None:
+    path = write(tmp_path / "hotpot.jsonl", HOP | changed)
+    (question,) = anchored(load_questions([path]), brought_along([path]))
+    assert [each.text for each in question.evidence] == evidence
+
+
+def test_titles_that_make_one_name_are_two_documents_of_a_file(tmp_path: Path) -> None:
+    band, current = ["AC/DC is a band."], ["AC_DC is a current."]
+    row = HOP | {"supporting_facts": [["AC_DC", 0]], "context": [["AC/DC", band], ["AC_DC", current]]}
+    other = row | {"_id": "5a9", "context": [["AC_DC", current]]}
+    paths = [write(tmp_path / "a.jsonl", row), write(tmp_path / "b.jsonl", other)]
+    documents = brought_along(paths)
+    assert [(each.source, each.text) for each in documents] == [
+        ("AC_DC.md", f"{band[0]}\n\n{current[0]}"),  # of the other file, which has but one of the titles
+        ("AC_DC-2.md", current[0]),
+    ]
+    assert [(each.source, each.title, each.text) for each in brought_along(paths[:1])] == [
+        ("AC_DC.md", "AC/DC", band[0]),
+        ("AC_DC-2.md", "AC DC", current[0]),
+    ]
+    questions = anchored(load_questions(paths), documents)
+    assert [(each.evidence[0].document, each.evidence[0].text) for each in questions] == [
+        ("AC_DC-2.md", current[0]),
+        ("AC_DC.md", current[0]),
+    ]
+
+
 def test_json_lines_in_a_file_called_json_are_read_as_lines(tmp_path: Path) -> None:
     path = tmp_path / "test.json"
     path.write_text("".join(json.dumps({**HOP, "_id": str(n)}) + "\n" for n in range(3)), encoding="utf-8")
@@ -173,6 +208,7 @@ def test_raft_s_own_rows_quote_their_oracle_document(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ({**HOP, "context": [["Skarholm"]]}, "rows.jsonl:2: not a whole row of hotpotqa"),
+        ({**HOP, "context": [["Tom Berg", "He was born in Lund."]]}, "rows.jsonl:2: the paragraph 'Tom Berg' of .* list of sentences"),
         ({**HOP, "answer": " "}, "rows.jsonl:2: not a whole row of hotpotqa .*an empty text"),
         ({"messages": [{"role": "user", "content": "Who?"}]}, "rows.jsonl:2: the last message must be the assistant's"),
         ({"messages": []}, "rows.jsonl:2: not a whole row of chat"),

@@ -249,22 +249,22 @@ def check_text(value: Any, where: str) -> None:
 
 def _question(entry: Any, where: str) -> RawQuestion:
     if not isinstance(entry, dict):
-        raise QuestionError(f'{where}: expected an object like {{"id": "q1", "question": "…", "answers": ["…"]}}, found {_shown(entry)}')
+        raise QuestionError(f'{where}: expected an object like {{"id": "q1", "question": "…", "answers": ["…"]}}, found {shown(entry)}')
     check_text(entry, where)
     for name in ("id", "question"):
         if not _is_text(entry.get(name)):
-            raise QuestionError(f'{where}: "{name}" must be a non-empty string, found {_shown(entry.get(name))}')
+            raise QuestionError(f'{where}: "{name}" must be a non-empty string, found {shown(entry.get(name))}')
     for name in ("document", "kind", "needs", "reasoning", "synthesised_by", "reviewed"):
         if entry.get(name) is not None and not _is_text(entry[name]):
-            raise QuestionError(f'{where}: "{name}" must be a non-empty string or null, found {_shown(entry[name])}')
+            raise QuestionError(f'{where}: "{name}" must be a non-empty string or null, found {shown(entry[name])}')
     answers = entry.get("answers")
     if not isinstance(answers, list) or not all(_is_text(answer) for answer in answers):
         raise QuestionError(
-            f'{where}: "answers" must be a list of non-empty strings, found {_shown(answers)}: '
+            f'{where}: "answers" must be a list of non-empty strings, found {shown(answers)}: '
             'write ["the answer", "another wording"], or [] where the documents do not answer the question'
         )
     if entry.get("split") not in (None, *_SPLITS):
-        raise QuestionError(f'{where}: "split" must be one of {", ".join(_SPLITS)} or null, found {_shown(entry["split"])}')
+        raise QuestionError(f'{where}: "split" must be one of {", ".join(_SPLITS)} or null, found {shown(entry["split"])}')
     if entry.get("split") == "test" and entry.get("reviewed"):
         raise QuestionError(f'{where}: "reviewed" questions come from answers that were served and are never tested on: leave out "split"')
     evidence = _evidence(entry.get("evidence"), where)
@@ -305,7 +305,7 @@ def _evidence(value: Any, where: str) -> tuple[RawEvidence, ...]:
         else:
             raise QuestionError(
                 f'{where}: "evidence" must be a verbatim span, a list of spans or of {{"document": "a.md", "text": "…"}}, or null, '
-                f"found {_shown(span)}"
+                f"found {shown(span)}"
             )
     return tuple(evidence)
 
@@ -317,7 +317,7 @@ def _history(value: Any, where: str) -> tuple[Message, ...]:
     ):
         raise QuestionError(
             f'{where}: "history" must be a list of turns like {{"role": "user", "content": "…"}}, with the roles user and assistant, '
-            f"found {_shown(value)}"
+            f"found {shown(value)}"
         )
     return tuple(Message(turn["role"], turn["content"].strip()) for turn in turns)
 
@@ -326,6 +326,7 @@ def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value of a question file in a message: as JSON, cut where it is long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
-from ragtune.dataset.questions import RawEvidence, RawQuestion, check_text, tell_gaps
+from ragtune.dataset.questions import RawEvidence, RawQuestion, check_text, shown, tell_gaps
 from ragtune.dataset.squad import SEAM, file_name, places, squad_question
 from ragtune.errors import QuestionError
 from ragtune.prompts import parse_answer, read_prompt
@@ -27,23 +27,35 @@ _RAFT_ANSWER = re.compile(r"<ANSWER>:?")
 
 
 class Shelf:
-    """Documents that rows bring along."""
+    """Documents that rows bring along; those of one name in several files are one."""
 
     def __init__(self) -> None:
+        self._titles: dict[str, str] = {}
         self._paragraphs: dict[str, list[str]] = {}
+        self.open_file()
+
+    def open_file(self) -> None:
+        """Begin a file: in each, titles that make the same name are told apart by a number."""
+        self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
 
     def add(self, title: str | None, text: str) -> tuple[str, int]:
         """Put a paragraph on the shelf; the source of its document, and where in it the paragraph begins."""
         title = title or f"context-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        own = self._paragraphs.setdefault(title, [])
+        if title not in self._names:
+            self._names[title] = file_name(title, self._taken)
+            self._taken.add(self._names[title])
+        source = f"{self._names[title]}.md"
+        self._titles.setdefault(source, title)
+        own = self._paragraphs.setdefault(source, [])
         if text not in own:
             own.append(text)
         at = sum(len(each) + len(SEAM) for each in own[: own.index(text)])
-        return f"{file_name(title)}.md", at
+        return source, at
 
     def documents(self) -> list[Document]:
         """All of them."""
-        return [Document(f"{file_name(title)}.md", title.replace("_", " "), SEAM.join(own)) for title, own in self._paragraphs.items()]
+        return [Document(source, self._titles[source].replace("_", " "), SEAM.join(own)) for source, own in self._paragraphs.items()]
 
 
 def is_foreign(row: dict[str, Any]) -> bool:
@@ -62,6 +74,7 @@ def read_rows(rows: Rows, shelf: Shelf, note: Callable[[str], None]) -> Iterator
     Raises:
         QuestionError: a row is malformed; names its place.
     """
+    shelf.open_file()
     named: dict[str, RawQuestion] = {}
     counts: Counter[str] = Counter()
     for where, row in rows:
@@ -106,16 +119,19 @@ def _hotpotqa(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
     """A list of ``[title, [sentences]]`` as the original has it, or columns as on the hub.
 
     Where a paragraph with a supporting fact is not among the context, as in the full-wiki setting, the evidence is not known: a part of it
-    would pass for all.
+    would pass for all. Nor is it where two paragraphs have the fact's title.
     """
     facts = _pairs(row["supporting_facts"], "title", "sent_id")
-    places = {}
+    paragraphs: dict[str, tuple[list[str], str, int] | None] = {}
     for title, sentences in _pairs(row["context"], "title", "sentences"):
-        places[title] = (sentences, *shelf.add(title, "".join(sentences).strip()))
+        if not isinstance(sentences, list):
+            raise QuestionError(f'{where}: the paragraph {title!r} of "context" must be a list of sentences, found {shown(sentences)}')
+        paragraph = (sentences, *shelf.add(title, "".join(sentences).strip()))
+        paragraphs[title] = paragraph if paragraphs.get(title, paragraph) == paragraph else None
     evidence = []
-    for title, number in facts if all(title in places for title, _ in facts) else ():
-        sentences, source, at = places[title]
-        if number >= len(sentences) or not sentences[number].strip():
+    known = [(place, number) for title, number in facts if (place := paragraphs.get(title)) is not None]
+    for (sentences, source, at), number in known if len(known) == len(facts) else ():
+        if not 0 <= number < len(sentences) or not sentences[number].strip():
             continue  # the original has a few facts that point past their paragraph's end
         before, own = "".join(sentences[:number]), sentences[number]
         lead = len("".join(sentences)) - len("".join(sentences).lstrip())

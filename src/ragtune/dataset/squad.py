@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,25 +134,25 @@ def _articles(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             check_text(article, f"{path}: {title!r}")
             for paragraph in article["paragraphs"]:
                 paragraph["context"], paragraph["qas"]
-            name = source = file_name(title)
-            same = 1
-            while source in taken:
-                same += 1
-                source = f"{name}-{same}"
-            taken.add(source)
-            yield f"{source}.md", article
+            name = file_name(title, taken)
+            taken.add(name)
+            yield f"{name}.md", article
     except (KeyError, TypeError, AttributeError) as error:
         raise QuestionError(
             f'{path} is not SQuAD JSON: expected {{"data": [{{"title", "paragraphs": [{{"context", "qas"}}]}}]}}'
         ) from error
 
 
-def file_name(title: str) -> str:
-    """A title as the name of a file, without its ending."""
+def file_name(title: str, taken: Container[str]) -> str:
+    """A title as the name of a file, without its ending; with a number where the name is taken."""
     name = _UNNAMABLE.sub("_", title)
-    if len(name.encode()) <= _LONGEST_NAME:
-        return name
-    return f"{name.encode()[: _LONGEST_NAME - 9].decode(errors='ignore')}-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
+    if len(name.encode()) > _LONGEST_NAME:
+        name = f"{name.encode()[: _LONGEST_NAME - 9].decode(errors='ignore')}-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
+    numbered, same = name, 1
+    while numbered in taken:
+        same += 1
+        numbered = f"{name}-{same}"
+    return numbered
 
 
 def _text(paragraph: dict[str, Any]) -> str:
