@@ -174,6 +174,47 @@ def test_chats_that_ragtune_exported_become_their_questions_again(tmp_path: Path
     assert said == ["chats.jsonl: 1 answers that abstain were left out: their file does not say whether the documents answer the question"]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Who?", "answer": None},
+        {"question": "Who?", "answer": [], "context": "The ferry is old."},
+        {"question": "Who?", "answer": ["", None]},
+        {"prompt": "Who?", "completion": ""},
+        {"prompt": "Who?", "completion": None},
+        {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": None, "tool_calls": [{"id": "x"}]}]},
+        {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "tool_calls": [{"id": "x"}]}]},
+        {"contents": [{"role": "user", "parts": [{"text": "Who?"}]}, {"role": "model", "parts": [{"functionCall": {}}]}]},
+        {"prompt": [{"role": each.role, "content": each.content} for each in build_messages("Who?", [PASSAGE])], "completion": "Answer: "},
+    ],
+)
+def test_a_row_without_an_answer_is_left_out_and_no_abstention(tmp_path: Path, row: dict[str, Any]) -> None:
+    said: list[str] = []
+    path = write(tmp_path / "rows.jsonl", row, {"question": "When?", "answer": 1988})
+    assert [(each.question, each.answers) for each in load_questions([path], said.append)] == [("When?", ("1988",))]
+    assert said[0].startswith("rows.jsonl: 1 questions without an answer in words were left out")
+
+
+def test_what_tools_and_developers_say_in_a_chat_is_neither_question_nor_history(tmp_path: Path) -> None:
+    openai = [
+        ("developer", "Be brief."), ("user", "Is there a ferry?"), ("assistant", None), ("tool", "yes"), ("assistant", "Yes."),
+        ("user", "  "), ("user", "How long?"), ("assistant", ""), ("tool", "42"), ("assistant", "42 minutes."),
+    ]  # fmt: skip
+    vertex = [
+        ("user", "Is there a ferry?"), ("model", "Yes."), ("user", "How long?"), ("model", None), ("user", None), ("model", "42 minutes."),
+    ]  # fmt: skip
+    parts = {role: [{call: {}}] for role, call in (("model", "functionCall"), ("user", "functionResponse"))}
+    rows = [
+        {"messages": [{"role": role, "content": text} for role, text in openai]},
+        {"contents": [{"role": role, "parts": [{"text": text}] if text else parts[role]} for role, text in vertex]},
+    ]
+    questions = load_questions([write(tmp_path / "chats.jsonl", *rows)])
+    assert len(questions) == 2
+    for question in questions:
+        assert (question.question, question.answers) == ("How long?", ("42 minutes.",))
+        assert [(turn.role, turn.content) for turn in question.history] == [("user", "Is there a ferry?"), ("assistant", "Yes.")]
+
+
 def test_any_other_chat_is_a_question_without_evidence_after_its_earlier_turns(tmp_path: Path) -> None:
     turns = [
         ("system", "Be brief."),
@@ -208,9 +249,19 @@ def test_raft_s_own_rows_quote_their_oracle_document(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ({**HOP, "context": [["Skarholm"]]}, "rows.jsonl:2: not a whole row of hotpotqa"),
-        ({**HOP, "context": [["Tom Berg", "He was born in Lund."]]}, "rows.jsonl:2: the paragraph 'Tom Berg' of .* list of sentences"),
+        ({**HOP, "context": [["Tom Berg", "He was born in Lund."]]}, "rows.jsonl:2: not .* 'Tom Berg' of .* list of sentences, found"),
         ({**HOP, "answer": " "}, "rows.jsonl:2: not a whole row of hotpotqa .*an empty text"),
         ({"messages": [{"role": "user", "content": "Who?"}]}, "rows.jsonl:2: the last message must be the assistant's"),
+        ({**HOP, "question": "\t"}, 'rows.jsonl:2: not a whole row of hotpotqa .*"question" is an empty text'),
+        ({**HOP, "answer": None}, 'rows.jsonl:2: .*"answer" must be a text or a number, found null'),
+        ({"question": "Who?", "answer": {"value": "Ann"}}, 'rows.jsonl:2: .*"answer" must be a text .*, found {"value": "Ann"}'),
+        ({"question": "Is it?", "answer": False}, 'rows.jsonl:2: .*"answer" must be a text or a number, found false: write it in words'),
+        ({"question": "How many?", "answer": ["2", float("nan")]}, 'rows.jsonl:2: .*"answer" must be a text or a number, found NaN'),
+        ({"question": "Who?", "answer": "Ann", "context": {"text": "…"}}, 'rows.jsonl:2: .*"context" must be a text or a list of texts'),
+        ({"question": "Who?", "cot_answer": "Ann", "oracle_context": " "}, '"oracle_context" is an empty text'),
+        ({"prompt": " ", "completion": "Ann"}, 'rows.jsonl:2: not a whole row of chat .*"question" is an empty text'),
+        ({"prompt": "Who?", "completion": [{"role": "assistant", "content": 5}]}, 'rows.jsonl:2: .*"content" must be a text, found 5'),
+        ({"messages": [{"role": "system", "content": "…"}, {"role": "assistant", "content": "Ann."}]}, "after one of the user's"),
         ({"messages": []}, "rows.jsonl:2: not a whole row of chat"),
         ({"contents": [{"role": "user"}]}, "rows.jsonl:2: not a whole row of chat"),
         (squad_row("a", "text", "text") | {"answers": {"text": ["text"], "answer_start": []}}, "rows.jsonl:2: not a whole row of squad"),

@@ -2,12 +2,14 @@
 
 A row that brings its context along brings documents, too, for where none are given: paragraphs of one title are one document, others one
 each. Chats carry no more than a prompt and an answer: of those that ragtune exported, the question, its answer and its quotes are taken out
-of the prompt again; any other is a question without evidence.
+of the prompt again; any other is a question without evidence. A row without an answer does not say that the documents do not answer it, and
+is left out.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -85,7 +87,8 @@ def read_rows(rows: Rows, shelf: Shelf, note: Callable[[str], None]) -> Iterator
         try:
             question = reader(row, where, shelf)
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-            raise QuestionError(f"{where}: not a whole row of {reader.__name__.removeprefix('_')} ({error!r})") from error
+            reason = error if isinstance(error, ValueError) else repr(error)
+            raise QuestionError(f"{where}: not a whole row of {reader.__name__.removeprefix('_')} ({reason})") from error
         if isinstance(question, str):
             counts[question] += 1
             continue
@@ -125,7 +128,7 @@ def _hotpotqa(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
     paragraphs: dict[str, tuple[list[str], str, int] | None] = {}
     for title, sentences in _pairs(row["context"], "title", "sentences"):
         if not isinstance(sentences, list):
-            raise QuestionError(f'{where}: the paragraph {title!r} of "context" must be a list of sentences, found {shown(sentences)}')
+            raise ValueError(f'the paragraph {title!r} of "context" must be a list of sentences, found {shown(sentences)}')
         paragraph = (sentences, *shelf.add(title, "".join(sentences).strip()))
         paragraphs[title] = paragraph if paragraphs.get(title, paragraph) == paragraph else None
     evidence = []
@@ -136,8 +139,9 @@ def _hotpotqa(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
         before, own = "".join(sentences[:number]), sentences[number]
         lead = len("".join(sentences)) - len("".join(sentences).lstrip())
         evidence.append(RawEvidence(own.strip(), source, at + len(before) + len(own) - len(own.lstrip()) - lead))
-    id_, answers = str(row.get("_id") or row["id"]), (_text(row["answer"]),)
-    return RawQuestion(id_, row["question"].strip(), answers, None, tuple(evidence), kind=row.get("type"), where=where)
+    id_, answers = str(row.get("_id") or row["id"]), (_text(row["answer"], "answer"),)
+    kind = _text(row["type"], "type") if row.get("type") else None
+    return RawQuestion(id_, _text(row["question"], "question"), answers, None, tuple(evidence), kind=kind, where=where)
 
 
 def _squad(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | _Gap:
@@ -156,11 +160,13 @@ def _squad(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | _Gap:
     return squad_question(entry, context, at, source, where) or "unanswered"
 
 
-def _question_and_answer(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
+def _question_and_answer(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | _Gap:
     """``answer`` is a text or several; ``context`` none, a text or several; the sentence with the answer is the evidence."""
     given = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
-    answers = tuple(dict.fromkeys(_text(answer) for answer in given if answer is not None and str(answer).strip()))
+    answers = tuple(dict.fromkeys(_text(each, "answer") for each in given if each is not None and str(each).strip()))
     contexts = row.get("context") or []
+    if not isinstance(contexts, (str, list)):
+        raise ValueError(f'"context" must be a text or a list of texts, found {shown(contexts)}')
     evidence: tuple[RawEvidence, ...] = ()
     for context in [contexts] if isinstance(contexts, str) else contexts:
         text = context.strip()
@@ -169,39 +175,43 @@ def _question_and_answer(row: dict[str, Any], where: str, shelf: Shelf) -> RawQu
         if place is not None and not evidence:
             first, last = sentence_around(text, place, place + 1)
             evidence = (RawEvidence(text[first:last], source, at + first),)
+    if not answers:
+        return "unanswered"
     id_ = str(row.get("id") or _id(row["question"]))
-    return RawQuestion(id_, _text(row["question"]), answers, None, evidence, where=where)
+    return RawQuestion(id_, _text(row["question"], "question"), answers, None, evidence, where=where)
 
 
 def _raft(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | _Gap:
     """The quotes are the evidence where they stand in the oracle document, else all of it is."""
-    oracle = row["oracle_context"].strip()
     thought, *final = _RAFT_ANSWER.split(row["cot_answer"])
-    answer = _text(final[-1]) if final else _text(row["cot_answer"])
+    answer = _text(final[-1] if final else row["cot_answer"], "cot_answer")
     if parse_answer(answer).abstained:
         return "abstained"
+    oracle = _text(row["oracle_context"], "oracle_context")
     source, at = shelf.add(None, oracle)
     quotes = [quote.strip() for quote in _RAFT_QUOTE.findall(thought) if quote.strip() and quote.strip() in oracle]
     evidence = [RawEvidence(quote, source, at + oracle.index(quote)) for quote in quotes] or [RawEvidence(oracle, source, at)]
-    return RawQuestion(str(row.get("id") or _id(row["question"])), _text(row["question"]), (answer,), None, tuple(evidence), where=where)
+    id_ = str(row.get("id") or _id(row["question"]))
+    return RawQuestion(id_, _text(row["question"], "question"), (answer,), None, tuple(evidence), where=where)
 
 
 def _chat(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | _Gap:  # noqa: ARG001 - chats bring no documents along
-    turns = _turns(row)
-    if turns[-1].role != "assistant" or len(turns) < 2:
+    """The question is the user's last message, the answer the last of all; between them may stand what tools were asked and said."""
+    *said, answer = _turns(row)
+    asked = max((at for at, turn in enumerate(said) if turn.role == "user"), default=None)
+    if answer.role != "assistant" or asked is None:
         raise QuestionError(f"{where}: the last message must be the assistant's, after one of the user's")
-    said, written = turns[:-1], turns[-1].content
+    if not answer.content.strip():
+        return "unanswered"
     known = read_prompt(said)
     if known is None:
-        *before, asked = [turn for turn in said if turn.role != "system"]
-        answers = tuple(filter(None, (written.strip(),)))
-        return RawQuestion(
-            _id(*(turn.content for turn in said)), asked.content.strip(), answers, None, (), history=tuple(before), where=where
-        )
+        before = tuple(turn for turn in said[:asked] if turn.role in ("user", "assistant") and turn.content.strip())
+        question, id_ = _text(said[asked].content, "question"), _id(*(turn.content for turn in said))
+        return RawQuestion(id_, question, (answer.content.strip(),), None, (), history=before, where=where)
     question, history = known
-    parsed = parse_answer(written)
-    if parsed.abstained:
-        return "abstained"
+    parsed = parse_answer(answer.content)
+    if parsed.abstained or not parsed.answer:
+        return "abstained" if parsed.abstained else "unanswered"
     id_ = _id(question, *(turn.content for turn in history))
     evidence = tuple(RawEvidence(quote) for quote in parsed.quotes)
     return RawQuestion(id_, question, (parsed.answer,), None, evidence, history=tuple(history), where=where)
@@ -211,15 +221,30 @@ def _turns(row: dict[str, Any]) -> list[Message]:
     """The turns of OpenAI's ``messages``, Vertex AI's ``contents``, or TRL's ``prompt`` and ``completion``, chats or texts."""
     if "contents" in row:
         system = [("system", row["systemInstruction"])] if row.get("systemInstruction") else []
-        parts = [*system, *(("assistant" if turn.get("role") == "model" else "user", turn) for turn in row["contents"])]
-        return [Message(role, "".join(part["text"] for part in turn["parts"])) for role, turn in parts]  # type: ignore[arg-type]
+        turns = [*system, *((_vertex_role(turn), turn) for turn in row["contents"])]
+        return [Message(role, "".join(_words(part, "text") for part in turn["parts"])) for role, turn in turns]  # type: ignore[arg-type]
     if "messages" in row:
-        return [Message(turn["role"], turn["content"] or "") for turn in row["messages"]]
+        return [Message(turn["role"], _words(turn, "content")) for turn in row["messages"]]
     prompt, completion = (
-        [{"role": role, "content": part}] if isinstance(part, str) else part
+        [{"role": role, "content": part}] if part is None or isinstance(part, str) else part
         for role, part in (("user", row["prompt"]), ("assistant", row["completion"]))
     )
-    return [Message(turn["role"], turn["content"]) for turn in [*prompt, *completion]]
+    return [Message(turn["role"], _words(turn, "content")) for turn in [*prompt, *completion]]
+
+
+def _vertex_role(turn: dict[str, Any]) -> str:
+    """What a function answered comes in the user's name."""
+    if turn.get("role") == "model":
+        return "assistant"
+    return "user" if any(part.get("text") is not None for part in turn["parts"]) else "tool"
+
+
+def _words(said: dict[str, Any], field: str) -> str:
+    """What a turn says; nothing where it calls a tool."""
+    words = said.get(field)
+    if words is not None and not isinstance(words, str):
+        raise ValueError(f'"{field}" must be a text, found {shown(words)}')
+    return words or ""
 
 
 def _pairs(value: Any, first: str, second: str) -> list[tuple[Any, Any]]:
@@ -228,10 +253,14 @@ def _pairs(value: Any, first: str, second: str) -> list[tuple[Any, Any]]:
     return [(a, b) for a, b in value]
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, field: str) -> str:
+    """What a field holds, which is a text, or a number as one."""
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not finite:
+        raise ValueError(f'"{field}" must be a text or a number, found {shown(value)}: write it in words, as "yes" for true')
     text = str(value).strip()
     if not text:
-        raise ValueError("an empty text")
+        raise ValueError(f'"{field}" is an empty text')
     return text
 
 
