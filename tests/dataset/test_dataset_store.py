@@ -34,6 +34,16 @@ def test_a_dataset_is_read_back_as_it_was_written_and_has_the_same_bytes_again(t
     assert data.passages == BUILT.passages
 
 
+def test_what_else_is_known_of_questions_is_read_back(tmp_path: Path) -> None:
+    first, second = (example.id for example in BUILT.examples[:2])
+    fields = {second: {"needs": "ocr"}, first: {"synthesised_by": "a model", "extra": {"level": 3, "author": None}}}
+    write_dataset(tmp_path, BUILT.examples, BUILT.passages, fields)
+    assert read_dataset(tmp_path).fields == fields
+    (tmp_path / "fields.jsonl").write_text('{"needs": "ocr"}\n')
+    with pytest.raises(ProjectError, match=r"fields\.jsonl:1 is not a record of a dataset"):
+        read_dataset(tmp_path)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
 def test_a_dataset_is_on_the_disk_with_the_names_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bool] = []

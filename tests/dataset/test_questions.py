@@ -31,6 +31,17 @@ def test_every_field_is_read_and_unknown_ones_are_kept(tmp_path: Path) -> None:
     assert second.where.endswith("questions.jsonl:3")
 
 
+def test_the_fields_that_an_export_adds_are_none_of_the_question_s(tmp_path: Path) -> None:
+    entry = GOOD | {"context": [], "prompt": [], "completion": []}
+    path = write(tmp_path, entry | {"id": "q2", "extra": '{"author": "me"}'}, entry | {"id": "q3", "extra": None}, entry)
+    assert [each.extra for each in load_questions([path])] == [{"author": "me"}, {}, {}]
+    for extra in ("me", '"me"', ["me"]):
+        with pytest.raises(QuestionError, match=r':1: "extra" must be a JSON object as one text, or null, found '):
+            load_questions([write(tmp_path, entry | {"extra": extra})])
+    with pytest.raises(QuestionError, match="half of a character"):
+        load_questions([write(tmp_path, entry | {"extra": '{"author": "\\ud800"}'})])
+
+
 def test_a_json_list_a_byte_order_mark_and_line_separators_in_text_are_read(tmp_path: Path) -> None:
     listed = tmp_path / "list.json"
     listed.write_text(json.dumps([GOOD]), encoding="utf-8-sig")

@@ -89,6 +89,28 @@ def test_a_folder_for_hugging_face_has_all_splits_and_loses_nothing_of_the_quest
         assert {e.id: e for e in getattr(read_dataset(Path(again.folder)), split)}.keys() == {e.id for e in splits[split]}
 
 
+def test_fields_that_examples_lack_come_back_from_a_folder_for_hugging_face(project, sources, tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    entries = [json.loads(line) for line in sources.questions.read_text(encoding="utf-8").split("\n") if line]
+    entries[0] |= {"synthesised_by": "a model", "needs": "ocr", "author": {"name": "Ann", "years": [1, None]}}
+    entries[1] |= {"reviewed": "2026-01-01T00:00:00Z", "question": "Whose hands, one asks, have raised that old thing there?"}
+    entries[-1] |= {"document": "calder.md", "extra": "kept", "context": "kept"}
+    sources.questions.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    opened = Project(project)
+    opened.ingest()
+    asked = load_questions([sources.questions])
+    for name, given in (("first", sources.questions), ("second", tmp_path / "first")):
+        assert opened.dataset([given], name=name).left_out == ()
+        opened.dataset_export(tmp_path / name, "huggingface", name=name)
+        imported = {each.id: each for each in load_questions(question_files(opened.workspace, opened.settings, [tmp_path / name]))}
+        assert imported.keys() == {each.id for each in asked}
+        for question in asked:
+            again = imported[question.id]
+            assert (again.needs, again.reviewed, again.synthesised_by) == (question.needs, question.reviewed, question.synthesised_by)
+            assert again.extra == question.extra
+            assert again.evidence or again.document == question.document
+
+
 def test_the_folder_is_loaded_by_hugging_face_s_library(built, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")

@@ -68,7 +68,8 @@ def as_columns(rows: Sequence[Mapping[str, Any]]) -> bytes:
     turns = pyarrow.list_(pyarrow.struct([("role", text), ("content", text)]))
     spans = pyarrow.struct([("document", text), ("start", pyarrow.int64()), ("end", pyarrow.int64()), ("text", text)])
     shown = pyarrow.struct([("document", text), ("text", text), ("oracle", pyarrow.bool_())])
-    fields = dict.fromkeys(("id", "question", "split", "kind", "reasoning"), text)
+    texts = ("id", "question", "split", "kind", "reasoning", "document", "needs", "synthesised_by", "reviewed", "extra")
+    fields = dict.fromkeys(texts, text)
     fields |= {"answers": pyarrow.list_(text), "evidence": pyarrow.list_(spans), "context": pyarrow.list_(shown)}
     fields |= dict.fromkeys(("history", "prompt", "completion"), turns)
     table = pyarrow.Table.from_pylist(list(rows), schema=pyarrow.schema(list(fields.items())))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ragtune.dataset.store import Fields
 from ragtune.prompts import build_messages, parse_answer
 from ragtune.types import ContextGroup, Example, Message, Passage
 from ragtune.workspace import write_new
@@ -79,17 +80,18 @@ def export_raft(groups: Sequence[ContextGroup], examples: Sequence[Example], pas
     return _write_lines(lines, path)
 
 
-def hub_rows(groups: Sequence[ContextGroup], examples: Sequence[Example]) -> Iterator[dict[str, Any]]:
+def hub_rows(groups: Sequence[ContextGroup], examples: Sequence[Example], fields: Fields) -> Iterator[dict[str, Any]]:
     """Rows for a folder that ``datasets`` loads: the questions as a question file has them, their contexts, and prompt and completion.
 
     Args:
         groups: of one epoch, or as retrieved.
         examples: of the same split; their questions can be imported again without loss.
+        fields: what else is known of the questions; what ragtune does not know is one text of JSON.
     """
     by_id = {example.id: example for example in examples}
     for group in groups:
         for branch in group.branches:
-            example = by_id[branch.id]
+            example, beyond = by_id[branch.id], fields.get(branch.id, {})
             yield {
                 "id": example.id,
                 "question": example.question,
@@ -99,6 +101,8 @@ def hub_rows(groups: Sequence[ContextGroup], examples: Sequence[Example]) -> Ite
                 "kind": example.kind,
                 "reasoning": example.reasoning,
                 "history": _turns(example.history),
+                **{name: beyond.get(name) for name in ("document", "needs", "synthesised_by", "reviewed")},
+                "extra": json.dumps(beyond["extra"], ensure_ascii=False) if "extra" in beyond else None,
                 "context": [
                     {"document": passage.document, "text": shown(passage), "oracle": passage.id in example.oracles}
                     for passage in group.passages or ()

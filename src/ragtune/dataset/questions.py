@@ -18,6 +18,8 @@ from ragtune.types import JSON, Document, Message, Split
 _FIELDS = frozenset(
     {"id", "question", "answers", "document", "evidence", "split", "kind", "needs", "reasoning", "synthesised_by", "history", "reviewed"}
 )
+_EXPORTED = frozenset({"context", "prompt", "completion"})
+"""What ``ragtune dataset export`` adds to a question's own fields; those that ragtune does not know are then the text ``extra``."""
 _SPLITS: tuple[str, ...] = get_args(Split)
 SUFFIXES = frozenset({".jsonl", ".json", ".parquet", ".arrow"})
 _BESIDE = frozenset({"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"})
@@ -284,8 +286,22 @@ def _question(entry: Any, where: str) -> RawQuestion:
         history=_history(entry.get("history"), where),
         reviewed=entry.get("reviewed"),
         where=where,
-        extra={name: value for name, value in entry.items() if name not in _FIELDS},
+        extra=_extra(entry, where),
     )
+
+
+def _extra(entry: dict[str, Any], where: str) -> dict[str, JSON]:
+    """The fields that ragtune does not know; of a question that it exported, those that it had before."""
+    if not entry.keys() >= _EXPORTED:
+        return {name: value for name, value in entry.items() if name not in _FIELDS}
+    try:
+        extra = json.loads(entry.get("extra") or "{}")
+    except (TypeError, ValueError, RecursionError):
+        extra = None
+    if not isinstance(extra, dict):
+        raise QuestionError(f'{where}: "extra" must be a JSON object as one text, or null, found {shown(entry["extra"])}')
+    check_text(extra, where)
+    return extra
 
 
 def _evidence(value: Any, where: str) -> tuple[RawEvidence, ...]:

@@ -1,40 +1,46 @@
 """A dataset's folder: ``train.jsonl``, ``validation.jsonl``, ``test.jsonl`` (one example a line) and ``passages.jsonl``.
 
 The fields are those of :class:`ragtune.types.Example` and :class:`ragtune.types.Passage`, nested records as objects; offsets are code
-points of the document's text. The same dataset gives the same bytes. The folder's manifest is left to the caller, who writes it last.
+points of the document's text. What question files say beyond that, which only an export needs, stands in ``fields.jsonl``. The same dataset
+gives the same bytes. The folder's manifest is left to the caller, who writes it last.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from ragtune.dataset.raft import by_split
 from ragtune.errors import ProjectError
 from ragtune.jsonl import passage_of, read_records
-from ragtune.types import Candidate, Evidence, Example, Message, Passage, Split
+from ragtune.types import JSON, Candidate, Evidence, Example, Message, Passage, Split
 from ragtune.workspace import write_bytes
 
 _T = TypeVar("_T")
 _SPLITS: tuple[Split, ...] = get_args(Split)
 _RARE = frozenset({"reasoning", "history"})
 
+Fields: TypeAlias = Mapping[str, Mapping[str, JSON]]
+"""Fields of question files that examples lack, by id: ``document`` (of a question without evidence), ``needs``, ``synthesised_by``,
+``reviewed``, and under ``extra`` those that ragtune does not know."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset as read back: examples by split, and the passages that they refer to by id."""
+    """A dataset as read back: examples by split, the passages that they refer to by id, and what else is known of the questions."""
 
     train: list[Example]
     validation: list[Example]
     test: list[Example]
     passages: dict[str, Passage]
+    fields: Fields = field(default_factory=dict)
 
 
-def write_dataset(folder: Path, examples: Sequence[Example], passages: Mapping[str, Passage]) -> None:
-    """Write the four files, each whole or not at all.
+def write_dataset(folder: Path, examples: Sequence[Example], passages: Mapping[str, Passage], fields: Fields | None = None) -> None:
+    """Write the four files, and ``fields.jsonl`` where there are any, each whole or not at all.
 
     Raises:
         ValueError: an example refers to a passage that is not among ``passages``.
@@ -47,6 +53,8 @@ def write_dataset(folder: Path, examples: Sequence[Example], passages: Mapping[s
     _write_lines(folder / "passages.jsonl", (asdict(passages[id_]) for id_ in sorted(passages)))
     for split in _SPLITS:
         _write_lines(folder / f"{split}.jsonl", map(_record, splits.get(split, ())))
+    if fields:
+        _write_lines(folder / "fields.jsonl", ({"id": id_, **fields[id_]} for id_ in sorted(fields)))
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -67,7 +75,9 @@ def read_dataset(folder: Path) -> Dataset:
             if lacking:
                 raise ProjectError(f"{where}: passage {lacking[0]} is not in passages.jsonl: build the dataset again")
             splits[split].append(example)
-    return Dataset(splits["train"], splits["validation"], splits["test"], passages)
+    path = folder / "fields.jsonl"
+    fields = dict(read for _, read in _read(path, lambda record: (record.pop("id"), record))) if path.is_file() else {}
+    return Dataset(splits["train"], splits["validation"], splits["test"], passages, fields)
 
 
 def _record(example: Example) -> dict[str, Any]:

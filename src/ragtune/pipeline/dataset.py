@@ -34,7 +34,7 @@ from ragtune.prepare import near_pairs
 from ragtune.progress import Progress
 from ragtune.prompts import PROMPT_VERSION, build_messages, encode_completion, encode_prompt
 from ragtune.retrieve.hybrid import MOST
-from ragtune.types import Chunk, Example, Message, Question, Reason
+from ragtune.types import JSON, Chunk, Example, Message, Question, Reason
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
 
 VERSION = 2
@@ -99,7 +99,7 @@ def build_dataset(
         progress.start("dataset")
         anchored = anchor(raw, {document.source: document for document in corpus.all_documents()}, corpus.copies())
         built, figures = _build(workspace, settings, corpus, raw, anchored, progress)
-        write_dataset(folder, built.examples, built.passages)
+        write_dataset(folder, built.examples, built.passages, _fields(raw, built.examples))
     figures["left_out"] = [asdict(reason) for reason in (*anchored.stale, *anchored.unread, *built.problems)]
     manifest = Manifest("datasets", name, key, inputs, read, figures, now(), round(time.monotonic() - started, 3), library_versions())
     write_manifest(folder, manifest)
@@ -317,6 +317,23 @@ def _build(
         "unread": {question.id: question.needs for question in raw if question.id in {reason.source for reason in anchored.unread}},
     }
     return built, figures
+
+
+def _fields(raw: Sequence[RawQuestion], examples: Sequence[Example]) -> dict[str, dict[str, JSON]]:
+    """What question files say of questions and their examples do not, by id; where evidence is known, it names the documents."""
+    ids = {example.id for example in examples}
+    found: dict[str, dict[str, JSON]] = {}
+    for each in raw:
+        said: dict[str, JSON] = {
+            "document": None if each.evidence else each.document,
+            "needs": each.needs,
+            "synthesised_by": each.synthesised_by,
+            "reviewed": each.reviewed,
+            "extra": dict(each.extra),
+        }
+        if each.id in ids and any(said.values()):
+            found[each.id] = {name: value for name, value in said.items() if value}
+    return found
 
 
 def _synthesised(raw: Sequence[RawQuestion], by: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, int]]:

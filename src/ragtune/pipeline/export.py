@@ -70,7 +70,7 @@ def _to_folder(data: Dataset, settings: Settings, source: Manifest, folder: Path
     """``train.parquet`` and so on, which ``datasets.load_dataset`` knows by their names; an empty split has no file."""
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     rows = {
-        split: list(hub_rows(groups, examples))
+        split: list(hub_rows(groups, examples, data.fields))
         for split, examples in splits.items()
         if (groups := split_groups(data, source, settings, split, epoch))
     }
