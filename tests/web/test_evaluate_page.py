@@ -24,6 +24,17 @@ def test_an_evaluation_says_its_decision_and_shows_the_answers(visit: Any, addre
     assert not page.said
 
 
+def test_a_sentence_that_was_found_is_not_counted_as_the_model_s_quote(visit: Any, address: str) -> None:
+    page = visit(address, "#/evaluate/test-f0142b99")
+    page.get_by_label("Outcome").select_option("both right")
+    page.locator(".asked summary").first.click()
+    cards = page.locator(".answers .card")
+    cards.first.wait_for()
+    few_shot = cards.filter(has=page.locator(".arm-base-fewshot"))
+    few_shot.get_by_text("quotes nothing, its sentence was found").wait_for()
+    cards.filter(has=page.locator(".arm-tuned")).get_by_text("1 real quote").wait_for()
+
+
 def test_strata_and_metrics_change_the_grid(visit: Any, address: str) -> None:
     page = visit(address, "#/evaluate/test-f0142b99")
     before = page.locator(".forest").inner_text()

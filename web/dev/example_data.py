@@ -439,14 +439,12 @@ class Example:
                 right = self.random.random() < min(0.95, mean * factor)
                 wrong = "The Cooperative was founded in the valley, and the valley is the place of the Cooperative."
                 answer = question["answers"][0] if right else "The passages do not answer this." if arm == "tuned" else wrong
-                cited = self._cite(question["evidence"], passages) if arm == "tuned" and context == "retrieved" else None
-                quotes = (
-                    [{"text": cited["quote"], "document": cited["document"], "start": cited["start"], "end": cited["end"], "valid": True}]
-                    if cited
-                    else []
-                )
+                cites = context == "retrieved" and (arm == "tuned" or (arm == "base-fewshot" and right))
+                cited = self._cite(question["evidence"], passages) if cites else None
+                place = {name: cited[name] for name in ("document", "start", "end")} if cited else {}
+                quotes = [{"text": cited["quote"], **place, "valid": True, "found": arm != "tuned"}] if cited else []
                 if arm == "base" and context == "retrieved":
-                    quotes = [{"text": "the valley is the place", "document": None, "start": None, "end": None, "valid": False}]
+                    quotes = [{"text": "the valley is the place", "document": None, "start": None, "end": None, "valid": False, "found": False}]
                 arms.setdefault(arm, {})[context] = {
                     "answer": answer, "raw": answer, "f1": 0.97 if right else 0.04, "exact": float(right and self.random.random() < exact * 2),
                     "abstained": answer.startswith("The passages do not"), "quotes": quotes, "passages": ids if context == "retrieved" else ids[:1],

@@ -236,7 +236,7 @@ export interface Prediction {
   f1: number | null;
   exact: number | null;
   abstained: boolean;
-  quotes: { text: string; document: string | null; start: number | null; end: number | null; valid: boolean }[];
+  quotes: { text: string; document: string | null; start: number | null; end: number | null; valid: boolean; found?: boolean }[];
   passages: string[];
 }
 

@@ -88,13 +88,15 @@ function Question({ question, page, arms, context }: { question: EvaluatedQuesti
 
 function Answered({ arm, prediction }: { arm: string; prediction: Prediction }) {
   const bad = prediction.quotes.filter((quote) => !quote.valid);
+  const real = prediction.quotes.filter((quote) => quote.valid && !quote.found);
+  const found = prediction.quotes.some((quote) => quote.found);
   return (
     <section class="card">
       <h3 class={`arm arm-${arm}`}>{armTitle(arm)}</h3>
       <p class="said">{prediction.abstained ? <em>Says that the passages do not answer this.</em> : prediction.answer || prediction.raw}</p>
       {bad.map((quote) => <p key={quote.text} class="small"><del>{quote.text}</del> <span class="bad">in no passage</span></p>)}
       <p class="quiet small">
-        F1 {figure(prediction.f1)} · {prediction.exact ? "exact" : "not exact"} · {plural(prediction.quotes.length - bad.length, "real quote")}
+        F1 {figure(prediction.f1)} · {prediction.exact ? "exact" : "not exact"} · {found ? "quotes nothing, its sentence was found" : plural(real.length, "real quote")}
       </p>
     </section>
   );

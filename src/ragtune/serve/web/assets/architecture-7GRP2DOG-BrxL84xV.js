@@ -1,0 +1,1 @@
+export{M as createArchitectureServices}from"./mermaid-parser.core-C6osctE2.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{A as createCynefinServices}from"./mermaid-parser.core-C6osctE2.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{O as createEventModelingServices}from"./mermaid-parser.core-C6osctE2.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

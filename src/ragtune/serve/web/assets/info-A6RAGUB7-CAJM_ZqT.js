@@ -1,0 +1,1 @@
+export{w as createInfoServices}from"./mermaid-parser.core-C6osctE2.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,1 +1,0 @@
-export{S as createPacketServices}from"./mermaid-parser.core-nRYmbmm2.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

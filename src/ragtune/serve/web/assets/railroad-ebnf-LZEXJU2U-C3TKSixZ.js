@@ -1,0 +1,1 @@
+export{f as createRailroadEbnfServices}from"./mermaid-parser.core-C6osctE2.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";
