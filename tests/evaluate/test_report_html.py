@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from html import unescape
@@ -13,6 +14,7 @@ from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ from ragtune.evaluate.page_training import Curves, learning_curves
 from ragtune.evaluate.report import ClosedBook, Report
 from ragtune.evaluate.score import score
 from ragtune.page.charts import axis
-from ragtune.types import Estimate, Passage, Span
+from ragtune.types import Arm, Estimate, Passage, Span
 from synthetic_evaluation import Evaluation, make_evaluation
 from waiting import PATIENCE_S
 
@@ -151,6 +153,38 @@ def test_the_outcomes_agree_with_the_scores(evaluation: Evaluation) -> None:
         close = abs(right - left) < MARGIN - 1e-6
         expected = ("both right" if right >= 0.5 else "both wrong") if close else "won" if right > left else "lost"
         assert question["outcome"] == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "compared"),
+    [
+        (("base", "tuned"), ("base", "tuned")),
+        (("tuned", "dsf"), ("dsf", "tuned")),
+        (("other", "tuned"), ("other", "tuned")),
+        (("base", "dsf", "other", "tuned"), ("base", "tuned")),
+        (("base-fewshot", "other", "tuned"), ("base-fewshot", "tuned")),
+        (("base", "dsf"), ("base", "dsf")),
+    ],
+)
+def test_whichever_arms_were_asked_the_model_that_is_judged_wins_what_it_answers_better(
+    asked: tuple[Arm, ...], compared: tuple[Arm, Arm]
+) -> None:
+    against, judged = compared
+    made = make_evaluation(40, 8, skill=dict.fromkeys(asked, 0.5) | {against: 0.1, judged: 0.9})
+    data: Any = compare_questions(made.predictions, made.passages, made.examples)
+    assert tuple(side["name"] for side in data["sides"][:2]) == compared
+    outcomes = Counter(question["outcome"] for question in data["questions"])
+    assert outcomes["won"] > outcomes["lost"]
+    assert {"won", "both wrong"} <= set(data["outcomes"]) == outcomes.keys()
+    assert all((q["change"] > 0) == (q["outcome"] == "won") for q in data["questions"] if q["outcome"] in ("won", "lost"))
+
+
+def test_two_models_of_which_none_is_judged_win_and_lose_nothing(evaluation: Evaluation) -> None:
+    untuned = [p for p in evaluation.predictions if p.arm != "tuned"]
+    data: Any = compare_questions(untuned, evaluation.passages, evaluation.examples)
+    assert data["outcomes"] == ["they differ", "all wrong"]
+    assert {question["outcome"] for question in data["questions"]} == set(data["outcomes"])
+    assert all(question["change"] >= 0 for question in data["questions"])
 
 
 def test_a_mark_over_two_spans_of_a_passage_is_two_marks() -> None:

@@ -15,6 +15,7 @@ from ragtune.dataset.store import write_dataset
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.evaluate.report_json import write_report_json
 from ragtune.evaluate.score import score
+from ragtune.serve.catalog import asked
 from ragtune.workspace import Manifest, Workspace, write_bytes, write_manifest
 from synthetic_evaluation import Evaluation, make_evaluation
 
@@ -62,6 +63,18 @@ def test_the_page_is_made_anew_from_what_was_stored(project: Path) -> None:
     assert "--split test --set evaluate.max_questions=90" in text
     assert "ragtune train --dataset data --name m-quick --set train.learning_rate=0.0005" in text
     assert "training: 2 at step 1, 1.25 at step 2." in text, "a step that was done again counts once"
+
+
+def test_page_and_server_call_the_same_questions_won_where_the_worked_examples_were_not_asked(tmp_path: Path) -> None:
+    Project.init(tmp_path)
+    store(Workspace(tmp_path), "two", make_evaluation(30, 12, skill={"base": 0.1, "tuned": 0.9}), 1e-3)
+    text = (Path(Project(tmp_path).report().folder) / "report.html").read_text(encoding="utf-8")
+    data = json.loads(text[text.index('id="data">') + 10 :].partition("</script>")[0])
+    won = [question["id"] for question in data["questions"] if question["outcome"] == "won"]
+    assert len(won) > 10
+    served = asked(Workspace(tmp_path), "two").questions
+    assert [each["id"] for each in served if each["outcome"] == "won"] == won
+    assert [each["change"] for each in served] == [question["change"] for question in data["questions"]]
 
 
 def test_several_are_compared_in_a_page_and_as_json(project: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ragtune.conversation import in_full
@@ -18,7 +18,9 @@ LEFT: Arm = "base-fewshot"
 RIGHT: Arm = "tuned"
 MARGIN = 0.1
 """Of F1, from which on a question is won or lost; less is a matter of wording."""
-PAIR = (LEFT, RIGHT)
+JUDGED: tuple[Arm, ...] = (RIGHT, "other", "dsf")
+AGAINST: tuple[Arm, ...] = (LEFT, "base", "dsf", "other")
+"""The first of ``JUDGED`` that answered is compared with the first of these that did besides."""
 EVIDENCE = -1  # as the maker of a mark: not an answer's quote but the gold evidence
 
 
@@ -44,28 +46,36 @@ def compare_questions(
     passages: Mapping[str, Passage],
     examples: Sequence[Example],
     gradings: Sequence[Grading] = (),
-    pair: tuple[Arm, Arm] = PAIR,
 ) -> dict[str, JSON]:
     """Every question as the models answered it from retrieved passages; of several seeds the first is shown.
+
+    The first two sides are those that are compared, where there are such: see ``compared_arms``.
 
     Args:
         predictions: of all models; a context takes the place of the retrieved one where that was not evaluated.
         passages: by id.
         examples: for the gold evidence.
         gradings: a judge's; they show beside the answers that they are of.
-        pair: the model that another is measured against, and that other; the others follow.
     """
     context = shown_context(predictions)
     arms: dict[Arm, dict[str, Prediction]] = {}
     for prediction in sorted(predictions, key=lambda p: p.seed):
         if prediction.context == context:
             arms.setdefault(prediction.arm, {}).setdefault(prediction.id, prediction)
+    pair = compared_arms(arms)
     order = [arm for arm in (*pair, *ARMS, *arms) if arm in arms]
     grades: dict[Arm, dict[str, Grade]] = {}
     for each in gradings:
         grades.setdefault(each.prediction.arm, {})[each.prediction.id] = each.grade
     sides = [Side(arm, arm, arms[arm], grades.get(arm, {})) for arm in dict.fromkeys(order)]
-    return question_data(sides, passages, {example.id: example.evidence for example in examples}, paired=set(pair) <= arms.keys())
+    return question_data(sides, passages, {example.id: example.evidence for example in examples}, paired=bool(pair))
+
+
+def compared_arms(arms: Collection[Arm]) -> tuple[Arm, ...]:
+    """Of the arms that answered, the one that another is measured against, and that other; none where there is no such pair."""
+    judged = next((arm for arm in JUDGED if arm in arms), None)
+    against = next((arm for arm in AGAINST if arm in arms and arm != judged), None)
+    return (against, judged) if judged is not None and against is not None else ()
 
 
 def question_data(
@@ -78,7 +88,7 @@ def question_data(
     compared = sides[:2] if paired else sides
     keys = set.intersection(*(set(side.answers) for side in compared)) if compared else set()
     at: dict[str, int] = {}
-    questions = [_question(key, sides, len(compared), passages, evidence.get(key, ()), at) for key in keys]
+    questions = [_question(key, sides, passages, evidence.get(key, ()), at, paired=paired) for key in keys]
     questions.sort(key=lambda question: (-abs(float(str(question["change"]))), str(question["id"])))
     outcomes = ["won", "lost", "both right", "both wrong"] if paired else ["they differ", "all right", "all wrong"]
     return {
@@ -126,15 +136,16 @@ def question_score(prediction: Prediction) -> float:
 def _question(
     key: str,
     sides: Sequence[Side],
-    compared: int,
     passages: Mapping[str, Passage],
     evidence: Sequence[Evidence],
     at: dict[str, int],
+    *,
+    paired: bool,
 ) -> dict[str, JSON]:
     """One question; ``at`` takes in the passages that it shows."""
     answers = [side.answers.get(key) for side in sides]
     first = next(answer for answer in answers if answer is not None)
-    scores = [question_score(answer) for answer in answers[:compared] if answer is not None]
+    scores = [question_score(answer) for answer in answers[: 2 if paired else None] if answer is not None]
     shown = [
         name for name in dict.fromkeys(name for answer in answers if answer is not None for name in answer.passages) if name in passages
     ]
@@ -145,8 +156,8 @@ def _question(
         "stratum": first.stratum,
         "group": first.group,
         "references": list(first.references),
-        "outcome": _outcome(scores),
-        "change": round(scores[1] - scores[0] if len(scores) == 2 else max(scores) - min(scores), 3),
+        "outcome": _outcome(scores, paired=paired),
+        "change": round(scores[1] - scores[0] if paired else max(scores) - min(scores), 3),
         "passages": [at.setdefault(name, len(at)) for name in shown],
         "marks": list(_marks([passages[name] for name in shown], answers, evidence)),
         "answers": [None if p is None else _answer(p, side.grades.get(key), shown) for side, p in zip(sides, answers, strict=True)],
@@ -191,10 +202,10 @@ def _answer(prediction: Prediction, grade: Grade | None, shown: Sequence[str]) -
     return answer
 
 
-def _outcome(scores: Sequence[float]) -> str:
+def _outcome(scores: Sequence[float], *, paired: bool) -> str:
     if max(scores) - min(scores) > MARGIN - 1e-9:
-        return "they differ" if len(scores) > 2 else "won" if scores[1] > scores[0] else "lost"
+        return "they differ" if not paired else "won" if scores[1] > scores[0] else "lost"
     right = scores[0] >= RIGHT_F1
-    if len(scores) == 2:
+    if paired:
         return "both right" if right else "both wrong"
     return "all right" if right else "all wrong"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from ragtune.evaluate import page_parts as parts
-from ragtune.evaluate.comparison import PAIR, compare_questions, embed_json
+from ragtune.evaluate.comparison import compare_questions, embed_json
 from ragtune.evaluate.judged import Grading
 from ragtune.evaluate.page_blocks import block, words_of
 from ragtune.evaluate.page_judge import judge_section
@@ -36,9 +36,9 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
     ),
     "Questions": (
         "questions",
-        "Every question with the answers side by side and the passages that were retrieved for it. A question is won or lost where F1 "
-        "differs by 0.1 or more, and right from 0.5 on; an unanswerable one is right where the model abstains. Whose quote a stretch of a "
-        "passage is, a letter says; the gold evidence is underlined.",
+        "Every question with the answers side by side and the passages that were retrieved for it. The second model wins or loses "
+        "one where its F1 differs from the first's by 0.1 or more; an answer is right from 0.5 on, to an unanswerable question where it "
+        "abstains. Whose quote a stretch of a passage is, a letter says; the gold evidence is underlined.",
     ),
     "By kind of question": ("kinds", "F1 on retrieved passages, by the label that the questions carry."),
     "Strata": (
@@ -123,8 +123,7 @@ def render_html(
         meta: title, lineage, learning curves.
         gradings: a judge's, for the questions.
     """
-    pair = (report.named.against, report.named.arm) if report.named else PAIR
-    data = compare_questions(predictions, passages, examples, gradings, pair)
+    data = compare_questions(predictions, passages, examples, gradings)
     shown = {title: body for title, body in _sections(report, data, meta).items() if body}
     links = "".join(f'<a href="#{_anchor(title)}">{safe(title)}</a>' for title in shown)
     sections = "".join(section(_anchor(title), safe(title), _ABOUT.get(title, ("", _ABOUT_MORE))[1], body) for title, body in shown.items())

@@ -15,7 +15,7 @@ from typing import Any
 from ragtune.config import Settings
 from ragtune.errors import ProjectError
 from ragtune.evaluate.answers import exact_match
-from ragtune.evaluate.comparison import PAIR, compare_questions, question_score
+from ragtune.evaluate.comparison import compare_questions, question_score
 from ragtune.evaluate.predictions import read_predictions
 from ragtune.evaluate.stored import read_passages
 from ragtune.hosted.providers import is_hosted
@@ -101,10 +101,8 @@ def _asked(project: Path, name: str, context: str | None, _changed: tuple[int, .
     predictions, passages = read_predictions(folder / "predictions.jsonl"), read_passages(folder)
     manifest = workspace.find("evaluations", name)
     examples = {each.id: each for each in examples_of(workspace, manifest)}
-    named = manifest.figures.get("named") or {}
-    pair = (named["against"], named["arm"]) if named else PAIR
     there = [each for each in predictions if context in (None, each.context)]
-    compared: Any = compare_questions(there, passages, [*examples.values()], pair=pair)
+    compared: Any = compare_questions(there, passages, [*examples.values()])
     order = {each["id"]: each for each in compared["questions"]}
     by: dict[str, list[Prediction]] = {}
     for prediction in sorted(predictions, key=lambda each: each.seed):
