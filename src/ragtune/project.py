@@ -422,10 +422,11 @@ class Project:
             EvaluationError: there is no such evaluation, or the two did not ask the same questions.
         """
         from ragtune.evaluate.gate import parse_condition
-        from ragtune.pipeline.gate import compare_with, find_against
+        from ragtune.pipeline.gate import check_asked, compare_with, find_against
 
         conditions = [parse_condition(text) for text in fail_if]
         earlier = find_against(self.workspace, against, "all" if asked.get("folds") else split)
+        check_asked(self.settings, earlier)
         made = self.evaluate(split=split, **asked)
         return compare_with(self.workspace, made.name, earlier, conditions, self.settings.evaluate.seed)
 

@@ -208,7 +208,8 @@ def test_an_axis_holds_its_range_with_round_ticks() -> None:
 
 def test_an_evaluation_of_one_arm_still_makes_a_page(evaluation: Evaluation) -> None:
     alone = replace(evaluation, predictions=[p for p in evaluation.predictions if p.arm == "base"], retrieved={})
-    assert "It is undecided" in page(alone)
+    assert "There is nothing to decide" in page(alone)
+    assert "Add tuned and base-fewshot to evaluate.arms" in page(alone)
 
 
 def test_the_first_screen_says_decision_effect_cost_and_what_to_do_next(evaluation: Evaluation) -> None:

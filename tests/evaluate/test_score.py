@@ -58,6 +58,10 @@ def test_undecided_where_there_is_nothing_to_decide_on(evaluation: Evaluation) -
     alone = [p for p in evaluation.predictions if p.arm == "tuned"]
     found = score(alone, evaluation.examples, evaluation.retrieved)
     assert (found.decision, found.named) == ("undecided", None)
+    untuned = [p for p in evaluation.predictions if p.arm != "tuned"]
+    found = score(untuned, evaluation.examples, evaluation.retrieved)
+    assert (found.decision, found.named) == ("undecided", None)
+    assert found.sentence == "There is nothing to decide: the tuned model was not asked (evaluate.arms does not name it)."
 
 
 def test_arms_that_differ_by_chance_alone_are_seldom_told_apart(evaluation: Evaluation) -> None:
@@ -257,5 +261,8 @@ def test_the_named_contrast_is_given_without_questions_that_may_have_been_known(
     everything = contamination(evaluation.predictions, answerable, [])
     assert everything.difference is None
     assert "too few are left" in contamination_words(everything)
+    untuned = contamination_words(contamination([p for p in evaluation.predictions if p.arm == "base"], ["q001"], []))
+    assert "1 nearly repeat a training question" in untuned
+    assert "too few" not in untuned, "there is nothing to compare, however many are left"
     data = report_to_json(replace(report, contamination=found))
     assert report_from_json(json.loads(json.dumps(data))).contamination == found

@@ -17,6 +17,7 @@ from ragtune import Project, cli
 from ragtune.dataset.store import read_dataset
 from ragtune.errors import EvaluationError
 from ragtune.pipeline.arms import find_model, set_up_folds
+from ragtune.pipeline.cells import sample_questions
 from ragtune.pipeline.evaluation_page import page_meta
 from ragtune.pipeline.robustness import changed_cells
 from ragtune.progress import Silent
@@ -150,6 +151,58 @@ def test_what_cannot_be_compared_in_one_evaluation_says_what_can(project, run, t
     code, _, err = run("evaluate", "--project", project, "--model", "one", "--model", "two")
     assert code == 2
     assert "'ragtune evaluate --model one --against two'" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("arms", [["base"], ["base", "base-fewshot"]])
+def test_without_the_tuned_model_there_are_figures_and_nothing_to_decide(project, run, arms):
+    opened = Project(project, overrides=[*QUICK, f"evaluate.arms={arms}"])
+    made = opened.evaluate(name="untuned")
+    assert [*made.report.models] == arms
+    assert made.report.cell("base", "retrieved").metrics["f1"].n
+    assert made.report.sentence.startswith("There is nothing to decide")
+    assert [cell.arm for cell in made.report.forgetting] == ["base"]
+    page = html.unescape((Path(made.folder) / "report.html").read_text(encoding="utf-8"))
+    (dataset,) = (project / ".ragtune" / "datasets").iterdir()
+    assert f"ragtune evaluate --dataset {dataset.name} --split test --set 'evaluate.arms=" in page
+    assert not opened.evaluate().made
+    code, out, err = run("evaluate", "--project", project, "--model", "one", "--against", "two", "--json")
+    assert code == 0, err
+    assert json.loads(out)["against"] == "of-two", "an evaluation that did not ask a model is none of it"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "evaluate.arms=['base']", "--model", "one", "--model", "two"], "add it to evaluate.arms, or say --model once"),
+        (["--set", "evaluate.arms=['base']", "--against", "of-one"], "tuned must answer to be compared: add tuned to evaluate.arms"),
+        (["--set", "evaluate.arms=['base']", "--against", "base-fewshot"], "tuned and base-fewshot must answer to be compared"),
+        (["--set", "evaluate.arms=['base']", "--folds", "2"], "add tuned to evaluate.arms, or leave out --folds"),
+        (["--set", "evaluate.arms=[]"], "name at least one"),
+    ],
+)
+def test_arms_that_cannot_be_asked_are_refused_before_the_reading_counts(project, run, arguments, message):
+    readings = (project / ".ragtune" / "test_readings.json").read_bytes()
+    code, out, err = run("evaluate", "--project", project, "--set", "evaluate.seed=3", *arguments)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert (project / ".ragtune" / "test_readings.json").read_bytes() == readings
+
+
+def test_an_evaluation_without_the_tuned_model_is_nothing_to_compare_with(project):
+    Project(project, overrides=[*QUICK, "evaluate.arms=['base']"]).evaluate(name="untuned")
+    with pytest.raises(EvaluationError, match="untuned asked no tuned model"):
+        Project(project, overrides=QUICK).evaluate_against("untuned", model="one")
+
+
+def test_contexts_in_which_no_question_can_be_asked_are_refused_before_the_reading_counts(project):
+    opened = Project(project)
+    data = read_dataset(opened.workspace.artifact("datasets", opened.workspace.find("datasets", None).name))
+    seed = next(seed for seed in range(99) if not sample_questions(data.test, 1, seed)[0].oracles)
+    readings = (project / ".ragtune" / "test_readings.json").read_bytes()
+    few = ["evaluate.max_questions=1", f"evaluate.seed={seed}", "evaluate.contexts=['oracle']"]
+    with pytest.raises(EvaluationError, match=r"no context oracle: add retrieved to evaluate\.contexts"):
+        Project(project, overrides=few).evaluate()
+    assert (project / ".ragtune" / "test_readings.json").read_bytes() == readings
 
 
 def test_models_with_different_chat_templates_are_not_asked_in_one_evaluation(project):

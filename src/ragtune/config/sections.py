@@ -337,6 +337,16 @@ class EvaluateSettings(Section):
     seed: int = 0
     """Seed of samples and of the bootstrap."""
 
+    @field_validator("arms", "contexts")
+    @classmethod
+    def _each_is_named_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise PydanticCustomError("none_named", "name at least one, or leave it unset", {})
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise PydanticCustomError("named_twice", "{name} stands in it twice: name each once", {"name": twice[0]})
+        return names
+
 
 class ChatSettings(Section):
     """Calling hosted models: ``openai:…``, ``deepseek:…``, ``gemini:…``, ``langchain:…`` and others, wherever a model can be named."""

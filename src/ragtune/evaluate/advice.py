@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ragtune.evaluate.comparison import LEFT, RIGHT
 from ragtune.evaluate.report import Report
+from ragtune.progress import listed
 from ragtune.types import Arm
 
 _GAP = 0.05  # F1 that retrieval costs before it is worth a line
@@ -24,6 +26,8 @@ def advice(report: Report, lost: int = 0) -> Iterator[str]:
     elif report.decision == "worse":
         yield "Do not use the tuned model: 'ragtune ask --model base' asks the one that it was made of."
         yield "Look at the learning curves: a validation loss that rises asks for fewer epochs or a lower learning rate."
+    elif lacking := [arm for arm in (RIGHT, LEFT) if arm not in report.models]:
+        yield f"Add {listed(lacking)} to evaluate.arms and run 'ragtune evaluate' again: the difference of {RIGHT} and {LEFT} decides."
     else:
         yield "Do not choose on these figures. Add test questions, best on documents that have none yet, and run 'ragtune evaluate' again."
     if lost:

@@ -54,6 +54,8 @@ def contamination_words(found: Contamination) -> str:
         if count
     ]
     said = f"Of {found.answerable} answerable questions {' and '.join(parts)}"
+    if found.difference is None and found.left_out < found.answerable:
+        return f"{said}."
     if found.difference is None or found.difference.low is None or found.difference.high is None:
         return f"{said}; too few are left without them to compare on."
     low, high = signed(found.difference.low, plus=False), signed(found.difference.high, plus=False)

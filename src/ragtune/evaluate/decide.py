@@ -45,8 +45,10 @@ def other_contrasts(cells: Cells, *, seed: int = 0) -> tuple[Contrast, ...]:
     return tuple(replace(contrast, p_holm=corrected.get(id(contrast))) for contrast in found)
 
 
-def decide(named: Contrast | None) -> tuple[Decision, str]:
-    """Better, worse or undecided, and why, in one sentence."""
+def decide(named: Contrast | None, *, tuned: bool = True) -> tuple[Decision, str]:
+    """Better, worse or undecided, and why, in one sentence; ``tuned`` is whether the tuned model was asked at all."""
+    if not tuned:
+        return "undecided", f"There is nothing to decide: the {ARM_WORDS['tuned']} was not asked (evaluate.arms does not name it)."
     if named is None:
         return "undecided", (
             "It is undecided whether tuning helped: no answerable test question was answered from retrieved passages by both the "

@@ -56,7 +56,7 @@ def score(
     cells = _by_cell(predictions)
     counted = {p.id: p for cell in cells.values() for p in cell}
     named = named_contrast(cells, seed=seed)
-    decision, sentence = decide(named)
+    decision, sentence = decide(named, tuned=any(arm == "tuned" for arm, _ in cells))
     groups = len({p.group for p in counted.values()})
     return Report(
         decision=decision,

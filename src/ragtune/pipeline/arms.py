@@ -25,7 +25,7 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Who is asked what: settings with the base model, the dataset, and the models behind the arms that have weights of their own."""
+    """Who is asked what: settings with the base model, the dataset, and the models behind the arms asked that have weights of their own."""
 
     settings: Settings
     source: Manifest
@@ -51,6 +51,8 @@ def set_up(
     """
     if "other" in settings.evaluate.arms and other is None:
         raise EvaluationError("the arm other is a second model: leave it out of evaluate.arms, and say --model twice")
+    if other is not None and "tuned" not in settings.evaluate.arms:
+        raise EvaluationError("of two models the first is the arm tuned: add it to evaluate.arms, or say --model once")
     tuned = find_model(workspace, settings, model, progress)
     settings = build.with_base_of(settings, tuned.settings["model"])
     models: dict[Arm, Manifest] = {"tuned": tuned}
@@ -66,19 +68,21 @@ def set_up(
         # The control differs in its passages alone: it learns as much, as fast and from the same questions.
         alike = settings.model_copy(update={"train": _trained_with(tuned)})
         models["dsf"] = _control(workspace, alike, workspace.find("datasets", str(tuned.inputs["dataset"])), progress)
-    return Contest(settings, source, models)
+    return Contest(settings, source, {arm: manifest for arm, manifest in models.items() if arm in settings.evaluate.arms})
 
 
 def set_up_folds(workspace: Workspace, settings: Settings, model: str | None, dataset: str | None) -> Contest:
     """The dataset that is parted, and settings to train each fold with: those of the model that the folds stand for, where one is named.
 
     Raises:
-        EvaluationError: an arm is wanted that folds do not have.
+        EvaluationError: an arm is wanted that folds do not have, or not the one that they are for.
         ProjectError: there is no such model or dataset.
     """
     lacking = [arm for arm in settings.evaluate.arms if arm in ("dsf", "other")]
     if lacking:
         raise EvaluationError(f"folds have no arm {lacking[0]}: take it out of evaluate.arms")
+    if "tuned" not in settings.evaluate.arms:
+        raise EvaluationError("each fold has a tuned model of its own: add tuned to evaluate.arms, or leave out --folds")
     if model is not None:
         tuned = find_tuned(workspace, model)
         settings = build.with_base_of(settings, tuned.settings["model"])

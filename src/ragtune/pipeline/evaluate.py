@@ -91,7 +91,7 @@ def evaluate(
         confirm: asked before money is spent, where ``yes`` was not said.
 
     Raises:
-        EvaluationError: the split is empty or unknown, or there is no hosted model for an arm.
+        EvaluationError: the split is empty or unknown, none of its questions can be asked, or there is no hosted model for an arm.
         ConsentError: it costs money and nobody agreed to it.
     """
     started = time.monotonic()
@@ -118,6 +118,11 @@ def evaluate(
     k = int(source.settings["retrieve"]["k"])
     share = shared_out(settings, len(parts))
     cells = [plan_cells(part.data, part.examples, share, k) for part in parts]
+    if not any(cells):
+        raise EvaluationError(
+            f"none of these questions has evidence that was found, without which there is no context {listed(settings.evaluate.contexts)}: "
+            "add retrieved to evaluate.contexts"
+        )
     changed = [changed_cells(part.data, part.examples, share, k) for part in parts]
     again = [cell for changes in changed for own in changes.values() for cell in own]
     cost = list(bills(workspace, settings, [cell for own in cells for cell in own], contest.models, data.passages, ungraded=again))
@@ -294,7 +299,7 @@ def _key(contest: Contest, folder: Path, split: str, folds: int | None) -> tuple
         "models": {arm: manifest.key for arm, manifest in models.items()},
         "model_names": {arm: manifest.name for arm, manifest in models.items()},
         "corpus": source.inputs["corpus"],
-        **({"base": build.model_fingerprint(settings)} if folds else {}),  # of other evaluations it is in the models' keys
+        **({"base": build.model_fingerprint(settings)} if folds or not models else {}),  # else it is in the models' keys
     }
     return stage_key("evaluate", VERSION, read, inputs), read, inputs
 

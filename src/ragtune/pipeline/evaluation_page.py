@@ -135,7 +135,7 @@ def _evaluation(manifest: Manifest, tuned: Manifest | None) -> str:
         models.append(names["other"])
         read = {**read, "evaluate": {**read["evaluate"], "arms": arms}}
     about = "".join(f" --model {shlex.quote(str(name))}" for name in models)
-    if tuned and tuned.inputs.get("dataset") != manifest.inputs["dataset"]:
+    if "tuned" not in names or (tuned and tuned.inputs.get("dataset") != manifest.inputs["dataset"]):
         about += f" --dataset {manifest.inputs['dataset']}"
     return f"ragtune evaluate{about} --split {read['split']}{_changed(read, ('evaluate', 'generate', 'judge'))}"
 

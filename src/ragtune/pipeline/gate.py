@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, cast, get_args
 
+from ragtune.config import Settings
 from ragtune.errors import EvaluationError
 from ragtune.evaluate.gate import Condition, GateResult, compare_models
 from ragtune.evaluate.predictions import read_predictions
+from ragtune.progress import listed
 from ragtune.types import Arm
 from ragtune.workspace import Manifest, Workspace
 
@@ -38,6 +40,19 @@ def find_against(workspace: Workspace, name: str, split: str) -> Manifest | Base
         return find_evaluated(workspace, name, split)
     known = ", ".join(each.name for each in made) or "none"
     raise EvaluationError(f"there is no evaluation or model named {name} to compare with (evaluations: {known})")
+
+
+def check_asked(settings: Settings, against: Manifest | BaseArm) -> None:
+    """Before an evaluation is made for it: both sides of the comparison must be asked, or have been.
+
+    Raises:
+        EvaluationError: one is not.
+    """
+    lacking = [arm for arm in ("tuned", against) if isinstance(arm, str) and arm not in settings.evaluate.arms]
+    if lacking:
+        raise EvaluationError(f"{listed(lacking)} must answer to be compared: add {listed(lacking)} to evaluate.arms")
+    if isinstance(against, Manifest) and "tuned" not in against.settings["evaluate"]["arms"]:
+        raise EvaluationError(f"evaluation {against.name} asked no tuned model, so that there is none to compare with: name another")
 
 
 def find_evaluated(workspace: Workspace, model: str, split: str) -> Manifest:
