@@ -12,6 +12,7 @@ from ragtune.errors import ConfigError, EvaluationError
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.evaluate.gate import METRICS, compare_models, parse_condition
 from ragtune.evaluate.predictions import read_predictions
+from ragtune.evaluate.score import score
 from ragtune.types import Prediction
 from synthetic_evaluation import make_evaluation
 
@@ -104,6 +105,8 @@ def test_other_questions_are_an_error_that_names_them() -> None:
         ("retrieve.f1 < 0", "no context 'retrieve'; did you mean retrieved"),
         ("retrieved.f1.lower < 0", "no bound 'lower'; did you mean low"),
         ("retrieved.f1 < nan", "is no condition"),
+        ("retrieved.f1 < 1e400", r"1e400 is more than a number can be here: write one such as -0\.02"),
+        ("retrieved.f1 > -1e999", "-1e999 is more than a number"),
     ],
 )
 def test_a_malformed_condition_says_how_to_write_one(text: str, message: str) -> None:
@@ -126,8 +129,25 @@ def test_a_figure_that_is_not_there_is_an_error_and_no_pass() -> None:
 
 def test_every_metric_can_be_found() -> None:
     one = [replace(p, cost=0.1) for p in answers(0.5)]
-    found = {row.metric for row in compare_models(one, one, [], names=NAMES).rows if row.context == "retrieved"}
-    assert found == set(METRICS)
+    gold = {example.id: example.evidence for example in make_evaluation().examples}
+    rows = compare_models(one, one, [], names=NAMES, evidence=(gold, gold)).rows
+    assert {row.metric for row in rows if row.context == "retrieved"} == set(METRICS)
+
+
+def test_whether_the_evidence_is_cited_is_compared_where_it_is_known() -> None:
+    made = make_evaluation(160, skill={"tuned": 0.5})
+    gold = {example.id: example.evidence for example in made.examples}
+    condition = [parse_condition("retrieved.cites_gold < -0.02")]
+    worse = [replace(p, quotes=()) if p.id < "q080" else p for p in made.predictions]
+    result = compare_models(worse, made.predictions, condition, names=NAMES, evidence=(gold, gold))
+    assert result.failed
+    row = next(row for row in result.rows if (row.context, row.metric) == ("retrieved", "cites_gold"))
+    for value, side in ((row.value, worse), (row.value_against, made.predictions)):
+        cell = score(side, made.examples, {}).cell("tuned", "retrieved")
+        assert cell is not None
+        assert value == pytest.approx(cell.metrics["cites_gold"].value)
+    with pytest.raises(EvaluationError, match=r"no cites_gold .*while the dataset is there"):
+        compare_models(worse, made.predictions, condition, names=NAMES, evidence=(gold, {}))
 
 
 def test_predictions_are_read_back_as_they_were(tmp_path: Path) -> None:

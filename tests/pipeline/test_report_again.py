@@ -92,6 +92,16 @@ def test_several_are_compared_in_a_page_and_as_json(project: Path) -> None:
     assert "slow answers worse than quick" in turned.stdout
 
 
+def test_a_gate_compares_how_often_the_evidence_is_cited_as_the_reports_have_it(project: Path) -> None:
+    opened = Project(project)
+    found = opened.compare_evaluated("slow", ["retrieved.cites_gold < 0", "retrieved.quotes_gold < 0"], model="m-quick")
+    assert not found.failed
+    cells = [opened.report(name).report.cell("tuned", "retrieved") for name in ("quick", "slow")]
+    for checked, metric in zip(found.conditions, ("cites_gold", "quotes_gold"), strict=True):
+        now, before = (cell.metrics[metric].value for cell in cells if cell is not None)
+        assert checked.found == pytest.approx(now - before)
+
+
 def test_a_name_given_twice_or_unknown_is_an_error(project: Path) -> None:
     with pytest.raises(ConfigError, match="named twice in slow slow"):
         Project(project).compare(["slow", "slow"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,18 +16,21 @@ from ragtune.errors import ConfigError, EvaluationError
 from ragtune.evaluate.answers import answer_metrics
 from ragtune.evaluate.intervals import paired_difference
 from ragtune.evaluate.quoting import quote_metrics
-from ragtune.types import CONTEXTS, Arm, Context, Estimate, Prediction
+from ragtune.types import CONTEXTS, Arm, Context, Estimate, Evidence, Prediction
 
 Bound = Literal["value", "low", "high"]
 
 METRICS = (
-    "f1", "exact_match", "containment", "rouge_l", "length_ratio", "quotes", "quotes_valid", "abstained", "evidence_shown", "cut_off",
-    "prompt_tokens", "completion_tokens", "seconds", "dollars",
+    "f1", "exact_match", "containment", "rouge_l", "length_ratio", "quotes", "quotes_valid", "quotes_gold", "cites_gold", "abstained",
+    "evidence_shown", "cut_off", "prompt_tokens", "completion_tokens", "seconds", "dollars",
 )  # fmt: skip
 """What can be compared; ``abstained``, ``evidence_shown`` and ``cut_off`` are shares of all questions, the rest is as in a report."""
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _CONDITION = re.compile(r"\s*([a-z+-]+)\.(\w+)(?:\.(\w+))?\s*([<>]=?)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*", re.IGNORECASE)
+_QUOTES = ("quotes", "quotes_valid", "quotes_gold", "cites_gold")
 _NAMED = 3
+Gold = Mapping[str, Sequence[Evidence]]
+"""Gold evidence by question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ def parse_condition(text: str) -> Condition:
     """Read ``CONTEXT.METRIC < NUMBER`` or ``CONTEXT.METRIC.low < NUMBER``.
 
     Raises:
-        ConfigError: it is malformed, or names an unknown context, metric or bound.
+        ConfigError: it is malformed, or names an unknown context, metric or bound, or no finite number.
     """
     found = _CONDITION.fullmatch(text.replace("−", "-"))
     if found is None:
@@ -105,6 +109,8 @@ def parse_condition(text: str) -> Condition:
     _known(text, "context", context, CONTEXTS)
     _known(text, "metric", metric, METRICS)
     _known(text, "bound", bound or "value", get_args(Bound))
+    if not math.isfinite(float(limit)):
+        raise ConfigError(f"{text!r}: {limit} is more than a number can be here: write one such as -0.02")
     return Condition(text, context, metric, bound or "value", compare, float(limit))  # type: ignore[arg-type]
 
 
@@ -115,6 +121,7 @@ def compare_models(
     *,
     names: tuple[str, str],
     arm: Arm = "tuned",
+    evidence: tuple[Gold, Gold] = ({}, {}),
     seed: int = 0,
 ) -> GateResult:
     """The tuned arm of an evaluation compared with that of another, or with another arm.
@@ -125,6 +132,7 @@ def compare_models(
         conditions: that must not hold.
         names: of the two evaluations.
         arm: of ``other``.
+        evidence: of the two evaluations; without it no figure is about whether the evidence is quoted.
         seed: of the resampling.
 
     Raises:
@@ -134,7 +142,7 @@ def compare_models(
     shared = [context for context in CONTEXTS if context in mine and context in others]
     for context in shared:
         _same_questions(context, mine[context], others[context], names)
-    rows = [row for context in shared for row in _rows(context, mine[context], others[context], seed)]
+    rows = [row for context in shared for row in _rows(context, mine[context], others[context], evidence, seed)]
     checked = tuple(_check(condition, rows) for condition in conditions)
     main = "retrieved" if "retrieved" in shared else shared[-1] if shared else None
     pairs = [(mine[main][id_], others[main][id_]) for id_ in mine[main]] if main else []
@@ -188,10 +196,14 @@ def _asked(prediction: Prediction) -> tuple[str, tuple[str, ...]]:
     return prediction.question, prediction.references
 
 
-def _rows(context: Context, mine: Mapping[str, Prediction], others: Mapping[str, Prediction], seed: int) -> Iterable[GateRow]:
+def _rows(
+    context: Context, mine: Mapping[str, Prediction], others: Mapping[str, Prediction], evidence: tuple[Gold, Gold], seed: int
+) -> Iterable[GateRow]:
     groups = [each.group for each in mine.values()]
     for metric in METRICS:
-        observed = [[_metric(side[id_], metric) for id_ in mine] for side in (mine, others)]
+        observed = [
+            [_metric(side[id_], metric, gold.get(id_, ())) for id_ in mine] for side, gold in zip((mine, others), evidence, strict=True)
+        ]
         (a, weights_a), (b, weights_b) = (tuple(zip(*side, strict=True)) for side in observed)
         if not (any(weights_a) and any(weights_b)):
             continue
@@ -201,7 +213,7 @@ def _rows(context: Context, mine: Mapping[str, Prediction], others: Mapping[str,
         yield GateRow(context, metric, *means, found.estimate, found.p)
 
 
-def _metric(prediction: Prediction, name: str) -> tuple[float, float]:
+def _metric(prediction: Prediction, name: str, evidence: Sequence[Evidence]) -> tuple[float, float]:
     """Value and weight; weight 0 where the answer has no such metric."""
     if name in ("prompt_tokens", "completion_tokens", "seconds"):
         return float(getattr(prediction, name)), 1.0
@@ -213,8 +225,8 @@ def _metric(prediction: Prediction, name: str) -> tuple[float, float]:
         return float(not prediction.finished), 1.0
     if name == "evidence_shown":
         return float(prediction.answerable_in_context), 1.0
-    if name.startswith("quotes"):
-        return quote_metrics(prediction, ()).get(name, (0.0, 0.0))
+    if name in _QUOTES:
+        return quote_metrics(prediction, evidence).get(name, (0.0, 0.0))
     metrics = answer_metrics(prediction)
     return (metrics[name], 1.0) if name in metrics else (0.0, 0.0)
 
@@ -223,9 +235,10 @@ def _check(condition: Condition, rows: Sequence[GateRow]) -> Checked:
     row = next((row for row in rows if (row.context, row.metric) == (condition.context, condition.metric)), None)
     if row is None:
         contexts = ", ".join(dict.fromkeys(row.context for row in rows)) or "none"
+        gold = "; the evidence is known while the dataset is there" if condition.metric.endswith("_gold") else ""
         raise EvaluationError(
             f"{condition.text!r}: the evaluations have no {condition.metric} in the context {condition.context} in common (contexts that "
-            f"they share: {contexts}): change the condition, or evaluate.contexts and evaluate both again"
+            f"they share: {contexts}{gold}): change the condition, or evaluate.contexts and evaluate both again"
         )
     found = getattr(row.difference, condition.bound)
     if found is None:

@@ -37,7 +37,7 @@ def terminal_table(report: Report) -> RenderableType:
     return Group(*lines)
 
 
-_GATE_METRICS = ("f1", "exact_match", "containment", "quotes", "quotes_valid", "abstained", "evidence_shown")
+_GATE_METRICS = ("f1", "exact_match", "containment", "quotes", "quotes_valid", "quotes_gold", "cites_gold", "abstained", "evidence_shown")
 """Of the retrieved context; of the others F1 alone, and whatever a condition names."""
 
 

@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias, cast, get_args
 
 from ragtune.config import Settings
 from ragtune.errors import EvaluationError
-from ragtune.evaluate.gate import Condition, GateResult, compare_models
+from ragtune.evaluate.gate import Condition, GateResult, Gold, compare_models
 from ragtune.evaluate.predictions import read_predictions
+from ragtune.pipeline.evaluation_page import asked
 from ragtune.progress import listed
 from ragtune.types import Arm
 from ragtune.workspace import Manifest, Workspace
@@ -77,4 +78,10 @@ def compare_with(
     names = (evaluation, evaluation if isinstance(against, str) else against.name)
     this, other = (read_predictions(workspace.artifact("evaluations", name) / "predictions.jsonl") for name in names)
     arm: Arm = against if isinstance(against, str) else "tuned"
-    return compare_models(this, other, conditions, names=names, arm=arm, seed=seed)
+    gold = {name: _evidence(workspace, name) for name in set(names)}
+    return compare_models(this, other, conditions, names=names, arm=arm, evidence=(gold[names[0]], gold[names[1]]), seed=seed)
+
+
+def _evidence(workspace: Workspace, name: str) -> Gold:
+    """Of an evaluation's questions; none where their dataset is gone."""
+    return {example.id: example.evidence for example in asked(workspace, workspace.find("evaluations", name))}
