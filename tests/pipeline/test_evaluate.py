@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 import shutil
 import sys
 from dataclasses import replace
@@ -20,8 +21,10 @@ from ragtune.pipeline.arms import find_model, set_up_folds
 from ragtune.pipeline.cells import sample_questions
 from ragtune.pipeline.evaluation_page import page_meta
 from ragtune.pipeline.robustness import changed_cells
+from ragtune.pipeline.rules import VERSION, evaluation_key, rules_of
 from ragtune.progress import Silent
 from ragtune.types import Message
+from ragtune.workspace import write_manifest
 from tiny_project import write_project, write_sources
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -103,6 +106,21 @@ def test_a_gate_that_cannot_compare_exits_2_before_anything_is_asked(project, ru
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())
     assert sorted((project / ".ragtune" / "evaluations").iterdir()) == before
+
+
+def test_what_an_older_ragtune_evaluated_by_other_rules_is_compared_with_a_note(project, run):
+    workspace = Project(project).workspace
+    old, now = (workspace.find("evaluations", name) for name in ("of-one", "of-two"))
+    assert (rules_of(old), rules_of(now)) == (VERSION, VERSION)
+    write_manifest(workspace.artifact("evaluations", "of-one"), replace(old, key=evaluation_key(old.settings, old.inputs, VERSION - 1)))
+    code, out, err = run("evaluate", "--project", project, "--model", "two", "--against", "of-one", "--json")
+    assert code == 0, err
+    (note,) = json.loads(out)["notes"]
+    command = re.search("Run ragtune (evaluate --model one --split test.*) and compare", note)
+    code, out, err = run(*shlex.split(command[1]), "--project", project, "--name", "again", "--quiet")
+    assert code == 0, err
+    code, out, err = run("evaluate", "--project", project, "--model", "two", "--against", "again", "--json")
+    assert (code, json.loads(out)["notes"]) == (0, []), err
 
 
 def answers(folder: str | Path, arm: str) -> dict[tuple[str, str], str]:
@@ -320,6 +338,7 @@ def test_folds_ask_every_question_of_a_model_that_did_not_see_its_documents(proj
     code, out, _ = run(*arguments, "--dry-run")
     assert "all 2 models are trained" in out
     assert not Project(project).evaluate(model="one", folds=2).made
+    assert rules_of(Project(project).workspace.find("evaluations", made["name"])) == VERSION
     code, out, err = run(*arguments, "--against", made["name"], "--fail-if", "retrieved.f1 < 0")
     assert (code, "does not hold" in out) == (0, True), err
 

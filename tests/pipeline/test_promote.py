@@ -93,8 +93,10 @@ def test_a_gate_that_fails_changes_nothing_and_is_written_down(workspace: Worksp
     assert (last.action, last.model, last.previous) == ("refused", "b", "a")
     assert last.gate is not None
     assert last.gate["conditions"][0]["found"] == -0.5
-    held = replace(GATE, failed=False, conditions=(replace(GATE.conditions[0], holds=False),))
-    assert promote(workspace, "b", who="ada", gate=held).served == "b"
+    held = replace(GATE, failed=False, conditions=(replace(GATE.conditions[0], holds=False),), notes=("made by other rules",))
+    done = promote(workspace, "b", who="ada", gate=held)
+    assert done.served == "b"
+    assert done.warnings[-1] == "made by other rules", "what must be known of the comparison"
 
 
 def test_a_promotion_that_is_killed_before_it_is_logged_is_logged_later(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from ragtune import Project
@@ -15,6 +17,8 @@ from ragtune.dataset.store import write_dataset
 from ragtune.errors import ConfigError, ProjectError
 from ragtune.evaluate.report_json import write_report_json
 from ragtune.evaluate.score import score
+from ragtune.evaluate.terminal import gate_table
+from ragtune.pipeline.rules import VERSION, evaluation_key
 from ragtune.serve.catalog import asked
 from ragtune.workspace import Manifest, Workspace, write_bytes, write_manifest
 from synthetic_evaluation import Evaluation, make_evaluation
@@ -100,6 +104,28 @@ def test_a_gate_compares_how_often_the_evidence_is_cited_as_the_reports_have_it(
     for checked, metric in zip(found.conditions, ("cites_gold", "quotes_gold"), strict=True):
         now, before = (cell.metrics[metric].value for cell in cells if cell is not None)
         assert checked.found == pytest.approx(now - before)
+
+
+def test_evaluations_made_by_different_rules_are_compared_with_a_note_on_what_to_make_again(tmp_path: Path) -> None:
+    Project.init(tmp_path)
+    opened = Project(tmp_path)
+    for name, version in (("old", VERSION - 1), ("now", VERSION), ("later", VERSION)):
+        output = store(opened.workspace, name, make_evaluation(60, 24), 1e-3)
+        made = opened.workspace.find("evaluations", name)
+        write_manifest(output, replace(made, key=evaluation_key(made.settings, made.inputs, version)))
+    note = f"old was made by other rules than evaluations are now (version {VERSION - 1}, now {VERSION})"
+    gate = opened.compare_evaluated("old", model="m-now")
+    (told,) = gate.notes
+    assert told.startswith(note)
+    assert "ragtune evaluate --model m-old --split test --set evaluate.max_questions=90" in told
+    shown = Console(width=400, file=io.StringIO(), record=True)
+    shown.print(gate_table(gate))
+    assert note in shown.export_text()
+    compared = opened.compare(["now", "old", "later"])
+    assert [text for text in compared.comparison.notes if "rules" in text] == [told]
+    assert note in (Path(compared.folder) / "report.html").read_text(encoding="utf-8")
+    assert opened.compare_evaluated("later", model="m-now").notes == ()
+    assert not any("rules" in text for text in opened.compare(["now", "later"]).comparison.notes)
 
 
 def test_a_name_given_twice_or_unknown_is_an_error(project: Path) -> None:

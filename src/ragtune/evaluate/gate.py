@@ -82,6 +82,7 @@ class GateResult:
         conditions: as given.
         failed: whether one of them holds.
         arm_against: the other's arm; the base may have been asked with worked examples or without.
+        notes: what a reader must know before trusting the differences.
     """
 
     evaluation: str
@@ -94,6 +95,7 @@ class GateResult:
     conditions: tuple[Checked, ...]
     failed: bool
     arm_against: Arm = "tuned"
+    notes: tuple[str, ...] = ()
 
 
 def parse_condition(text: str) -> Condition:

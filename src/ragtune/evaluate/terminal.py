@@ -64,6 +64,7 @@ def gate_table(result: GateResult) -> RenderableType:
         lines.append(
             Text(f"Note: retrieval served other passages for {result.shown_otherwise} of {result.questions} questions.", style="yellow")
         )
+    lines += [Text(f"Note: {note}", style="yellow") for note in result.notes]
     for checked in result.conditions:
         state, style = ("holds", "red") if checked.holds else ("does not hold", "green")
         lines.append(Text(f"{checked.condition}: {state} ({checked.found:+.4f})", style=style))

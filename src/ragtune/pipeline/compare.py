@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ragtune.config import Settings
@@ -15,6 +15,7 @@ from ragtune.evaluate.several_page import render_several
 from ragtune.evaluate.stored import read_passages
 from ragtune.pipeline.evaluation_page import PAGE, asked, training_steps, tuned_model
 from ragtune.pipeline.records import ComparisonResult
+from ragtune.pipeline.rules import other_rules
 from ragtune.progress import Progress
 from ragtune.types import JSON
 from ragtune.workspace import Manifest, Workspace, now, stage_key, write_bytes, write_json
@@ -45,6 +46,7 @@ def compare(workspace: Workspace, settings: Settings, names: Sequence[str], prog
         evaluated.append(_read(workspace, manifest))
         progress.update("report", number, manifest.name)
     found = compare_evaluations(evaluated, seed=settings.evaluate.seed)
+    found = replace(found, notes=(*other_rules(workspace, manifests), *found.notes))
     key = stage_key("compare", VERSION, {}, [[manifest.name, manifest.key] for manifest in manifests])
     folder = workspace.folder / "evaluations" / f"compare-{key[:8]}"
     created = now()

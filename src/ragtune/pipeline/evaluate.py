@@ -36,6 +36,7 @@ from ragtune.pipeline.parts import Part, by_fold, known_questions, shared_out, w
 from ragtune.pipeline.predict import bills, calibrate_arms, predict
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.robustness import changed_cells, changed_lines, predict_changed
+from ragtune.pipeline.rules import evaluation_key
 from ragtune.progress import Progress, listed
 from ragtune.prompts import PROMPT_VERSION
 from ragtune.types import Arm, Example, Message, Prediction
@@ -52,7 +53,6 @@ from ragtune.workspace import (
     write_manifest,
 )
 
-VERSION = 5
 ALL = "all"
 """Stands for the split of an evaluation whose folds are asked every question of a dataset."""
 _FEW, _SELDOM = 5, 0.5
@@ -301,7 +301,7 @@ def _key(contest: Contest, folder: Path, split: str, folds: int | None) -> tuple
         "corpus": source.inputs["corpus"],
         **({"base": build.model_fingerprint(settings)} if folds or not models else {}),  # else it is in the models' keys
     }
-    return stage_key("evaluate", VERSION, read, inputs), read, inputs
+    return evaluation_key(read, inputs), read, inputs
 
 
 def count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -> int:

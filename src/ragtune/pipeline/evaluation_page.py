@@ -119,10 +119,10 @@ def _commands(manifest: Manifest, tuned: Manifest | None) -> Iterator[str]:
         settings = {**tuned.settings, "train": {**train, "rehearsal": train.get("rehearsal", 0.0)}}
         dataset = tuned.inputs.get("dataset", manifest.inputs["dataset"])
         yield f"ragtune train --dataset {dataset} --name {tuned.name}{without}{_changed(settings, ('train', 'model'))}"
-    yield _evaluation(manifest, tuned)
+    yield evaluate_command(manifest, tuned)
 
 
-def _evaluation(manifest: Manifest, tuned: Manifest | None) -> str:
+def evaluate_command(manifest: Manifest, tuned: Manifest | None) -> str:
     """The command that asks the questions: of the models by name, or of a model for each fold."""
     read = manifest.settings
     if "folds" in read:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias, cast, get_args
 
 from ragtune.config import Settings
@@ -10,8 +11,8 @@ from ragtune.errors import EvaluationError
 from ragtune.evaluate.gate import Condition, GateResult, Gold, compare_models
 from ragtune.evaluate.predictions import read_predictions
 from ragtune.pipeline.evaluation_page import asked
+from ragtune.pipeline.rules import other_rules
 from ragtune.progress import listed
-from ragtune.types import Arm
 from ragtune.workspace import Manifest, Workspace
 
 BaseArm: TypeAlias = Literal["base", "base-fewshot"]
@@ -75,13 +76,22 @@ def compare_with(
     workspace: Workspace, evaluation: str, against: Manifest | BaseArm, conditions: Sequence[Condition], seed: int
 ) -> GateResult:
     """The tuned models of two evaluations on the same questions, or that of one with its base, and which conditions hold."""
-    names = (evaluation, evaluation if isinstance(against, str) else against.name)
-    this, other = (read_predictions(workspace.artifact("evaluations", name) / "predictions.jsonl") for name in names)
-    arm: Arm = against if isinstance(against, str) else "tuned"
-    gold = {name: _evidence(workspace, name) for name in set(names)}
-    return compare_models(this, other, conditions, names=names, arm=arm, evidence=(gold[names[0]], gold[names[1]]), seed=seed)
+    mine = workspace.find("evaluations", evaluation)
+    other = mine if isinstance(against, str) else against
+    this, those = (read_predictions(workspace.artifact("evaluations", each.name) / "predictions.jsonl") for each in (mine, other))
+    gold = _evidence(workspace, mine)
+    compared = compare_models(
+        this,
+        those,
+        conditions,
+        names=(mine.name, other.name),
+        arm=against if isinstance(against, str) else "tuned",
+        evidence=(gold, gold if other is mine else _evidence(workspace, other)),
+        seed=seed,
+    )
+    return replace(compared, notes=tuple(other_rules(workspace, (mine, other))))
 
 
-def _evidence(workspace: Workspace, name: str) -> Gold:
+def _evidence(workspace: Workspace, manifest: Manifest) -> Gold:
     """Of an evaluation's questions; none where their dataset is gone."""
-    return {example.id: example.evidence for example in asked(workspace, workspace.find("evaluations", name))}
+    return {example.id: example.evidence for example in asked(workspace, manifest)}

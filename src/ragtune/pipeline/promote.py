@@ -86,10 +86,10 @@ def promote(workspace: Workspace, name: str, *, who: str, note: str = "", gate: 
         made = AuditEntry(now(), who, "promote", name, before, note, None if gate is None else _gate(gate))
         if gate is not None and gate.failed:
             _write_log(workspace, [*_log(workspace), replace(made, action="refused")])
-            return Promotion(before, before, refused=tuple(each.condition for each in gate.conditions if each.holds))
+            return Promotion(before, before, refused=tuple(each.condition for each in gate.conditions if each.holds), warnings=gate.notes)
         earlier = [*was["earlier"], before] if was else [before]
         _serve(workspace, name, earlier if name != before else (was["earlier"] if was else []), made)
-    return Promotion(name, before, warnings=tuple(_warnings(workspace, name)))
+    return Promotion(name, before, warnings=(*_warnings(workspace, name), *(gate.notes if gate else ())))
 
 
 def rollback(workspace: Workspace, *, who: str, note: str = "") -> Promotion:
