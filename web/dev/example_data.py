@@ -444,7 +444,9 @@ class Example:
                 place = {name: cited[name] for name in ("document", "start", "end")} if cited else {}
                 quotes = [{"text": cited["quote"], **place, "valid": True, "found": arm != "tuned"}] if cited else []
                 if arm == "base" and context == "retrieved":
-                    quotes = [{"text": "the valley is the place", "document": None, "start": None, "end": None, "valid": False, "found": False}]
+                    quotes = [
+                        {"text": "the valley is the place", "document": None, "start": None, "end": None, "valid": False, "found": False}
+                    ]
                 arms.setdefault(arm, {})[context] = {
                     "answer": answer, "raw": answer, "f1": 0.97 if right else 0.04, "exact": float(right and self.random.random() < exact * 2),
                     "abstained": answer.startswith("The passages do not"), "quotes": quotes, "passages": ids if context == "retrieved" else ids[:1],
