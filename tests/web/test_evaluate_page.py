@@ -30,8 +30,8 @@ def test_a_sentence_that_was_found_is_not_counted_as_the_model_s_quote(visit: An
     page.locator(".asked summary").first.click()
     cards = page.locator(".answers .card")
     cards.first.wait_for()
-    few_shot = cards.filter(has=page.locator(".arm-base-fewshot"))
-    few_shot.get_by_text("quotes nothing, its sentence was found").wait_for()
+    base = cards.filter(has=page.locator(".arm-base"))
+    base.get_by_text("quotes nothing, its sentence was found").wait_for()
     cards.filter(has=page.locator(".arm-tuned")).get_by_text("1 real quote").wait_for()
 
 

@@ -439,11 +439,11 @@ class Example:
                 right = self.random.random() < min(0.95, mean * factor)
                 wrong = "The Cooperative was founded in the valley, and the valley is the place of the Cooperative."
                 answer = question["answers"][0] if right else "The passages do not answer this." if arm == "tuned" else wrong
-                cites = context == "retrieved" and (arm == "tuned" or (arm == "base-fewshot" and right))
+                cites = context == "retrieved" and (arm == "tuned" or (arm == "base" and right))
                 cited = self._cite(question["evidence"], passages) if cites else None
                 place = {name: cited[name] for name in ("document", "start", "end")} if cited else {}
                 quotes = [{"text": cited["quote"], **place, "valid": True, "found": arm != "tuned"}] if cited else []
-                if arm == "base" and context == "retrieved":
+                if arm == "base" and context == "retrieved" and not cited:
                     quotes = [
                         {"text": "the valley is the place", "document": None, "start": None, "end": None, "valid": False, "found": False}
                     ]
