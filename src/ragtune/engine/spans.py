@@ -103,6 +103,7 @@ class SpanConstraint:
 
     def _inside(self, quote: bytes) -> set[int]:
         vocabulary = self._vocabulary
+        says = _says(quote)
         allowed: set[int] = set()
         for line, at in self._places(quote):
             for end in range(at + 1, min(len(line), at + vocabulary.longest) + 1):
@@ -111,7 +112,7 @@ class SpanConstraint:
                     allowed.add(id_)
             for before, id_ in vocabulary.closing:
                 end = at + len(before)
-                if _says(quote + before) and line.startswith(before, at) and _ends_word(line, end):
+                if line.startswith(before, at) and _ends_word(line, end) and (says or _says(before)):
                     allowed.add(id_)
         return allowed
 
