@@ -35,9 +35,8 @@ class Cell:
         stratum: which test questions.
         questions: how many it answered.
         groups: document groups that they come from.
-        metrics: answers (``f1``, ``exact_match``, ``containment``, ``rouge_l``, ``length_ratio``) and quotes (``quotes``,
-            ``quotes_valid``, ``quotes_gold``,
-            ``cites_gold``), and the shares ended by the token limit (``cut_off``), of those in a loop (``looping``); one
+        metrics: answers (``f1``, ``exact_match``, ``containment``, ``rouge_l``, ``length_ratio``), quotes (``quotes``, ``quotes_valid``,
+            ``quotes_gold``, ``cites_gold``), and the shares ended by the token limit (``cut_off``), of those in a loop (``looping``); one
             without a question to rest on is absent.
     """
 

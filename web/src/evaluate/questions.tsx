@@ -8,7 +8,7 @@ import { Button, Pager, Search, Select, Shown, useLoad } from "../ui";
 import { armTitle, CONTEXTS } from "./detail";
 
 const LIMIT = 20;
-const OUTCOMES = [["", "any outcome"], ["won", "tuned is better"], ["lost", "tuned is worse"], ["both right", "both right"], ["both wrong", "both wrong"]] as const;
+const OUTCOMES = [["", "any outcome"], ["won", "better"], ["lost", "worse"], ["both right", "both right"], ["both wrong", "both wrong"], ["they differ", "they differ"], ["all right", "all right"], ["all wrong", "all wrong"]] as const;
 
 export function Questions({ name, arms, contexts }: { name: string; arms: string[]; contexts: string[] }) {
   const [context, setContext] = useState(contexts.includes("retrieved") ? "retrieved" : contexts[0]!);
@@ -19,7 +19,8 @@ export function Questions({ name, arms, contexts }: { name: string; arms: string
   const loaded = useLoad(() => api.questions(name, { context, outcome, kind, query, offset, limit: LIMIT }), [name, context, outcome, kind, query, offset]);
   const choose = (set: (value: string) => void) => (value: string) => (set(value), setOffset(0));
   const kinds = loaded.data?.kinds ?? [];
-  const outcomes = OUTCOMES.map(([value, words]) => [value, value ? `${words} (${loaded.data?.outcomes[value] ?? 0})` : words] as const);
+  const counts = loaded.data?.outcomes ?? {};
+  const outcomes = OUTCOMES.filter(([value]) => !value || value === outcome || counts[value]).map(([value, words]) => [value, value ? `${words} (${counts[value] ?? 0})` : words] as const);
   return (
     <section>
       <h2>Questions</h2>
@@ -46,7 +47,7 @@ export function Questions({ name, arms, contexts }: { name: string; arms: string
 
 const RIGHT = 0.5;
 
-const BADGES: Record<string, readonly [string, string]> = { won: ["won", "better"], lost: ["lost", "worse"], "both right": ["even", "both right"], "both wrong": ["even none", "both wrong"] };
+const BADGES: Record<string, readonly [string, string]> = { won: ["won", "better"], lost: ["lost", "worse"], "both right": ["even", "both right"], "both wrong": ["even none", "both wrong"], "they differ": ["", "they differ"], "all right": ["even", "all right"], "all wrong": ["even none", "all wrong"] };
 
 function badge(question: EvaluatedQuestion, context: string): readonly [string, string] {
   if (question.outcome !== undefined) return BADGES[question.outcome ?? ""] ?? ["", "not compared"];

@@ -1,1 +1,0 @@
-export{E as createGitGraphServices}from"./mermaid-parser.core-C6osctE2.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

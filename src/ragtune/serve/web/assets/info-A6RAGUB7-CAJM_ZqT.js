@@ -1,1 +1,0 @@
-export{w as createInfoServices}from"./mermaid-parser.core-C6osctE2.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,1 +1,0 @@
-export{i as createWardleyServices}from"./mermaid-parser.core-C6osctE2.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";
