@@ -7,6 +7,12 @@ from typing import Any
 import pytest
 from web_steps import DESKTOP, PHONE
 
+ALL_BADGES = """outcome => {
+    const badges = [...document.querySelectorAll('.asked .badge')];
+    return badges.length > 0 && badges.every(badge => badge.textContent === outcome);
+}"""
+"""True once every question that is listed has the outcome: the list is fetched anew after a choice."""
+
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_an_evaluation_says_its_decision_and_shows_the_answers(visit: Any, address: str, size: tuple[int, int]) -> None:
@@ -27,6 +33,7 @@ def test_an_evaluation_says_its_decision_and_shows_the_answers(visit: Any, addre
 def test_a_sentence_that_was_found_is_not_counted_as_the_model_s_quote(visit: Any, address: str) -> None:
     page = visit(address, "#/evaluate/test-f0142b99")
     page.get_by_label("Outcome").select_option("both right")
+    page.wait_for_function(ALL_BADGES, arg="both right")
     page.locator(".asked summary").first.click()
     cards = page.locator(".answers .card")
     cards.first.wait_for()
@@ -47,7 +54,7 @@ def test_questions_are_filtered_by_outcome_and_words(visit: Any, address: str) -
     page = visit(address, "#/evaluate/test-f0142b99")
     page.get_by_text("60 questions", exact=True).wait_for()
     page.get_by_label("Outcome").select_option("both wrong")
-    page.wait_for_function("() => [...document.querySelectorAll('.badge')].every(badge => badge.textContent === 'both wrong')")
+    page.wait_for_function(ALL_BADGES, arg="both wrong")
     page.get_by_label("Search the questions").fill("no such words anywhere")
     page.get_by_text("0 questions", exact=True).wait_for()
 
