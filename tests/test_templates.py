@@ -126,3 +126,38 @@ def test_a_chat_without_any_end_is_refused(chatml):
             check_template(chatml, "the thing")
     finally:
         chatml.chat_template, chatml.eos_token = before
+
+
+def test_a_template_that_asks_the_clock_gives_the_same_ids_on_every_day():
+    tokenizer = make_family_tokenizer(FAMILIES[0])
+    clock = "{{ '<|im_start|>system\nIt is ' + strftime_now('%A, %d %b %Y %H:%M:%S') + '.<|im_end|>\n' }}"
+    tokenizer.chat_template = clock + tokenizer.chat_template
+    check_template(tokenizer, "model m")
+    assert render(tokenizer, CHAT[:2]).startswith(
+        "<|im_start|>system\nIt is Friday, 26 Jul 2024 00:00:00.<|im_end|>\n<|im_start|>system\nBe brief."
+    )
+
+
+TURN = "{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
+SWAPPED = TURN.replace("m.role", "{'user': 'assistant', 'assistant': 'user'}.get(m.role, m.role)")
+LAST_TWO = f"{{% for m in messages %}}{{% if m.role == 'system' or loop.revindex < 3 %}}{TURN}{{% endif %}}{{% endfor %}}"
+FIRST_AND_LAST = "{{ '<|im_start|>user\n' + messages[0].content + messages[-1].content + '<|im_end|>\n' }}"
+ASK = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "wrong"),
+    [
+        (f"{{% for m in messages|reverse %}}{TURN}{{% endfor %}}{ASK}", "changes the order of the turns"),
+        (f"{{% for m in messages %}}{TURN}{TURN}{{% endfor %}}{ASK}", "writes a turn more than once"),
+        (LAST_TWO + ASK, "leaves out an earlier turn"),
+        (FIRST_AND_LAST + ASK, "leaves out an earlier turn"),
+        ("{% for m in messages %}{{ m.content + '<|im_end|>\n' }}{% endfor %}", "does not tell the user's turns from the assistant's"),
+        (f"{{% for m in messages %}}{SWAPPED}{{% endfor %}}{ASK}", "begins an answer otherwise than it writes one"),
+    ],
+)
+def test_a_template_that_garbles_a_chat_of_several_turns_is_refused_with_the_mend(template, wrong):
+    tokenizer = make_family_tokenizer(FAMILIES[0])
+    tokenizer.chat_template = template
+    with pytest.raises(ModelError, match=rf"{wrong}.*set model\.chat_template"):
+        check_template(tokenizer, "model m")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -36,6 +37,11 @@ HISTORY_MARK = "Asked after:"
 
 _ANSWER = re.compile(re.escape(ANSWER_MARK))
 _QUOTED = re.compile(r'(?m)^[ \t]*["“][^"“”\n]*["”]')
+_DAY = datetime(2024, 7, 26, tzinfo=UTC)
+"""The day that Llama 3.2's template names where it cannot know."""
+_CODES = "".join(f"|replace('%{code}', '{_DAY.strftime(f'%{code}')}')" for code in ("-d", "-m", *"aAbBcdFHIjmMpSTuwxXyY"))
+_TODAY = f"{{% macro strftime_now(format) %}}{{{{ format{_CODES} }}}}{{% endmacro %}}"
+"""What takes the place of the clock of templates that ask it, in Jinja, since a template is passed no function."""
 _CONTROL = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
 """How tokens look that mean something to a model; a tokenizer's other added tokens (runs of spaces, say) are plain text."""
 _ABSTAINED = re.compile(
@@ -49,6 +55,7 @@ class Tokenizer(Protocol):
     """What of a Hugging Face tokenizer is used here."""
 
     eos_token: str | None
+    chat_template: Any
     all_special_tokens: list[str]
 
     def __hash__(self) -> int:
@@ -257,6 +264,8 @@ def _quotes(text: str) -> tuple[str, ...]:
 def render(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = False) -> str:
     """The chat as the model's template writes it; ``ask`` begins the assistant's turn. Models that think first are told not to.
 
+    Templates that tell the model today's date are always given the same one, so that a prompt has the same token ids on every day.
+
     Raises:
         ModelError: the template fails.
     """
@@ -275,7 +284,9 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = Fal
 
 def _apply(tokenizer: Tokenizer, messages: Sequence[Message], ask: bool) -> str:
     conversation = [{"role": message.role, "content": message.content} for message in messages]
-    rendered: str = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask, enable_thinking=False)
+    template = tokenizer.chat_template
+    pinned = {"chat_template": _TODAY + template} if isinstance(template, str) and "strftime_now" in template else {}
+    rendered: str = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask, enable_thinking=False, **pinned)
     return rendered
 
 
