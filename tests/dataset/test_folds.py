@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -74,3 +75,19 @@ def test_folds_depend_on_the_seed_and_not_on_the_order_of_questions() -> None:
     some = [example(d, n, "train") for d in DOCUMENTS for n in range(2)]
     assert fold_of_groups(some, 4, 0) == fold_of_groups(some[::-1], 4, 0)
     assert fold_of_groups(some, 4, 0) != fold_of_groups(some, 4, 1)
+
+
+def test_a_reviewed_question_is_trained_on_and_never_tested(data) -> None:
+    reviewed = data.train[0].id
+    known = replace(data, fields={reviewed: {"reviewed": "2026-01-01T00:00:00Z"}})
+    fold_of = fold_of_groups([*data.train, *data.validation, *data.test], FOLDS, seed=0)
+    folds = [fold_dataset(known, fold_of, number, whole_documents=True) for number in range(FOLDS)]
+    assert reviewed not in {each.id for fold in folds for each in fold.test}
+    assert sum(reviewed in {each.id for each in fold.train} for fold in folds) == FOLDS - 1, "where its document is held out it is left out"
+
+
+def test_no_passage_of_a_document_like_a_held_out_one_is_a_training_distractor(data) -> None:
+    fold_of = dict.fromkeys(DOCUMENTS, 1) | {"doc0": 0}
+    fold = fold_dataset(data, fold_of, 0, whole_documents=True, alike=[("doc0", "doc3"), ("doc5", "doc3"), ("doc1", "doc2")])
+    closed = {c.passage.split("-")[0] for c in fold.train[0].candidates if not c.allowed}
+    assert closed == {"doc0", "doc3", "doc5"}

@@ -6,7 +6,7 @@ Where there are few groups of documents, a test split of some of them decides no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ragtune.dataset.draws import draw
@@ -26,21 +26,24 @@ def fold_of_groups(examples: Iterable[Example], folds: int, seed: int) -> dict[s
     return found
 
 
-def fold_dataset(data: Dataset, fold_of: Mapping[str, int], fold: int, *, whole_documents: bool) -> Dataset:
+def fold_dataset(
+    data: Dataset, fold_of: Mapping[str, int], fold: int, *, whole_documents: bool, alike: Iterable[tuple[str, str]] = ()
+) -> Dataset:
     """The dataset of one fold: tested on its groups, trained and validated on all others.
 
     What was a validation question stays one, so that folds are trained as the model is that they stand for. No passage of a held-out group
-    may be a training distractor.
+    may be a training distractor, nor one of a document that says nearly the same. A reviewed question is never tested on, here neither.
 
     Args:
         data: the whole dataset.
         fold_of: by group.
         fold: which one is held out.
         whole_documents: groups are documents, not sections of them.
+        alike: pairs of documents that say nearly the same.
     """
     every = [*data.train, *data.validation, *data.test]
     held = [example for example in every if fold_of[example.group] == fold]
-    closed = _closed(held, data.passages, whole_documents)
+    closed = _closed(held, data.passages, whole_documents, alike)
     validating = {example.id for example in data.validation}
 
     def trained(example: Example) -> Example:
@@ -53,15 +56,23 @@ def fold_dataset(data: Dataset, fold_of: Mapping[str, int], fold: int, *, whole_
     return Dataset(
         [each for each in others if each.split == "train"],
         [each for each in others if each.split == "validation"],
-        [replace(each, split="test", stratum="new_documents" if each.evidence else None) for each in held],
+        [
+            replace(each, split="test", stratum="new_documents" if each.evidence else None)
+            for each in held
+            if not data.fields.get(each.id, {}).get("reviewed")
+        ],
         data.passages,
     )
 
 
-def _closed(held: Sequence[Example], passages: Mapping[str, Passage], whole_documents: bool) -> set[str]:
-    """Passages of held-out groups; of groups that are sections, those that touch evidence."""
+def _closed(
+    held: Sequence[Example], passages: Mapping[str, Passage], whole_documents: bool, alike: Iterable[tuple[str, str]]
+) -> set[str]:
+    """Passages of held-out groups, and of documents like theirs; of groups that are sections, those that touch evidence."""
     evidence = [each for example in held for each in example.evidence]
-    documents = {each.document for each in evidence} if whole_documents else set()
+    held_out = {each.document for each in evidence}
+    same = _joined(held_out, alike)
+    documents = same | held_out if whole_documents else same
     by: dict[str, list[tuple[int, int]]] = {}
     for each in evidence:
         by.setdefault(each.document, []).append((each.start, each.end))
@@ -71,3 +82,19 @@ def _closed(held: Sequence[Example], passages: Mapping[str, Passage], whole_docu
         if passage.document in documents
         or any(span.start < end and start < span.end for span in passage.spans for start, end in by.get(span.document, ()))
     }
+
+
+def _joined(documents: Collection[str], pairs: Iterable[tuple[str, str]]) -> set[str]:
+    """What pairs join with some documents, over others too; these among them where a pair has them."""
+    near: dict[str, set[str]] = {}
+    for a, b in pairs:
+        near.setdefault(a, set()).add(b)
+        near.setdefault(b, set()).add(a)
+    found: set[str] = set()
+    todo = [document for document in documents if document in near]
+    while todo:
+        document = todo.pop()
+        if document not in found:
+            found.add(document)
+            todo += near[document]
+    return found

@@ -5,9 +5,11 @@ Folds have a workspace of their own, so that none of their datasets or models is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ragtune import build
 from ragtune.config import Settings
 from ragtune.dataset.folds import fold_dataset, fold_of_groups
 from ragtune.dataset.store import Dataset, write_dataset
@@ -16,6 +18,7 @@ from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.answerers import adapter_of
 from ragtune.pipeline.records import FoldsPlan
 from ragtune.pipeline.train import model_key, sample_training, train
+from ragtune.prepare import near_pairs
 from ragtune.progress import Progress
 from ragtune.workspace import Manifest, Workspace, library_versions, now, read_manifest, stage_key, write_manifest
 
@@ -50,13 +53,15 @@ def make_folds(workspace: Workspace, settings: Settings, source: Manifest, data:
     groups = {example.group for example in every if example.evidence}
     if not FEWEST <= folds <= len(groups):
         raise EvaluationError(
-            f"{folds} folds cannot be made of the {len(groups)} groups of documents in {source.name}: say --folds with 2 to {len(groups)}"
+            f"{folds} folds cannot be made of the {len(groups)} groups of documents in {source.name}: "
+            + (f"say --folds with 2 to {len(groups)}" if len(groups) >= FEWEST else "add questions on other documents")
         )
     fold_of = fold_of_groups(every, folds, settings.evaluate.seed)
     whole = source.figures.get("groups", {}).get("unit") != "section"
     inner = folds_workspace(workspace, source, folds)
+    alike = _alike(workspace, settings)
     return [
-        _fold(inner, source, fold_dataset(data, fold_of, number, whole_documents=whole), number, fold_of, write=write)
+        _fold(inner, source, fold_dataset(data, fold_of, number, whole_documents=whole, alike=alike), number, fold_of, alike, write=write)
         for number in range(folds)
     ]
 
@@ -88,17 +93,34 @@ def _trained(inner: Workspace, settings: Settings, fold: Fold) -> bool:
     return inner.find_key("models", model_key(settings, fold.source, folder, False)[0]) is not None
 
 
-def _fold(inner: Workspace, source: Manifest, data: Dataset, number: int, fold_of: dict[str, int], *, write: bool) -> Fold:
+def _alike(workspace: Workspace, settings: Settings) -> list[tuple[str, str]]:
+    """Documents that say nearly the same, while there is a corpus that tells."""
+    if not workspace.corpus.is_file():
+        return []
+    with contextlib.closing(build.open_corpus(workspace)) as corpus:
+        return near_pairs(corpus.documents(), settings.prepare.near_duplicates)
+
+
+def _fold(
+    inner: Workspace,
+    source: Manifest,
+    data: Dataset,
+    number: int,
+    fold_of: dict[str, int],
+    alike: Sequence[tuple[str, str]],
+    *,
+    write: bool,
+) -> Fold:
     name = f"fold-{number + 1}"
     folder = inner.artifact("datasets", name)
-    key = stage_key("fold", 1, {"fold": number}, {"dataset": source.key, "groups": fold_of})
+    key = stage_key("fold", 2, {"fold": number}, {"dataset": source.key, "groups": fold_of, "alike": sorted(alike)})
     manifest = read_manifest(folder)
     if manifest is None or manifest.key != key:
         figures = {"p_oracle": source.figures["p_oracle"], "questions": {"train": len(data.train), "test": len(data.test)}}
         inputs = {**source.inputs, "dataset": source.name}
         manifest = Manifest("datasets", name, key, inputs, source.settings, figures, now(), 0.0, library_versions())
         if write:
-            write_dataset(folder, [*data.train, *data.validation, *data.test], data.passages)
+            write_dataset(folder, [*data.train, *data.validation, *data.test], data.passages, data.fields)
             write_manifest(folder, manifest)
     return Fold(data, manifest)
 
