@@ -285,3 +285,8 @@ def test_history_is_trained_evaluated_and_served_with_the_same_ids(tokenizer):
     trained = Encoder(tokenizer, 4096)(ContextGroup(PASSAGES, (branch,)))
     asked = encode_prompt(tokenizer, build_messages("And in winter?", PASSAGES, history=HISTORY))
     assert trained.context + trained.branches[0].question == asked.ids
+
+
+def test_what_stands_between_two_answer_marks_is_no_quote():
+    parsed = parse_answer('"The mill."\nAnswer: x\n"never said"\nAnswer: y')
+    assert (parsed.quotes, parsed.answer) == (("The mill.",), "y")

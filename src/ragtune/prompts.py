@@ -169,11 +169,11 @@ def build_completion(answer: str | None, quotes: Sequence[str] = (), reasoning: 
 
 
 def parse_answer(raw: str) -> ParsedAnswer:
-    """Take what a model wrote apart: quotes before the answer mark, the answer after it; without a mark all of it is the answer."""
+    """Take what a model wrote apart: quotes before the first answer mark, the answer after the last; without one all is the answer."""
     # A mark inside of a quote is the document's, not the model's.
     marks = list(_ANSWER.finditer(_QUOTED.sub(lambda match: " " * len(match[0]), raw)))
     if marks:
-        head, tail = raw[: marks[-1].start()], raw[marks[-1].end() :]
+        head, tail = raw[: marks[0].start()], raw[marks[-1].end() :]
         answer = tail.strip().splitlines()[0].strip() if tail.strip() else ""
         quotes = _quotes(head)
     else:

@@ -22,7 +22,7 @@ from ragtune.sqlite import BUSY_SECONDS, use_wal
 from ragtune.types import GREEDY, Generation, Message, Passage, Sampling
 
 _VERSION = 2
-_HELD = "held 3"
+_HELD = "held 4"
 """How quotes are held to passages (:mod:`ragtune.engine.spans`): another name for another way."""
 
 

@@ -1,7 +1,8 @@
-"""Quotes that are spans by construction: in those that open a line before the answer, only what stands in a shown passage may be written.
+"""Quotes that are spans by construction: in all that stand before the answer only what stands in a shown passage may be written.
 
-Others are free: those within a line, and those behind a first answer mark. Whoever quotes answers, too: after a quote the text cannot end
-without an answer line, whatever is written between them, and that has to come once a quote is repeated, or once there is no room for more.
+They are in plain marks, and the line ends with them; typographic marks, which open a quote too, are not written outside of one. What is
+behind a first answer mark is free, and no quote. Whoever quotes answers, too: after a quote the text cannot end without an answer line,
+whatever is written between them, and that has to come once a quote is repeated, or once there is no room for more.
 
 Works on bytes, so that it does not matter where the tokenizer would have cut the passage. A constraint is a plain function of the ids
 written so far and keeps no state, as :mod:`ragtune.engine.decode` asks.
@@ -36,13 +37,13 @@ class _Vocabulary:
     ids: dict[bytes, int]
     longest: int
     line_start: frozenset[int]
-    prose: frozenset[int] | None
-    """Ids that may go on with a line: those that do not open a quote on the next one with words of their own; ``None``: all."""
+    prose: frozenset[int]
+    """Ids that may go on with a line: those that open no quote but with a mark at their end."""
     line_going_on: frozenset[int]
     prose_going_on: frozenset[int]
     """Of those that may start a line, or go on with it, the ones that do not end the text."""
     unopened: dict[bytes, frozenset[int]]
-    """By the bytes of the typographic mark that a line starts with: ids that make another character of them."""
+    """By the first bytes of the typographic mark, with which a text ends: ids that go on with a line and make no such mark of them."""
     newlines: frozenset[int]
     mark: tuple[frozenset[int], ...]
     """Ids that write the answer mark from each of its bytes on, or a part of it."""
@@ -80,23 +81,25 @@ class SpanConstraint:
         head, opened, quote = line.partition(_QUOTE)
         full = self._room is not None and len(ids) >= self._room
         if not opened:
-            return self._outside(head.lstrip(), [each.strip() for each in before if each.lstrip().startswith(_QUOTE)], full=full)
+            return self._outside(head, [each.strip() for each in before if each.lstrip().startswith(_QUOTE)], full=full)
         if _QUOTE in quote:
             return vocabulary.newlines
         allowed = self._inside(quote)
         closing = {id_ for _, id_ in vocabulary.closing} & allowed if full else allowed
-        return closing or allowed or None
+        return closing or allowed or vocabulary.newlines
 
-    def _outside(self, begun: bytes, quotes: Sequence[bytes], *, full: bool) -> frozenset[int] | None:
+    def _outside(self, line: bytes, quotes: Sequence[bytes], *, full: bool) -> frozenset[int]:
         """In a line that opens no quote so far; once there were quotes the text goes on to its answer."""
         vocabulary = self._vocabulary
+        begun = line.lstrip()
         last = full or len(set(quotes)) < len(quotes)
         if last and _MARK.startswith(begun):
             return vocabulary.mark[len(begun)]
         if last and quotes:
             return vocabulary.newlines
-        if begun in vocabulary.unopened:
-            return vocabulary.unopened[begun]
+        for size in range(len(_TYPOGRAPHIC) - 1, 0, -1):
+            if line.endswith(_TYPOGRAPHIC[:size]):
+                return vocabulary.unopened[_TYPOGRAPHIC[:size]]
         if begun:
             return vocabulary.prose_going_on if quotes else vocabulary.prose
         return vocabulary.line_going_on if quotes else vocabulary.line_start
@@ -148,10 +151,10 @@ def _vocabulary(tokenizer: Any) -> _Vocabulary:
         if mark and after in (b"", b"\n")
     )
     line_start = frozenset(id_ for id_, text in enumerate(texts) if _starts_line(text))
-    prose = frozenset(id_ for id_, text in enumerate(texts) if all(map(_starts_line, text.split(b"\n")[1:])))
+    prose = frozenset(id_ for id_, text in enumerate(texts) if _goes_on(text))
     written = frozenset(id_ for id_, text in enumerate(texts) if text)
     unopened = {
-        begun: frozenset(id_ for id_ in written if not (begun + texts[id_]).startswith(_TYPOGRAPHIC))
+        begun: frozenset(id_ for id_ in written & prose if not (begun + texts[id_]).startswith(_TYPOGRAPHIC))
         for begun in (_TYPOGRAPHIC[:at] for at in range(1, len(_TYPOGRAPHIC)))
     }
     newlines = frozenset(id_ for id_, text in enumerate(texts) if text.startswith(b"\n") and not text.strip())
@@ -161,7 +164,7 @@ def _vocabulary(tokenizer: Any) -> _Vocabulary:
         ids,
         max(map(len, ids)),
         line_start,
-        None if len(prose) == len(texts) else prose,
+        prose,
         line_start & written,
         prose & written,
         unopened,
@@ -174,6 +177,14 @@ def _vocabulary(tokenizer: Any) -> _Vocabulary:
 def _starts_line(text: bytes) -> bool:
     """Whether a text may stand at the start of a line: it opens no quote but with a mark alone, so that what is quoted is held."""
     return text.strip() == _QUOTE or (_QUOTE not in text and _TYPOGRAPHIC not in text)
+
+
+def _goes_on(text: bytes) -> bool:
+    """Whether a text may go on with a line, and with those after it: as one that starts a line, but a mark may end what goes on."""
+    if _TYPOGRAPHIC in text:
+        return False
+    before, opened, behind = text.partition(_QUOTE)
+    return not opened or not behind.strip(b" ")
 
 
 def _writes(text: bytes, wanted: bytes, *, first: bool) -> bool:

@@ -23,7 +23,7 @@ from ragtune.prompts import build_messages, parse_answer
 from ragtune.types import Context, Example, Generation, Passage
 from ragtune.workspace import Manifest, Workspace, stage_key, write_json
 
-VERSION = 4
+VERSION = 5
 QUESTIONS = 100
 """Validation questions asked, each with its evidence and without; more cost time and change little."""
 FEWEST_QUESTIONS = 20

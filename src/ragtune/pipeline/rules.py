@@ -8,7 +8,7 @@ from typing import Any
 from ragtune.pipeline.evaluation_page import evaluate_command, tuned_model
 from ragtune.workspace import Manifest, Workspace, stage_key
 
-VERSION = 5
+VERSION = 6
 """Higher where the same settings and inputs come to other answers or figures."""
 
 
