@@ -122,7 +122,7 @@ def test_a_figure_that_is_not_there_is_an_error_and_no_pass() -> None:
         compare_models(one, one, [parse_condition("retrieved.dollars > 0")], names=NAMES)
     lone = [replace(p, group="one") for p in one]
     with pytest.raises(EvaluationError, match="no interval"):
-        compare_models(lone, lone, [parse_condition("retrieved.f1.high < 0")], names=NAMES)
+        compare_models(lone, [replace(p, raw=p.raw + " ") for p in lone], [parse_condition("retrieved.f1.high < 0")], names=NAMES)
     with pytest.raises(EvaluationError, match="no answers of the arm tuned"):
         compare_models(one, [replace(p, arm="base") for p in one], [], names=NAMES)
 
@@ -160,3 +160,19 @@ def test_predictions_are_read_back_as_they_were(tmp_path: Path) -> None:
     path.write_text("{}\n", encoding="utf-8")
     with pytest.raises(EvaluationError, match=r"cannot read .*predictions\.jsonl"):
         read_predictions(path)
+
+
+def test_equal_figures_of_other_answers_are_no_certainty() -> None:
+    before, now = answers(0.5), [replace(each, raw=each.raw + " ") for each in answers(0.5)]
+    strict = [parse_condition("retrieved.f1.low < -0.05"), parse_condition("retrieved.f1 < 0")]
+    assert [each.holds for each in compare_models(now, before, strict, names=NAMES).conditions] == [True, False]
+
+
+def test_a_limit_is_met_exactly() -> None:
+    asked = [p for p in answers(0.5) if p.arm == "tuned" and p.context == "retrieved" and p.references][:50]
+    right = [replace(p, answer=p.references[0], abstained=False) for p in asked]
+    one_less = [replace(right[0], answer="quite another thing"), *right[1:]]
+    conditions = [parse_condition("retrieved.f1 < -0.02"), parse_condition("retrieved.f1 <= -0.02")]
+    result = compare_models(one_less, right, conditions, names=NAMES)
+    assert [each.holds for each in result.conditions] == [False, True]
+    assert result.conditions[0].found == pytest.approx(-0.02)

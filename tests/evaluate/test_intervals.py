@@ -127,10 +127,38 @@ def test_one_question_that_differs_much_decides_nothing() -> None:
     assert all_flips.p == pytest.approx(2 / 2**6)
 
 
-def test_identical_answers_differ_by_exactly_zero() -> None:
-    found = paired_difference([0.2, 0.8, 0.5], [0.2, 0.8, 0.5], ["a", "b", "c"])
-    assert found.estimate == Estimate(0.0, 0.0, 0.0, 3)
-    assert found.p == 1
+def test_differences_that_are_all_alike_are_no_certainty() -> None:
+    groups = [f"g{i}" for i in range(30)]
+    others = 1 - 0.025 ** (1 / 30)
+    better = paired_difference([1.0] * 30, [0.0] * 30, groups)
+    assert better.estimate == Estimate(1.0, pytest.approx(1 - 2 * others), 1.0, 30)
+    assert better.p == pytest.approx(0, abs=1e-3)
+    worse = paired_difference([0.0] * 30, [1.0] * 30, groups)
+    assert worse.estimate == Estimate(-1.0, -1.0, pytest.approx(2 * others - 1), 30)
+    same = paired_difference([0.2, 0.8] * 15, [0.2, 0.8] * 15, groups)
+    assert same.estimate == Estimate(0.0, pytest.approx(-others), pytest.approx(others), 30)
+    assert same.p == 1
+
+
+def test_few_groups_that_all_differ_alike_decide_nothing() -> None:
+    five = paired_difference([1.0] * 5, [0.0] * 5, list("abcde"))
+    assert five.estimate.low < 0
+    assert five.p == 2 / 2**5
+    six = paired_difference([1.0] * 6, [0.0] * 6, list("abcdef"))
+    assert six.p == 2 / 2**6
+    assert six.estimate.low > 0
+    little = paired_difference([0.6] * 20, [0.5] * 20, [f"g{i}" for i in range(20)])
+    assert little.estimate.low < 0 < little.estimate.high
+    assert little.p == pytest.approx(2 / 1.1**20)
+    two = paired_difference([0.5, 0.5], [0.5, 0.5], ["a", "b"])
+    assert two.estimate.low == pytest.approx(0.025**0.5 - 1)
+
+
+def test_what_is_no_share_has_no_bounds_where_all_differ_alike() -> None:
+    found = paired_difference([30.0] * 8, [20.0] * 8, list("abcdefgh"), share=False)
+    assert found.estimate == Estimate(10.0, None, None, 8)
+    same = paired_difference([30.0, 20.0], [30.0, 20.0], ["a", "b"], share=False)
+    assert (same.estimate, same.p) == (Estimate(0.0, 0.0, 0.0, 2), 1)
 
 
 def test_holm_steps_down_and_never_falls() -> None:

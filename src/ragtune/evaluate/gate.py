@@ -14,7 +14,7 @@ import numpy as np
 
 from ragtune.errors import ConfigError, EvaluationError
 from ragtune.evaluate.answers import answer_metrics
-from ragtune.evaluate.intervals import paired_difference
+from ragtune.evaluate.intervals import Difference, paired_difference
 from ragtune.evaluate.quoting import quote_metrics
 from ragtune.types import CONTEXTS, Arm, Context, Estimate, Evidence, Prediction
 
@@ -27,6 +27,7 @@ METRICS = (
 """What can be compared; ``abstained``, ``evidence_shown`` and ``cut_off`` are shares of all questions, the rest is as in a report."""
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _CONDITION = re.compile(r"\s*([a-z+-]+)\.(\w+)(?:\.(\w+))?\s*([<>]=?)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*", re.IGNORECASE)
+_SHARES = frozenset(METRICS) - {"length_ratio", "prompt_tokens", "completion_tokens", "seconds", "dollars"}
 _QUOTES = ("quotes", "quotes_valid", "quotes_gold", "cites_gold")
 _NAMED = 3
 Gold = Mapping[str, Sequence[Evidence]]
@@ -202,6 +203,7 @@ def _rows(
     context: Context, mine: Mapping[str, Prediction], others: Mapping[str, Prediction], evidence: tuple[Gold, Gold], seed: int
 ) -> Iterable[GateRow]:
     groups = [each.group for each in mine.values()]
+    unchanged = all(each.raw == others[id_].raw for id_, each in mine.items())
     for metric in METRICS:
         observed = [
             [_metric(side[id_], metric, gold.get(id_, ())) for id_ in mine] for side, gold in zip((mine, others), evidence, strict=True)
@@ -210,7 +212,9 @@ def _rows(
         if not (any(weights_a) and any(weights_b)):
             continue
         n = sum(bool(x or y) for x, y in zip(weights_a, weights_b, strict=True))
-        found = paired_difference(a, b, groups, (weights_a, weights_b), n=n, seed=seed)
+        found = paired_difference(a, b, groups, (weights_a, weights_b), n=n, share=metric in _SHARES, seed=seed)
+        if unchanged and a == b:  # word for word the same answers: nothing is estimated
+            found = Difference(Estimate(0.0, 0.0, 0.0, n), 1.0)
         means = float(np.average(a, weights=weights_a)), float(np.average(b, weights=weights_b))
         yield GateRow(context, metric, *means, found.estimate, found.p)
 
@@ -248,4 +252,5 @@ def _check(condition: Condition, rows: Sequence[GateRow]) -> Checked:
             f"{condition.text!r}: there is no interval, which needs some spread and questions on two groups of documents: "
             f"use {condition.context}.{condition.metric} alone, or add questions"
         )
-    return Checked(condition.text, f"{condition.context}.{condition.metric}", found, _COMPARE[condition.compare](found, condition.limit))
+    exact = round(found, 12)  # 0.98 less 1 is -0.02, and no less
+    return Checked(condition.text, f"{condition.context}.{condition.metric}", found, _COMPARE[condition.compare](exact, condition.limit))

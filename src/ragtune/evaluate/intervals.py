@@ -85,13 +85,15 @@ def paired_difference(
     weights: tuple[Sequence[float], Sequence[float]] | None = None,
     *,
     n: int | None = None,
+    share: bool = True,
     seed: int = 0,
 ) -> Difference:
     """The (weighted) mean of ``a`` less that of ``b`` over the same questions, with interval and p-value from whole groups.
 
     Groups are resampled. The interval includes zero, and p is the larger one, where swapping the sides of random groups, which flips the
     signs of their differences, makes as large a difference in one of twenty cases or more. With fewer than six groups that differ it
-    always does.
+    always does. Where all groups of a share differ alike, or not at all, resampling sees no spread: the interval then has what others may
+    bring, of which there are as many as the exact binomial bound allows where none of so many groups was one of them.
 
     Args:
         a: one value for each question.
@@ -99,6 +101,7 @@ def paired_difference(
         groups: the document group of each.
         weights: of the values of each side; equal where ``None``.
         n: questions that it rests on; by default all.
+        share: values lie in [0, 1].
         seed: of the resampling.
     """
     index, count = number_groups(groups)
@@ -112,13 +115,23 @@ def paired_difference(
         n,
         seed=seed,
     )
-    value, low, high = found.estimate.value, found.estimate.low, found.estimate.high
-    if found.p is None or low is None or high is None:
+    value, low, high, p = found.estimate.value, found.estimate.low, found.estimate.high, found.p
+    per_g = divide(sums_sg[0], totals_sg[0]) - divide(sums_sg[1], totals_sg[1])
+    known = per_g[np.isfinite(per_g)]
+    if share and low == high and len(known) >= 2 and np.ptp(known) < 1e-12:
+        low, high, p = _alike(value, len(known))
+    if p is None or low is None or high is None:
         return found
-    p = max(found.p, _flipped(sums_sg, totals_sg, value, seed))
+    p = max(p, _flipped(sums_sg, totals_sg, value, seed))
     if p > 1 - LEVEL:
         low, high = min(low, 0.0), max(high, 0.0)
     return Difference(Estimate(value, low, high, n), p)
+
+
+def _alike(value: float, groups: int) -> tuple[float, float, float]:
+    """Bounds and p-value of a difference that all groups have alike: others may have any from -1 to 1, but would have been seen if many."""
+    others = 1 - float(((1 - LEVEL) / 2) ** (1 / groups))
+    return value - others * (1 + value), value + others * (1 - value), min(1.0, 2 / (1 + abs(value)) ** groups)
 
 
 def _flipped(sums_sg: Float64, totals_sg: Float64, value: float, seed: int) -> float:
