@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_corpus import make_corpus, passage_of
 
-from ragtune.dataset.audit import audit, trained_evidence
+from ragtune.dataset.audit import audit, nearest_texts, trained_evidence
 from ragtune.dataset.export import export_trl
 from ragtune.dataset.raft import build_examples, by_split
 from ragtune.dataset.shared import group_contexts
@@ -137,3 +137,9 @@ def test_evidence_that_training_answers_quote_is_found_in_runs_of_eight_words() 
         "quoted": 1.0, "short": 1.0, "half": 0.5, "whole": round((quoted - 7) / (len(words) - 7), 4),
     }  # fmt: skip
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
+
+
+def test_questions_of_a_script_without_spaces_are_compared_by_their_characters() -> None:
+    (found,) = nearest_texts([("a", "中国的首都在哪里?"), ("b", "谁写了红楼梦?")], [("t", "中国的首都是哪里?")])
+    assert found.train == "a"
+    assert found.similarity > 0.5

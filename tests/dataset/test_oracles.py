@@ -75,6 +75,17 @@ def test_of_a_table_or_a_row_the_line_with_the_answer_is_quoted() -> None:
         (["yes"], "Yes, it is.", False),
         (["gone", "Ina Moll"], "by INA  MOLL!", True),
         ([], "anything", False),
+        (["Hollow Marsh"], "the mill—Hollow Marsh—was sold", True),
+        (["1820"], "in 1820–1830", True),
+        (["1820"], "in 1820-1830 or [1840]", True),
+        (["Paris"], "Paris/London by night", True),
+        (["1,000 m"], "a hut at 1000 m.", True),
+        (["well-known"], "it is well known", True),
+        (["U.S."], "the US, then", True),
+        (["cat"], "concatenated", False),
+        (["北京"], "中国的首都是北京。", True),
+        (["北 京"], "中国的首都是北京。", True),
+        (["东京"], "中国的首都是北京。", False),
     ],
 )
 def test_an_answer_is_held_in_whole_words_beyond_trivial_ones(answers: list[str], text: str, holds: bool) -> None:

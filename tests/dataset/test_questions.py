@@ -66,6 +66,7 @@ def test_a_json_list_a_byte_order_mark_and_line_separators_in_text_are_read(tmp_
         (GOOD | {"id": "q2", "split": "dev"}, r':2: "split" must be one of train, validation, test or null, found "dev"'),
         (GOOD | {"id": "q2", "document": 3}, r':2: "document" must be a non-empty string or null'),
         (GOOD | {"id": "q2", "answers": []}, r':2: it has evidence but "answers" is \[\]'),
+        ('{"id": "q2", "x": ' + "9" * 5_000 + "}", r":2: not valid here"),
         ('{"id": "q2", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", r":2: lists or objects are nested too deeply"),
         (GOOD | {"id": "q2", "question": "Who \ud800?"}, r":2: it holds \\ud800, half of a character"),
         (GOOD | {"id": "q2", "evidence": [{"text": "Ann \udfff did."}]}, r":2: it holds \\udfff"),

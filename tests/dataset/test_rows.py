@@ -60,7 +60,9 @@ def test_a_part_of_hotpotqa_s_evidence_does_not_pass_for_all(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changed", "evidence"),
     [
-        ({"supporting_facts": [["Skarholm", 1], ["Tom Berg", -1]]}, [SKARHOLM[1]]),
+        ({"supporting_facts": [["Skarholm", 1], ["Tom Berg", -1]]}, []),
+        ({"supporting_facts": [["Skarholm", 1], ["Tom Berg", 9]]}, []),
+        ({"supporting_facts": [["Skarholm", 1], ["Tom Berg", 1], ["Tom Berg", 9]]}, [SKARHOLM[1], BERG[1].strip()]),
         ({"context": [["Skarholm", SKARHOLM], ["Tom Berg", BERG], ["Tom Berg", BERG]]}, [SKARHOLM[1], BERG[0]]),
         ({"context": [["Skarholm", SKARHOLM], ["Tom Berg", BERG], ["Tom Berg", ["Another Tom Berg."]]]}, []),
     ],

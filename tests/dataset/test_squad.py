@@ -147,6 +147,15 @@ def test_a_file_that_is_not_squad_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('{"data": [{"title": "x"}]}')
     with pytest.raises(QuestionError, match="is not SQuAD JSON"):
         load_questions([tmp_path / "bad.json"])
+    for paragraph in ({"context": None, "qas": []}, {"context": "The pier.", "qas": None}):
+        (tmp_path / "bad.json").write_text(json.dumps({"data": [{"title": "x", "paragraphs": [paragraph]}]}))
+        with pytest.raises(QuestionError, match="is not SQuAD JSON"):
+            load_questions([tmp_path / "bad.json"])
+
+
+def test_whether_a_question_is_impossible_is_true_or_false(tmp_path: Path) -> None:
+    with pytest.raises(QuestionError, match=r"""question 'a': "is_impossible" must be true or false, found 'false'"""):
+        load_questions([squad(tmp_path, is_impossible="false")])
 
 
 @pytest.mark.skipif("RAGTUNE_DATA" not in os.environ, reason="RAGTUNE_DATA is not set: the real SQuAD-format file is not there")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ragtune.conversation import search_text
 from ragtune.dataset.raft import by_split, draw_present
+from ragtune.highlights import is_unspaced, terms
 from ragtune.types import Example
 
 _TOKEN = re.compile(r"\w+")
@@ -79,13 +80,13 @@ def trained_evidence(train: Sequence[Example], asked: Sequence[Example]) -> dict
 
     Counted in runs of eight words, of shorter evidence in one run of all its words; evidence of fewer than three words is left out.
     """
-    completions = [_TOKEN.findall(example.completion.lower()) for example in train]
+    completions = [_tokens(example.completion) for example in train]
     grams: dict[int, set[tuple[str, ...]]] = {}
     shares = {}
     for example in asked:
         own: list[tuple[str, ...]] = []
         for evidence in example.evidence:
-            words = _TOKEN.findall(evidence.text.lower())
+            words = _tokens(evidence.text)
             own += _runs(words, min(_WORDS, len(words))) if len(words) >= _FEWEST else []
         for size in {len(run) for run in own} - grams.keys():
             grams[size] = {run for words in completions for run in _runs(words, size)}
@@ -111,16 +112,21 @@ def _runs(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
 
 
 def _nearest(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]]) -> list[Nearest]:
-    tokens = [frozenset(_TOKEN.findall(text.lower())) for _, text in train]
+    tokens = [frozenset(_tokens(text)) for _, text in train]
     having: dict[str, list[int]] = defaultdict(list)
     for at, own in enumerate(tokens):
         for token in own:
             having[token].append(at)
     nearest = []
     for id_, text in test:
-        asked = frozenset(_TOKEN.findall(text.lower()))
+        asked = frozenset(_tokens(text))
         common = Counter(at for token in asked for at in having.get(token, ()))
         if common:
             similarity, at = max((both / (len(asked) + len(tokens[at]) - both), -at) for at, both in common.items())
             nearest.append(Nearest(id_, train[-at][0], round(similarity, 4)))
     return nearest
+
+
+def _tokens(text: str) -> list[str]:
+    """The words of a text; of scripts without spaces, every two neighbouring characters."""
+    return [part for word in _TOKEN.findall(text.lower()) for part in (terms(word) if is_unspaced(word) else (word,))]

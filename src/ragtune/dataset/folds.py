@@ -65,9 +65,7 @@ def fold_dataset(
     )
 
 
-def _closed(
-    held: Sequence[Example], passages: Mapping[str, Passage], whole_documents: bool, alike: Iterable[tuple[str, str]]
-) -> set[str]:
+def _closed(held: Sequence[Example], passages: Mapping[str, Passage], whole_documents: bool, alike: Iterable[tuple[str, str]]) -> set[str]:
     """Passages of held-out groups, and of documents like theirs; of groups that are sections, those that touch evidence."""
     evidence = [each for example in held for each in example.evidence]
     held_out = {each.document for each in evidence}

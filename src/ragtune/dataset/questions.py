@@ -228,6 +228,8 @@ def parse_json(text: str, where: str) -> Any:
         ) from error
     except RecursionError:
         raise QuestionError(f"{where}: {_TOO_DEEP}") from None
+    except ValueError as error:  # a whole number of thousands of digits
+        raise QuestionError(f"{where}: not valid here ({error})") from error
 
 
 def check_text(value: Any, where: str) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from ragtune.dataset.questions import RawEvidence, RawQuestion, check_text, shown, tell_gaps
@@ -122,7 +122,7 @@ def _hotpotqa(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
     """A list of ``[title, [sentences]]`` as the original has it, or columns as on the hub.
 
     Where a paragraph with a supporting fact is not among the context, as in the full-wiki setting, the evidence is not known: a part of it
-    would pass for all. Nor is it where two paragraphs have the fact's title.
+    would pass for all. Nor is it where two paragraphs have the fact's title, or the only fact of one points past its end, as a few do.
     """
     facts = _pairs(row["supporting_facts"], "title", "sent_id")
     paragraphs: dict[str, tuple[list[str], str, int] | None] = {}
@@ -132,16 +132,19 @@ def _hotpotqa(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion:
         paragraph = (sentences, *shelf.add(title, "".join(sentences).strip()))
         paragraphs[title] = paragraph if paragraphs.get(title, paragraph) == paragraph else None
     evidence = []
-    known = [(place, number) for title, number in facts if (place := paragraphs.get(title)) is not None]
-    for (sentences, source, at), number in known if len(known) == len(facts) else ():
-        if not 0 <= number < len(sentences) or not sentences[number].strip():
-            continue  # the original has a few facts that point past their paragraph's end
+    known = [(title, own, number) for title, number in facts if (own := paragraphs.get(title)) and _says(own[0], number)]
+    whole = {title for title, _ in facts} == {title for title, _, _ in known}
+    for _, (sentences, source, at), number in known if whole else ():
         before, own = "".join(sentences[:number]), sentences[number]
         lead = len("".join(sentences)) - len("".join(sentences).lstrip())
         evidence.append(RawEvidence(own.strip(), source, at + len(before) + len(own) - len(own.lstrip()) - lead))
     id_, answers = str(row.get("_id") or row["id"]), (_text(row["answer"], "answer"),)
     kind = _text(row["type"], "type") if row.get("type") else None
     return RawQuestion(id_, _text(row["question"], "question"), answers, None, tuple(evidence), kind=kind, where=where)
+
+
+def _says(sentences: Sequence[str], number: int) -> bool:
+    return 0 <= number < len(sentences) and bool(sentences[number].strip())
 
 
 def _squad(row: dict[str, Any], where: str, shelf: Shelf) -> RawQuestion | _Gap:

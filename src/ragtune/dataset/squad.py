@@ -99,7 +99,10 @@ def squad_question(entry: dict[str, Any], context: str, at: int, source: str, wh
     id_, question = str(entry["id"]), entry["question"].strip()
     if not question:
         raise QuestionError(f"{where}: the question is empty")
-    if entry.get("is_impossible"):
+    impossible = entry.get("is_impossible")
+    if impossible not in (None, True, False):
+        raise QuestionError(f'{where}: "is_impossible" must be true or false, found {impossible!r}')
+    if impossible:
         return RawQuestion(id_, question, (), None, (), where=where)
     given = [answer for answer in entry["answers"] if answer["text"].strip()]
     if not given:
@@ -133,7 +136,8 @@ def _articles(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             title = article["title"] = article.get("title") or f"article-{number}"
             check_text(article, f"{path}: {title!r}")
             for paragraph in article["paragraphs"]:
-                paragraph["context"], paragraph["qas"]
+                if not isinstance(paragraph["context"], str) or not isinstance(paragraph["qas"], list):
+                    raise TypeError
             name = file_name(title, taken)
             taken.add(name)
             yield f"{name}.md", article

@@ -183,7 +183,7 @@ def _goes_on(text: bytes) -> bool:
     """Whether a text may go on with a line, and with those after it: as one that starts a line, but a mark may end what goes on."""
     if _TYPOGRAPHIC in text:
         return False
-    before, opened, behind = text.partition(_QUOTE)
+    _, opened, behind = text.partition(_QUOTE)
     return not opened or not behind.strip(b" ")
 
 

@@ -320,12 +320,16 @@ def validation_groups(data: Dataset, source: Manifest, settings: Settings, witho
 
 
 def claim(workspace: Workspace, name: str, key: str, kind: Literal["models", "retrievers"] = "models") -> Path:
-    """The folder of an unfinished model; what other inputs left in it is an error, what the same left is gone on with."""
+    """The folder of an unfinished model; what other inputs left in it is an error, what the same left is gone on with.
+
+    A run that was refused before it began leaves its key alone, which is in nobody's way.
+    """
     output = workspace.artifact(kind, name)
     if read_manifest(output) is not None:
         raise ProjectError(f"a {kind[:-1]} named {name} exists and was made from other inputs: choose another --name")
     claim = output / "key.json"
-    if claim.is_file() and key not in claim.read_text(encoding="utf-8"):
+    others = claim.is_file() and key not in claim.read_text(encoding="utf-8")
+    if others and any(path != claim for path in output.iterdir()):
         raise ProjectError(f"{output} holds an unfinished run of other inputs: choose another --name, or remove that folder")
     write_json(claim, {"key": key})
     return output
