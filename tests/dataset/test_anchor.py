@@ -160,3 +160,8 @@ def test_a_question_about_a_dropped_copy_is_anchored_in_the_document_that_is_kep
     assert place("It is red.", None).stale, "what is not in the index is not searched"
     (question,) = anchor([RawQuestion("q", "Which?", ("x",), "b/pier.md", (RawEvidence(text, None, 0),))], documents, copies).questions
     assert question.evidence[0].document == "a/pier.md"
+
+
+def test_a_path_with_more_before_it_than_the_folder_knows_is_told_what_may_be_meant() -> None:
+    (reason,) = ask("12 shares", "../docs/old/shares.md").stale
+    assert reason.reason == "questions.jsonl:7: no ingested document is called ../docs/old/shares.md: did you mean old/shares.md?"

@@ -106,3 +106,12 @@ def test_a_missing_or_undecodable_file_is_an_error_that_names_it(tmp_path: Path)
     (tmp_path / "odd.json").write_text('{"questions": []}')
     with pytest.raises(QuestionError, match="expected a list of questions, or SQuAD JSON"):
         load_questions([tmp_path / "odd.json"])
+
+
+def test_a_misspelt_field_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    rows = [{"id": f"q{n}", "question": "Who?", "answers": ["Ann"], "evidense": "Ann built it.", "colour": "red"} for n in range(2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said: list[str] = []
+    assert [each.evidence for each in load_questions([path], said.append)] == [(), ()]
+    assert said == [f'{path}:1: ragtune knows no field "evidense" (2 questions with it): did you mean "evidence"?']

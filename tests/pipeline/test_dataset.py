@@ -15,8 +15,10 @@ from ragtune import Project
 from ragtune.dataset.raft import assemble, draw_present
 from ragtune.dataset.store import read_dataset
 from ragtune.errors import ProjectError, TrainError
+from ragtune.pipeline.readings import count_reading
 from ragtune.pipeline.records import ExampleView
 from ragtune.pipeline.train import model_key, sample_training, training_groups
+from ragtune.progress import Silent
 from ragtune.prompts import build_messages
 from ragtune.types import Example
 from ragtune.workspace import Workspace
@@ -213,3 +215,34 @@ def test_evidence_is_shown_as_often_as_it_is_found_but_not_too_seldom(
     assert opened.dataset(name=f"recall-{recall}").figures["p_oracle"] == expected
     asked = Project(project, overrides=["dataset.p_oracle=0.5"])
     assert asked.dataset(name=f"asked-{recall}").figures["p_oracle"] == 0.5
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_questions_that_were_tested_are_not_trained_on_without_a_word(project, sources):
+    Project(project).ingest()
+    workspace = Workspace(project)
+    first = read_dataset(workspace.artifact("datasets", Project(project).dataset().name))
+    assert count_reading(workspace, first.test, "once") == 1
+    add_questions(sources.questions, {"id": "fixed", "question": "Who painted ship 9?", "answers": [], "split": "test"})
+    progress = Notes()
+    Project(project, progress=progress).dataset()
+    (note,) = [each for each in progress.notes if "that an evaluation asked" in each]
+    assert note.startswith(f"{len(first.test)} questions that an evaluation asked as test questions are no longer in the test split")
+
+
+def test_evidence_that_holds_no_answer_is_named_where_most_does(project, sources):
+    lines = sources.questions.read_text(encoding="utf-8").splitlines()
+    at = next(number for number, line in enumerate(lines) if json.loads(line).get("evidence"))
+    slip = json.loads(lines[at]) | {"answers": ["forty otters"]}
+    sources.questions.write_text("\n".join([*lines[:at], json.dumps(slip), *lines[at + 1 :]]) + "\n", encoding="utf-8")
+    Project(project).ingest()
+    progress = Notes()
+    Project(project, progress=progress).dataset()
+    assert f"1 question with evidence in which no answer of theirs stands ({slip['id']}): " in "\n".join(progress.notes)

@@ -39,8 +39,9 @@ class _NotFoundError(Exception):
 class _NoDocumentError(_NotFoundError):
     """The document is not there at all."""
 
-    def __init__(self, document: str) -> None:
-        super().__init__(f"no ingested document is called {document}: check the path, or ingest it")
+    def __init__(self, document: str, nearest: str | None = None) -> None:
+        meant = "check the path, or ingest it" if nearest is None else f"did you mean {nearest}?"
+        super().__init__(f"no ingested document is called {document}: {meant}")
         self.document = document
 
 
@@ -146,7 +147,9 @@ def _resolve(name: str, sources: _Sources) -> list[str]:
         return [wanted]
     found = sources.endings.get(wanted, [])
     if not found:
-        raise _NoDocumentError(name)
+        parts = wanted.split("/")
+        ends = ("/".join(parts[first:]) for first in range(1, len(parts)))
+        raise _NoDocumentError(name, next((end for end in ends if end in sources.endings), None))
     rows = [source for source in found if _file(sources.documents[source]) == wanted]
     if rows:
         return rows

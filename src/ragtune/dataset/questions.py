@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeGuard, cast, get_args
 
 from ragtune.errors import QuestionError
+from ragtune.progress import counted
 from ragtune.types import JSON, Document, Message, Split
 
 _FIELDS = frozenset(
@@ -97,7 +99,19 @@ def load_questions(paths: Sequence[Path], note: Callable[[str], None] = lambda _
                 )
             seen[question.id] = question.where
             questions.append(question)
+    _tell_misspelt(questions, note)
     return questions
+
+
+def _tell_misspelt(questions: Sequence[RawQuestion], note: Callable[[str], None]) -> None:
+    """Name fields that are kept as they are, but look like ones that mean something."""
+    having: dict[str, list[RawQuestion]] = {}
+    for question in questions:
+        for name in question.extra:
+            having.setdefault(name, []).append(question)
+    for name, own in having.items():
+        if close := difflib.get_close_matches(name, sorted(_FIELDS), n=1, cutoff=0.8):
+            note(f'{own[0].where}: ragtune knows no field "{name}" ({counted(len(own), "question")} with it): did you mean "{close[0]}"?')
 
 
 def tell_gaps(counts: Mapping[str, int], note: Callable[[str], None]) -> None:

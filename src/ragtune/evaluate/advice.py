@@ -29,7 +29,10 @@ def advice(report: Report, lost: int = 0) -> Iterator[str]:
     elif lacking := [arm for arm in (RIGHT, LEFT) if arm not in report.models]:
         yield f"Add {listed(lacking)} to evaluate.arms and run 'ragtune evaluate' again: the difference of {RIGHT} and {LEFT} decides."
     else:
-        yield "Do not choose on these figures. Add test questions, best on documents that have none yet, and run 'ragtune evaluate' again."
+        yield (
+            "Do not choose on these figures. Write more test questions into a file of their own, best on documents that have none yet: "
+            "'ragtune dataset --test FILE --name more', then 'ragtune evaluate --dataset more', asks them of this model."
+        )
     if lost:
         yield (
             f"Read the {lost} questions on which it does worse, below, before you rely on it."

@@ -91,7 +91,7 @@ def reading_notes(groups: int, test_readings: int, named: Contrast | None) -> li
     tested = groups if named is None else named.groups
     if tested < FEW_GROUPS:
         notes.append(
-            f"The answerable test questions come from only {tested} separate group{'' if tested == 1 else 's'} of documents; with "
+            f"The answerable questions come from only {tested} separate group{'' if tested == 1 else 's'} of documents; with "
             f"fewer than {FEW_GROUPS}, intervals are unreliable. Add documents, or questions on more of them."
         )
     if test_readings > 1:

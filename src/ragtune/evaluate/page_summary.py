@@ -78,8 +78,9 @@ def _effect(report: Report, outcomes: Mapping[str, int]) -> Iterator[str]:
             yield f"Of {asked} questions it does better on {won}, worse on {lost} and alike on {asked - won - lost}."
     cell = report.cell(main_arm(report), "retrieved")
     if cell is not None and "quotes_valid" in cell.metrics:
-        valid = cell.metrics["quotes_valid"]
-        yield f"{100 * valid.value:.0f} % of its quotes stand word for word in the passages that it was shown."
+        valid, gold = cell.metrics["quotes_valid"], cell.metrics.get("quotes_gold")
+        evidence = "" if gold is None else f", and {100 * gold.value:.0f} % of the answers that quote have a part of the evidence in them"
+        yield f"{100 * valid.value:.0f} % of its quotes stand word for word in the passages that it was shown{evidence}."
 
 
 def _certainty(named: Contrast) -> str:

@@ -98,8 +98,10 @@ def _quotes_line(report: Report) -> str:
     }
     if cell.metrics["quotes"].value < 1:  # else that is the same
         words["cites_gold"] = "of answers cite the evidence, those that quote nothing by the words found"
-    figures = [f"{100 * cell.metrics[name].value:.0f} % {what}" for name, what in words.items() if name in cell.metrics]
-    return f"Quotes (tuned, retrieved): {', '.join(figures)} (n = {cell.metrics['quotes'].n})"
+    shown = {name: cell.metrics[name] for name in words if name in cell.metrics}
+    alike = len({each.n for each in shown.values()}) == 1
+    figures = [f"{100 * each.value:.0f} % {words[name]}" + ("" if alike else f" (n = {each.n})") for name, each in shown.items()]
+    return f"Quotes (tuned, retrieved): {', '.join(figures)}" + (f" (n = {shown['quotes'].n})" if alike else "")
 
 
 def _other_line(report: Report) -> str:

@@ -18,6 +18,7 @@ from ragtune.conversation import search_text
 from ragtune.corpus import Corpus
 from ragtune.dataset.anchor import AnchorReport, anchor
 from ragtune.dataset.audit import NEAR, audit, nearest_texts
+from ragtune.dataset.matching import holds_answer, is_trivial, normalise
 from ragtune.dataset.questions import RawQuestion, is_question_file, load_questions
 from ragtune.dataset.raft import Built, build_examples, by_split, draw_present, evaluation_context, recall_at_k
 from ragtune.dataset.split import Splits, assign_splits, sections_of
@@ -27,17 +28,20 @@ from ragtune.hosted.providers import is_hosted
 from ragtune.pipeline.consent import Confirm, agree_to
 from ragtune.pipeline.crossfit import open_cross_fitted
 from ragtune.pipeline.index import build_index, questions_bill
+from ragtune.pipeline.readings import read_before
 from ragtune.pipeline.records import DatasetResult, ExampleView
 from ragtune.pipeline.serving import retrieve_key
 from ragtune.pipeline.train import sample_training, tell_of_few, training_groups
 from ragtune.prepare import near_pairs
-from ragtune.progress import Progress
+from ragtune.progress import Progress, counted
 from ragtune.prompts import PROMPT_VERSION, build_messages, encode_completion, encode_prompt
 from ragtune.retrieve.hybrid import MOST
 from ragtune.types import JSON, Chunk, Example, Message, Question, Reason
 from ragtune.workspace import Manifest, Workspace, hash_file, library_versions, now, read_manifest, stage_key, write_manifest
 
 VERSION = 2
+_FEW_OTHERS = 0.25
+"""Share of the questions up to which answers in other words than the evidence's may be slips."""
 LEAST_SHOWN = 0.9
 """Share of training contexts that hold the evidence, at least: a small model that lacks it oftener abstains anywhere (decision 0018)."""
 
@@ -112,7 +116,26 @@ def build_dataset(
         f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test questions{served}: {name}",
     )
     tell_of_few(counts["train"], progress)
+    _tell_of_other_words(anchored.questions, progress)
+    if tested := read_before(workspace, [each for each in built.examples if each.split != "test"]):
+        progress.note(
+            f"{counted(len(tested), 'question')} that an evaluation asked as test questions "
+            f"{'is' if len(tested) == 1 else 'are'} no longer in the test split, but trained on or chosen with "
+            f'({", ".join(tested[:3])}{", …" if len(tested) > 3 else ""}): give them "split": "test", or set them apart with --test FILE, '
+            "where figures are to be compared"
+        )
     return _result(workspace, manifest, made=True)
+
+
+def _tell_of_other_words(questions: Sequence[Question], progress: Progress) -> None:
+    """Name questions whose evidence holds none of their answers, where most questions' evidence does: some are slips."""
+    told = [each for each in questions if each.evidence and not all(is_trivial(normalise(answer)) for answer in each.answers)]
+    other = [each.id for each in told if not holds_answer(each.answers, normalise(" ".join(own.text for own in each.evidence)))]
+    if other and len(other) <= _FEW_OTHERS * len(told):
+        progress.note(
+            f"{counted(len(other), 'question')} with evidence in which no answer of theirs stands ({', '.join(other[:3])}"
+            f"{', …' if len(other) > 3 else ''}): right where it says the same in other words; look them over for slips"
+        )
 
 
 def synthesised_file(workspace: Workspace, settings: Settings) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import Counter
@@ -13,7 +12,6 @@ from typing import Any
 
 from ragtune import build
 from ragtune.config import Settings
-from ragtune.conversation import search_text
 from ragtune.dataset.store import Dataset, read_dataset
 from ragtune.errors import EvaluationError, ProjectError
 from ragtune.evaluate.abstention import PRECISIONS, threshold_metrics
@@ -34,6 +32,7 @@ from ragtune.pipeline.evaluation_page import PAGE, page_meta
 from ragtune.pipeline.judge import Judged, check_judge, judge, judge_key
 from ragtune.pipeline.parts import Part, by_fold, known_questions, shared_out, whole
 from ragtune.pipeline.predict import bills, calibrate_arms, predict
+from ragtune.pipeline.readings import count_reading
 from ragtune.pipeline.records import EvaluationResult
 from ragtune.pipeline.robustness import changed_cells, changed_lines, predict_changed
 from ragtune.pipeline.rules import evaluation_key
@@ -49,7 +48,6 @@ from ragtune.workspace import (
     read_manifest,
     stage_key,
     write_bytes,
-    write_json,
     write_manifest,
 )
 
@@ -104,6 +102,12 @@ def evaluate(
     folder = workspace.artifact("datasets", source.name)
     key, read, inputs = _key(contest, folder, split, folds)
     found = workspace.find_key("evaluations", key)
+    newest = workspace.find("datasets", None)
+    if dataset is None and newest.name != source.name:
+        progress.note(
+            f"asked are the questions of {source.name}, with which the model was made; {newest.name} is newer: 'ragtune train' tunes "
+            f"on it, and  '--dataset {newest.name}' asks its questions of a model that was not"
+        )
     if found is not None and name in (None, found.name):
         progress.note(f"evaluate: unchanged, {found.name} is as these inputs make it")
         return load_evaluation(workspace, found.name, made=False)
@@ -302,25 +306,6 @@ def _key(contest: Contest, folder: Path, split: str, folds: int | None) -> tuple
         **({"base": build.model_fingerprint(settings)} if folds or not models else {}),  # else it is in the models' keys
     }
     return evaluation_key(read, inputs), read, inputs
-
-
-def count_reading(workspace: Workspace, examples: Sequence[Example], key: str) -> int:
-    """How often these test questions have been read, this evaluation included; going on with an interrupted one is no new reading.
-
-    What counts is the question and its answers, not the dataset: other passages, settings or splits do not make a read question unread. Of
-    several questions the one that was read most often counts.
-    """
-    path = workspace.folder / "test_readings.json"
-    readings: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if key not in readings:
-        readings[key] = sorted(
-            hashlib.sha256(json.dumps([search_text(each.question, each.history), *each.answers]).encode()).hexdigest()[:16]
-            for each in examples
-        )
-        write_json(path, readings)
-    upto = list(readings)[: list(readings).index(key) + 1]
-    times = Counter(question for earlier in upto for question in set(readings[earlier]))
-    return max(times[question] for question in readings[key])
 
 
 def _notes(settings: Settings, source: Manifest, full: int, examples: Sequence[Example], split: str, folds: int | None) -> Iterator[str]:

@@ -24,7 +24,7 @@ from ragtune.evaluate.retrieval_report import (
     retrieval_rows,
 )
 from ragtune.pipeline.crossfit import open_cross_fitted
-from ragtune.pipeline.evaluate import count_reading
+from ragtune.pipeline.readings import count_reading
 from ragtune.pipeline.records import RetrievalResult
 from ragtune.pipeline.threshold import load_threshold, store_threshold, threshold_key
 from ragtune.progress import Progress

@@ -71,7 +71,8 @@ def render_preview(preview: Preview, created: str) -> str:
 def _hero(report: IngestReport) -> str:
     facts = [f"{_count(report.files, 'file')} read"]
     for causes, words in ((report.skipped, "skipped"), (report.left_out, "left out"), (report.duplicates, "duplicates")):
-        facts.append(f"{sum(cause.count for cause in causes):,} {words}")
+        count = sum(cause.count for cause in causes)
+        facts.append(f"{count:,} {words.removesuffix('s') if count == 1 else words}")
     notes = []
     if report.settings_changed:
         names = ", ".join(f"prepare.{name}" for name in report.settings_changed)

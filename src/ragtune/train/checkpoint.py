@@ -61,8 +61,8 @@ class Progress:
 
     def observe(self, loss: float) -> None:
         """Take a step's loss into account."""
-        # A running mean: one step's few answers say little.
-        self.loss = loss if self.step == 1 else 0.95 * self.loss + 0.05 * loss
+        # A running mean: one step's few answers say little. At first it is the mean, so that the first step weighs no more.
+        self.loss += max(0.05, 1 / self.step) * (loss - self.loss)
         if self.start is None:
             return
         if self.step == 1:
