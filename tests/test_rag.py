@@ -148,7 +148,7 @@ def test_an_answer_without_any_quote_cites_the_sentence_with_its_words() -> None
     (citation,) = answer.citations
     assert (citation.number, citation.quote.text, citation.quote.found) == (1, TEXTS[0], True)
     assert answer.markdown.splitlines()[0] == "**forty minutes** [1]"
-    assert "quotes nothing: found by" in answer.markdown
+    assert "not a quote of the model: found by" in answer.markdown
     for other in ('"The pier is old."\nAnswer: forty minutes', '"It is far."\nAnswer: forty minutes', "Answer: not in the passages"):
         assert not any(each.quote.found for each in finish("q", other, PASSAGES, "m").citations)
 

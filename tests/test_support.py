@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ragtune.support import find_support
+from ragtune.prompts import parse_answer
+from ragtune.support import cited_by, find_support
 from ragtune.types import Passage, Span
 
 TEXTS = (
@@ -85,3 +86,24 @@ def test_words_are_taken_with_what_tells_them_from_others(answer, text, sentence
 
 def test_nothing_shown_supports_nothing():
     assert find_support("How long?", "forty minutes", []) is None
+
+
+def test_an_answer_that_no_passage_of_its_quotes_holds_is_shown_where_its_words_stand():
+    raw = '"Tickets cost 4 euros."\nAnswer: 9 m'
+    quotes = cited_by("How deep is the east berth?", "9 m", parse_answer(raw), PASSAGES)
+    assert [(each.text, each.found) for each in quotes] == [("Tickets cost 4 euros.", False), ("east | 9 m", True)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "cited"),
+    [
+        ('"Tickets cost"\nAnswer: 4 euros', ["Tickets cost"]),  # its passage has the words
+        ('"Tickets cost 4 euros."\nAnswer: four', ["Tickets cost 4 euros."]),  # no passage has them
+        ('"Tickets cost 4 euros."\nAnswer: yes', ["Tickets cost 4 euros."]),
+        ('"Tickets cost 4 euros."\nAnswer: not in the passages', ["Tickets cost 4 euros."]),
+        ('"Nobody says this: 9 m."\nAnswer: 9 m', ["Nobody says this: 9 m.", "east | 9 m"]),
+    ],
+)
+def test_a_quote_is_enough_where_its_passage_may_hold_the_answer(raw, cited):
+    parsed = parse_answer(raw)
+    assert [each.text for each in cited_by("What is it?", parsed.answer, parsed, PASSAGES)] == cited

@@ -14,7 +14,7 @@ from ragtune.types import GREEDY, Chunk, Message, Passage, Quote, Reply, Samplin
 
 NOTHING_FOUND = "Nothing was found in the documents that answers this question."
 UNQUOTED = "> — the model quotes no passage for this: check it against the sources"
-FOUND = " (the model quotes nothing: found by the words of its answer)"
+FOUND = " (not a quote of the model: found by the words of its answer)"
 NOT_SURE = "The documents found for this question do not seem to hold the answer, so none is given."
 
 

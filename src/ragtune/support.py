@@ -1,4 +1,4 @@
-"""Which sentence shown holds an answer that quotes nothing? So that it can be checked as quickly as one that does.
+"""Which sentence shown holds an answer that quotes nothing, or quotes what does not hold it? So that it can be checked as quickly.
 
 A sentence is found by words and not by the model: it says where the answer's words stand, and no more.
 """
@@ -23,7 +23,7 @@ _BARE = frozenset({"yes", "no", "true", "false", "none", "both", "neither"})
 
 
 def cited_by(question: str, answer: str, parsed: ParsedAnswer, passages: Sequence[Passage]) -> tuple[Quote, ...]:
-    """What an answer cites: its quotes, checked; of one without quotes the sentence that has its words.
+    """What an answer cites: its quotes, checked, and the sentence that has its words where no passage with a quote of it has them.
 
     Args:
         question: as asked, with what was said before.
@@ -31,10 +31,13 @@ def cited_by(question: str, answer: str, parsed: ParsedAnswer, passages: Sequenc
         parsed: what the model wrote, taken apart.
         passages: those that the model was shown, in order.
     """
-    if parsed.quotes or parsed.abstained:
-        return tuple(check_quote(quote, passages) for quote in parsed.quotes)
+    quotes = tuple(check_quote(quote, passages) for quote in parsed.quotes)
+    own = {quote.passage for quote in quotes if quote.valid}
+    words = _words(answer)
+    if parsed.abstained or any(each.id in own and _holds(_words(f"{each.prefix}\n{each.text}"), words) for each in passages):
+        return quotes
     support = find_support(question, answer, passages)
-    return () if support is None else (support,)
+    return quotes if support is None else (*quotes, support)
 
 
 def find_support(question: str, answer: str, passages: Sequence[Passage]) -> Quote | None:

@@ -29,8 +29,7 @@ def quote_metrics(prediction: Prediction, evidence: Sequence[Evidence]) -> dict[
     if written:
         metrics["quotes_valid"] = (sum(quote.valid for quote in written) / len(written), float(len(written)))
     if evidence and not prediction.abstained:
-        gold = float(any(overlaps(quote, evidence) for quote in prediction.quotes))
-        metrics["cites_gold"] = (gold, 1.0)
+        metrics["cites_gold"] = (float(any(overlaps(quote, evidence) for quote in prediction.quotes)), 1.0)
         if written:
-            metrics["quotes_gold"] = (gold, 1.0)
+            metrics["quotes_gold"] = (float(any(overlaps(quote, evidence) for quote in written)), 1.0)
     return metrics

@@ -54,6 +54,7 @@
     if (given.quotes) notes.push(`${given.valid} of ${given.quotes} ${given.quotes === 1 ? "quote" : "quotes"} real`);
     if (given.cut) notes.push(given.cut);
     if (!given.quotes && !given.abstained) notes.push(given.found ? "quotes nothing, the sentence with its words is marked" : "quotes nothing");
+    if (given.quotes && given.found) notes.push("its words stand elsewhere than its quote, and are marked there");
     if (answerable && !given.shown) notes.push("was not shown all of the evidence");
     const head = make("h3", "arm arm-" + data.sides[side].style, `${letter(side)} `, make("span", "", data.sides[side].name));
     const box = make("div", "answer", head, make("p", "raw", given.raw || "(nothing)"), make("p", "quiet", notes.join(" · ")));

@@ -190,6 +190,7 @@ const size = (text: string): string => (text.length <= 60 && !/[\n|`$]/.test(tex
 function Answered({ answer, column }: { answer: Answer; column: Column }) {
   if (answer.abstained || answer.withheld) return <NotAnswered answer={answer} />;
   const found = answer.citations.some((citation) => citation.found);
+  const quoted = answer.citations.some((citation) => !citation.found) || answer.unsupported.length > 0;
   return (
     <>
       <div class={`answer ${size(answer.answer)}`}>
@@ -206,7 +207,7 @@ function Answered({ answer, column }: { answer: Answer; column: Column }) {
       </div>
       {answer.confidence !== null && <Confidence value={answer.confidence} />}
       {answer.citations.length > 0 && (
-        <ul class="citations" aria-label={found ? "Where the words of the answer stand" : "Quotes that the answer rests on"}>
+        <ul class="citations" aria-label={found && !quoted ? "Where the words of the answer stand" : "Quotes that the answer rests on"}>
           {answer.citations.map((citation, number) => (
             <li key={number}>
               <button type="button" class="citation" onClick={() => openCitation(citation, answer)}>
@@ -228,7 +229,7 @@ function Answered({ answer, column }: { answer: Answer; column: Column }) {
           {answer.unsupported.map((quote, number) => <del key={number}>{quote}</del>)}
         </Notice>
       )}
-      {found && <p class="quiet small">The model quotes nothing: this sentence was found by the words of its answer.</p>}
+      {found && <p class="quiet small">{quoted ? "What the model quotes does not hold its answer: the last sentence was found by the words of that." : "The model quotes nothing: this sentence was found by the words of its answer."}</p>}
       {!answer.citations.length && !answer.unsupported.length && <p class="quiet small">The answer quotes none of the passages: check them before you rely on it.</p>}
       {column.passages.length === 0 && <p class="quiet small">Nothing was found in the documents.</p>}
     </>

@@ -97,7 +97,7 @@ function Answered({ arm, prediction }: { arm: string; prediction: Prediction }) 
       <p class="said">{prediction.abstained ? <em>Says that the passages do not answer this.</em> : prediction.answer || prediction.raw}</p>
       {bad.map((quote) => <p key={quote.text} class="small"><del>{quote.text}</del> <span class="bad">in no passage</span></p>)}
       <p class="quiet small">
-        F1 {figure(prediction.f1)} · {prediction.exact ? "exact" : "not exact"} · {found ? "quotes nothing, its sentence was found" : plural(real.length, "real quote")}
+        F1 {figure(prediction.f1)} · {prediction.exact ? "exact" : "not exact"} · {found && !real.length ? "quotes nothing, its sentence was found" : plural(real.length, "real quote") + (found ? ", its words were found elsewhere" : "")}
       </p>
     </section>
   );

@@ -1,0 +1,1 @@
+export{A as createCynefinServices}from"./mermaid-parser.core-BWsVgMz4.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

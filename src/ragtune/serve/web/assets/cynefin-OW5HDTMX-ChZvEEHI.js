@@ -1,1 +1,0 @@
-export{A as createCynefinServices}from"./mermaid-parser.core-CyT4bksd.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,1 +1,0 @@
-export{E as createGitGraphServices}from"./mermaid-parser.core-CyT4bksd.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{E as createGitGraphServices}from"./mermaid-parser.core-BWsVgMz4.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

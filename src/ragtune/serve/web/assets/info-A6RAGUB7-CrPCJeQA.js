@@ -1,0 +1,1 @@
+export{w as createInfoServices}from"./mermaid-parser.core-BWsVgMz4.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

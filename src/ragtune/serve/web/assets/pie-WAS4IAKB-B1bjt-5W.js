@@ -1,1 +1,0 @@
-export{b as createPieServices}from"./mermaid-parser.core-CyT4bksd.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

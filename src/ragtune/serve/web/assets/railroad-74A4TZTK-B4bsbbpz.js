@@ -1,1 +1,0 @@
-export{g as createRailroadServices}from"./mermaid-parser.core-CyT4bksd.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

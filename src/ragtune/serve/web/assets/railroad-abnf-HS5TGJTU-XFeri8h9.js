@@ -1,0 +1,1 @@
+export{m as createRailroadAbnfServices}from"./mermaid-parser.core-BWsVgMz4.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{f as createRailroadEbnfServices}from"./mermaid-parser.core-BWsVgMz4.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

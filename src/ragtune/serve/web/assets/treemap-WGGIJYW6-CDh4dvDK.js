@@ -1,1 +1,0 @@
-export{o as createTreemapServices}from"./mermaid-parser.core-CyT4bksd.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";

@@ -1,0 +1,1 @@
+export{i as createWardleyServices}from"./mermaid-parser.core-BWsVgMz4.js";import"./chunk-FOHPRMQF-DhwWuAwv.js";
