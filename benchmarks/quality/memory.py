@@ -74,11 +74,13 @@ def main() -> int:
             now = predicted(experiment, settings, cell["machine"], without_context=label.startswith("dsf"))
             took = cell["training"]["peak_memory"]
             rows[f"{name}/{label}"] = {"machine": cell["machine"], "took": took, "predicted": now, "ratio": round(took / now, 3)}
-            print(f"{name} {label}, {cell['machine']}: {took / 1e9:.2f} GB, predicted {now / 1e9:.2f}, so {took / now:.2f} of it", flush=True)
+            sizes = f"{took / 1e9:.2f} GB, predicted {now / 1e9:.2f}, so {took / now:.2f} of it"
+            print(f"{name} {label}, {cell['machine']}: {sizes}", flush=True)
     for kind, of_cpu in (("a CPU", True), ("a GPU", False)):
         ratios = [row["ratio"] for row in rows.values() if row["machine"].startswith("CPU") is of_cpu]
         if ratios:
-            print(f"{len(ratios)} trainings on {kind} took {min(ratios):.2f} to {max(ratios):.2f} of it, {median(ratios):.2f} in the median")
+            spread = f"{min(ratios):.2f} to {max(ratios):.2f} of it, {median(ratios):.2f} in the median"
+            print(f"{len(ratios)} trainings on {kind} took {spread}")
     write_json(HERE / "results" / "memory.json", {"versions": library_versions(), "trainings": rows})
     return 0
 
