@@ -99,11 +99,11 @@ def run(
     key = _plan_key(workspace, settings, paths, sizes, [*files, *held_out], budget)
     kept = _kept_plan(workspace, key)
     plan = kept or _new_plan(workspace, settings, measure_sizes(settings, sizes, asked), sources, budget, progress)
+    if kept is not None:
+        progress.note("begun before, with as much to do: what was done and still holds is kept, and what is predicted is for all of it")
     if dry_run:
         return RunResult(plan)
     stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in plan.stages.items())
-    if kept is not None:
-        progress.note("begun before, with as much to do: what was done and still holds is kept")
     progress.note(f"predicted: {plan.total / 60:.1f} minutes in all ({stages})" + (f"; {plan.note}" if plan.note else ""))
     if kept is None:
         write_json(_plan_file(workspace), {"key": key, "forecast": asdict(plan)})
