@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_corpus import make_corpus, passage_of
 
-from ragtune.dataset.audit import audit, nearest_texts, trained_evidence
+from ragtune.dataset.audit import audit, nearest_questions, nearest_texts, trained_evidence
 from ragtune.dataset.export import export_trl
 from ragtune.dataset.raft import build_examples, by_split
 from ragtune.dataset.shared import group_contexts
@@ -16,7 +17,7 @@ from ragtune.dataset.split import assign_splits
 from ragtune.dataset.store import read_dataset, write_dataset
 from ragtune.errors import ProjectError
 from ragtune.prompts import build_messages
-from ragtune.types import Evidence, Example
+from ragtune.types import Evidence, Example, Message
 
 CORPUS = make_corpus(documents=24, paragraphs=2)
 BUILT = build_examples(CORPUS.questions, assign_splits(CORPUS.questions), CORPUS.retriever, CORPUS.chunks, passage_of)
@@ -95,8 +96,6 @@ def test_an_exported_line_is_the_prompt_and_completion_that_are_trained_on(tmp_p
 
 
 def test_the_audit_finds_a_copied_question_and_counts_each_stratum() -> None:
-    from dataclasses import replace
-
     splits = by_split(BUILT.examples)
     copied = replace(splits["test"][0], id="copy", question=splits["train"][0].question.upper())
     examples = [*BUILT.examples, copied]
@@ -111,8 +110,6 @@ def test_the_audit_finds_a_copied_question_and_counts_each_stratum() -> None:
 
 
 def test_evidence_that_training_answers_quote_is_found_in_runs_of_eight_words() -> None:
-    from dataclasses import replace
-
     base = next(each for each in BUILT.examples if each.evidence)
     sentence = "The old stone mill by the river was built by Willow Heron in the wet spring of 1731."
 
@@ -143,3 +140,12 @@ def test_questions_of_a_script_without_spaces_are_compared_by_their_characters()
     (found,) = nearest_texts([("a", "中国的首都在哪里?"), ("b", "谁写了红楼梦?")], [("t", "中国的首都是哪里?")])
     assert found.train == "a"
     assert found.similarity > 0.5
+
+
+def test_a_test_question_that_a_conversation_asked_before_is_found() -> None:
+    splits = by_split(BUILT.examples)
+    asked = splits["test"][0]
+    history = (Message("user", asked.question), Message("assistant", "Ann."))
+    told = replace(splits["train"][0], id="told", question="And when was that?", history=history)
+    found = nearest_questions([told], [asked])
+    assert [(each.train, each.test, each.similarity) for each in found] == [("told", asked.id, 1.0)]

@@ -294,3 +294,13 @@ def test_parquet_and_arrow_files_are_read_row_by_row(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-200])
         with pytest.raises(QuestionError, match=f"cannot read questions from .*{name}"):
             load_questions([tmp_path / name])
+
+
+def test_a_turn_in_parts_is_read_as_their_text(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "Who built "}, {"type": "text", "text": "the ferry?"}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": [{"type": "text", "text": "Ann."}]}]
+    (question,) = load_questions([write(tmp_path / "rows.jsonl", {"messages": turns})])
+    assert (question.question, question.answers) == ("Who built the ferry?", ("Ann.",))
+    picture = [{"role": "user", "content": [*parts, {"type": "image_url", "image_url": {"url": "x"}}]}, turns[1]]
+    with pytest.raises(QuestionError, match='"content" must be a text'):
+        load_questions([write(tmp_path / "rows.jsonl", {"messages": picture})])

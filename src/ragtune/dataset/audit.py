@@ -99,7 +99,9 @@ def trained_evidence(train: Sequence[Example], asked: Sequence[Example]) -> dict
 def nearest_questions(train: Sequence[Example], test: Sequence[Example]) -> list[Nearest]:
     """For each test question that resembles any training question the one most like it, the most alike first."""
     known, asked = ([(each.id, search_text(each.question, each.history)) for each in own] for own in (train, test))
-    return nearest_texts(known, asked)
+    # What a conversation asked before is trained on with its answer, and may be a test question.
+    before = [(each.id, said.content) for each in train for said in each.history if said.role == "user"]
+    return nearest_texts([*known, *before], asked)
 
 
 def nearest_texts(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]]) -> list[Nearest]:

@@ -243,8 +243,10 @@ def _vertex_role(turn: dict[str, Any]) -> str:
 
 
 def _words(said: dict[str, Any], field: str) -> str:
-    """What a turn says; nothing where it calls a tool."""
+    """What a turn says, as a text or in parts that are texts; nothing where it calls a tool."""
     words = said.get(field)
+    if isinstance(words, list) and all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in words):
+        return "".join(part["text"] for part in words)
     if words is not None and not isinstance(words, str):
         raise ValueError(f'"{field}" must be a text, found {shown(words)}')
     return words or ""
