@@ -98,3 +98,8 @@ def test_the_sentence_says_what_an_undecided_comparison_lacks(power: Power, word
     assert decision == "undecided"
     assert words in sentence
     assert "the interval includes zero" in sentence
+
+
+def test_of_differences_that_are_all_alike_nothing_is_said() -> None:
+    groups = [f"g{i}" for i in range(20)]
+    assert power_of([0.6] * 20, [0.5] * 20, groups) is None

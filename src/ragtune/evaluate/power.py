@@ -36,7 +36,7 @@ def power_of(a: Sequence[float], b: Sequence[float], groups: Sequence[str]) -> P
     change = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     mean = abs(float(change.mean()))
     residual = np.bincount(index, weights=change - change.mean(), minlength=count)
-    if count < 2 or mean < 1e-9 or not (residual**2).sum() > 0:
+    if count < 2 or mean < 1e-9 or np.abs(residual).max() < 1e-9:
         return None
     # Of the mean over questions in whole groups, linearised; ``effect`` is in standard deviations of one group's part of it.
     error = math.sqrt(count / (count - 1) * float((residual**2).sum())) / len(change)
