@@ -149,8 +149,15 @@ def test_an_answer_without_any_quote_cites_the_sentence_with_its_words() -> None
     assert (citation.number, citation.quote.text, citation.quote.found) == (1, TEXTS[0], True)
     assert answer.markdown.splitlines()[0] == "**forty minutes** [1]"
     assert "not a quote of the model: found by" in answer.markdown
-    for other in ('"The pier is old."\nAnswer: forty minutes', '"It is far."\nAnswer: forty minutes', "Answer: not in the passages"):
-        assert not any(each.quote.found for each in finish("q", other, PASSAGES, "m").citations)
+    assert not finish("How long does it take?", "Answer: not in the passages", PASSAGES, "m").citations
+
+
+def test_a_quote_that_does_not_hold_the_answer_is_cited_with_the_sentence_that_does() -> None:
+    answer = finish("How long does it take?", '"The pier is old."\nAnswer: forty minutes', PASSAGES, "m")
+    assert [(each.quote.text, each.quote.found) for each in answer.citations] == [("The pier is old.", False), (TEXTS[0], True)]
+    made_up = finish("How long does it take?", '"It is far."\nAnswer: forty minutes', PASSAGES, "m")
+    assert made_up.unsupported == ("It is far.",)
+    assert [each.quote.found for each in made_up.citations] == [True]
 
 
 class Sure(Chat):
